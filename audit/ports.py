@@ -1,0 +1,15 @@
+"""How everyone else writes to the audit trail."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from audit.record import AuditRecord
+
+
+class AuditSink(Protocol):
+    """MUST return only after the record is durable. MUST raise RefusalError(SERVICE_AUDIT_UNAVAILABLE) when it can't
+    be made so within its deadline; the caller MUST then refuse its action (I7). MUST NOT retry after an unknown
+    outcome under another record_id."""
+
+    async def append(self, record: AuditRecord) -> None: ...

@@ -1,0 +1,128 @@
+"""The audit record in its final format: canonical bytes, and the RFC 6962 leaf hash over them.
+
+A record's bytes are RFC 8785 JSON with every number as text. Columns beside them are only an index, which the
+verifier compares. Fields that identify a person are encrypted under a key of that person's own before the record is
+built, so erasing the key erases the person and no proof breaks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+import rfc8785
+
+RECORD_SCHEMA = "veloz.audit-record/1"
+LEAF_PREFIX = b"\x00"
+RECORD_SIZE_LIMIT_BYTES = 262_144
+
+
+class Action(StrEnum):
+    """What was done. The trail of one question is read in this vocabulary."""
+
+    LOGIN = "auth.login"
+    LOGIN_REFUSED = "auth.login_refused"
+    TOKEN_REFRESHED = "auth.token_refreshed"
+    TOKEN_REUSE_DETECTED = "auth.token_reuse_detected"
+    LOGOUT = "auth.logout"
+    QUESTION_ASKED = "copilot.question_asked"
+    MODEL_CALLED = "copilot.model_called"
+    ANSWER_GIVEN = "copilot.answer_given"
+    RUN_FAILED = "copilot.run_failed"
+    RUN_CANCELLED = "copilot.run_cancelled"
+    TOOL_INTENDED = "tool.intended"
+    TOOL_CALLED = "tool.called"
+    TOOL_REFUSED = "tool.refused"
+    SUGGESTION_CREATED = "suggestion.created"
+    SUGGESTION_VIEWED = "suggestion.viewed"
+    SUGGESTION_APPROVED = "suggestion.approved"
+    SUGGESTION_REJECTED = "suggestion.rejected"
+    SUGGESTION_EXPIRED = "suggestion.expired"
+    APPROVAL_REFUSED = "suggestion.approval_refused"
+    RISK_DECIDED = "risk.decided"
+    ORDER_INTENDED = "order.intended"
+    ORDER_ACCEPTED = "order.accepted"
+    ORDER_REJECTED = "order.rejected"
+    ORDER_UNKNOWN = "order.unknown"
+    ORDER_FILLED = "order.filled"
+    ORDER_CLOSED = "order.closed"
+    CANCEL_REQUESTED = "order.cancel_requested"
+    KILL_SWITCH_CHANGED = "engine.kill_switch_changed"
+    ENGINE_STARTED = "engine.started"
+    ROSTER_INSTALLED = "engine.roster_installed"
+    RISK_LIMITS_INSTALLED = "engine.risk_limits_installed"
+    REVIEW_STORED = "knowledge.review_stored"
+    AUDIT_READ = "audit.read"
+
+
+class PersonField(msgspec.Struct, frozen=True):
+    """A value that identifies a person, sealed: AES-256-GCM under the person's own key, both parts in hex."""
+
+    person: str
+    nonce: str
+    ciphertext: str
+    algorithm: str = "AES-256-GCM"
+
+
+class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Who did what, for whom, on what, when. Payload holds text, lists and objects of text only.
+
+    actor is the person's or process's stable pseudonym (user id, ``engine:<id>``, ``ledger``); actor_identity is the
+    sealed name behind it. occurred_at is UTC with six digits, from clock_source; occurred_at_ns is the same moment for
+    ordering. payload_digest covers the payload before redaction, where the writer has it.
+    """
+
+    record_id: str
+    occurred_at: str
+    occurred_at_ns: str
+    clock_source: str
+    actor: str
+    action: Action
+    resource: str
+    outcome: str
+    trace_id: str
+    schema: str = RECORD_SCHEMA
+    actor_identity: PersonField | None = None
+    on_behalf_of: str | None = None
+    account_id: str | None = None
+    run_id: str | None = None
+    suggestion_id: str | None = None
+    payload: dict[str, Any] = {}
+    payload_digest: str | None = None
+
+
+def record_bytes(record: AuditRecord) -> bytes:
+    """The canonical bytes.
+
+    Raises TypeError when the payload holds a number, and ValueError when the record is larger than
+    RECORD_SIZE_LIMIT_BYTES.
+    """
+    plain = msgspec.to_builtins(record)
+    _refuse_numbers(plain["payload"], "payload")
+    canonical = bytes(rfc8785.dumps(plain))
+    if len(canonical) > RECORD_SIZE_LIMIT_BYTES:
+        raise ValueError(f"audit record of {len(canonical)} bytes exceeds {RECORD_SIZE_LIMIT_BYTES}")
+    return canonical
+
+
+def leaf_hash(canonical: bytes) -> bytes:
+    """SHA-256(0x00 || bytes), RFC 6962 section 2.1."""
+    return hashlib.sha256(LEAF_PREFIX + canonical).digest()
+
+
+def parse_record(canonical: bytes) -> AuditRecord:
+    """Read a record back. Raises msgspec.ValidationError when it isn't one."""
+    return msgspec.json.decode(canonical, type=AuditRecord)
+
+
+def _refuse_numbers(value: Any, path: str) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_numbers(item, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _refuse_numbers(item, f"{path}[{index}]")
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        raise TypeError(f"{path} is the number {value!r}; audit payloads hold numbers as text")

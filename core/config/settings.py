@@ -1,0 +1,170 @@
+"""Settings: environment over TOML, validated whole at start (I11).
+
+`VELOZ_HOME/veloz.toml` holds the keys below; the environment overrides them as VELOZ_<SECTION>__<KEY>
+(`VELOZ_API__PORT=9000`). An unknown key or a wrong value is a ConfigurationError that names the file, the key and
+the cure. Secrets are never in here, only in files under VELOZ_HOME/secrets.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from core.config.paths import HomePaths, default_home
+
+ENVIRONMENT_PREFIX = "VELOZ_"
+NESTING = "__"
+NOT_SETTINGS = frozenset({"VELOZ_HOME", "VELOZ_RECORDINGS", "VELOZ_LOGIN"})
+
+
+class ConfigurationError(Exception):
+    """Configuration that doesn't start: the message names where, which key and the cure."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ApiSettings(_Section):
+    host: str = "127.0.0.1"
+    port: int = Field(8480, ge=0, le=65_535, description="0 takes any free port")
+
+
+class VenueSettings(_Section):
+    """kind paper runs the built-in venue; its REST and WebSocket are both at `port`."""
+
+    kind: Literal["paper"] = "paper"
+    host: str = "127.0.0.1"
+    port: int = Field(8481, ge=0, le=65_535, description="0 takes any free port")
+    rest_url: str = Field("", description="set by the supervisor for the paper venue")
+    websocket_url: str = Field("", description="set by the supervisor for the paper venue")
+    recv_window_ms: int = Field(5_000, ge=100, le=60_000)
+
+
+class MarketSettings(_Section):
+    """source is `synthetic` or `recording:<file>[,<file>...]`; speed multiplies the recorded pace."""
+
+    source: str = "synthetic"
+    speed: Decimal = Field(Decimal(1), gt=0, le=1_000)
+    seed: int = 1
+
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, value: str) -> str:
+        if value != "synthetic" and not value.startswith("recording:"):
+            raise ValueError("must be 'synthetic' or 'recording:<files>'")
+        return value
+
+
+class EngineSettings(_Section):
+    """listen is a gRPC address, `unix:<path>` or `host:port`; empty means the socket under VELOZ_HOME/run."""
+
+    engine_id: str = Field("engine-1", pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
+    listen: str = ""
+
+
+class DatabaseSettings(_Section):
+    """url empty means embedded PostgreSQL. It names host and database; roles and passwords come from secrets."""
+
+    url: str = ""
+
+
+class NatsSettings(_Section):
+    url: str = Field("", description="empty means embedded NATS")
+
+
+class CopilotSettings(_Section):
+    """Without provider_base_url the offline planner answers. provider_api_key_file names a file, never the key."""
+
+    provider_base_url: str = ""
+    provider_model: str = ""
+    provider_api_key_file: str = ""
+    suggestion_ttl_s: int = Field(300, ge=1, le=86_400)
+    max_tool_calls_per_run: int = Field(12, ge=1, le=100)
+    run_timeout_s: int = Field(60, ge=1, le=600)
+
+
+class Settings(_Section):
+    """Everything a process may know about its surroundings."""
+
+    home: Path
+    mode: Literal["PAPER"] = "PAPER"
+    environment: str = Field("local", pattern=r"^[a-z0-9-]{1,32}$")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    api: ApiSettings = ApiSettings()
+    venue: VenueSettings = VenueSettings()
+    market: MarketSettings = MarketSettings()
+    engine: EngineSettings = EngineSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    nats: NatsSettings = NatsSettings()
+    copilot: CopilotSettings = CopilotSettings()
+
+    @cached_property
+    def paths(self) -> HomePaths:
+        return HomePaths(self.home)
+
+    def read_secret(self, name: str) -> str:
+        """The content of one secret file. Raises ConfigurationError when it is absent or unreadable."""
+        path = self.paths.secret(name)
+        try:
+            return path.read_text().strip()
+        except OSError as error:
+            raise ConfigurationError(
+                f"secret {path}: {error.strerror}. Start the service once with `veloz up`; it creates its own secrets."
+            ) from error
+
+
+def load_settings(home: Path | None = None, environment: dict[str, str] | None = None) -> Settings:
+    """Read veloz.toml under home, lay the environment over it, validate the whole.
+
+    Raises ConfigurationError.
+    """
+    variables = dict(os.environ) if environment is None else environment
+    home = home or default_home()
+    config_file = HomePaths(home).config_file
+    values: dict[str, Any] = {}
+    if config_file.exists():
+        try:
+            values = tomllib.loads(config_file.read_text())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{config_file}: not valid TOML: {error}") from error
+        if "home" in values:
+            raise ConfigurationError(f"{config_file}: key 'home': set VELOZ_HOME instead")
+    for name, value in variables.items():
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in NOT_SETTINGS:
+            _lay_over(values, name, value)
+    try:
+        return Settings(home=home, **values)
+    except (ValidationError, TypeError) as error:
+        raise ConfigurationError(_explain(error, config_file, variables)) from error
+
+
+def _lay_over(values: dict[str, Any], name: str, value: str) -> None:
+    *sections, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().split(NESTING)
+    target = values
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise ConfigurationError(f"environment variable {name}: '{section}' is not a section")
+    target[key] = value
+
+
+def _explain(error: Exception, config_file: Path, variables: dict[str, str]) -> str:
+    if not isinstance(error, ValidationError):
+        return f"{config_file}: {error}"
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        variable = ENVIRONMENT_PREFIX + NESTING.join(str(part).upper() for part in problem["loc"])
+        where = f"environment variable {variable}" if variable in variables else f"{config_file}: key '{key}'"
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{where}: no such setting; remove it or correct its name")
+        else:
+            lines.append(f"{where}: {problem['msg']} (given: {problem['input']!r})")
+    return "\n".join(lines)

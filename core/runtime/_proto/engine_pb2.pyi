@@ -1,0 +1,446 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class GetStatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class EngineStatus(_message.Message):
+    __slots__ = ("engine_id", "epoch", "environment", "mode", "journal_sequence", "venue_connected", "kill_switch", "roster_version", "books", "now_ns")
+    class BooksEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    VENUE_CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    KILL_SWITCH_FIELD_NUMBER: _ClassVar[int]
+    ROSTER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    BOOKS_FIELD_NUMBER: _ClassVar[int]
+    NOW_NS_FIELD_NUMBER: _ClassVar[int]
+    engine_id: str
+    epoch: int
+    environment: str
+    mode: str
+    journal_sequence: int
+    venue_connected: bool
+    kill_switch: str
+    roster_version: int
+    books: _containers.ScalarMap[str, str]
+    now_ns: int
+    def __init__(self, engine_id: _Optional[str] = ..., epoch: _Optional[int] = ..., environment: _Optional[str] = ..., mode: _Optional[str] = ..., journal_sequence: _Optional[int] = ..., venue_connected: _Optional[bool] = ..., kill_switch: _Optional[str] = ..., roster_version: _Optional[int] = ..., books: _Optional[_Mapping[str, str]] = ..., now_ns: _Optional[int] = ...) -> None: ...
+
+class ListInstrumentsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListInstrumentsResponse(_message.Message):
+    __slots__ = ("instruments",)
+    INSTRUMENTS_FIELD_NUMBER: _ClassVar[int]
+    instruments: _containers.RepeatedCompositeFieldContainer[Instrument]
+    def __init__(self, instruments: _Optional[_Iterable[_Union[Instrument, _Mapping]]] = ...) -> None: ...
+
+class Instrument(_message.Message):
+    __slots__ = ("venue", "symbol", "base_asset", "quote_asset", "tick_size", "lot_size", "min_quantity", "max_quantity", "min_notional_quote", "price_scale", "quantity_scale", "version")
+    VENUE_FIELD_NUMBER: _ClassVar[int]
+    SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    BASE_ASSET_FIELD_NUMBER: _ClassVar[int]
+    QUOTE_ASSET_FIELD_NUMBER: _ClassVar[int]
+    TICK_SIZE_FIELD_NUMBER: _ClassVar[int]
+    LOT_SIZE_FIELD_NUMBER: _ClassVar[int]
+    MIN_QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    MAX_QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    MIN_NOTIONAL_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    PRICE_SCALE_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_SCALE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    venue: str
+    symbol: str
+    base_asset: str
+    quote_asset: str
+    tick_size: str
+    lot_size: str
+    min_quantity: str
+    max_quantity: str
+    min_notional_quote: str
+    price_scale: int
+    quantity_scale: int
+    version: int
+    def __init__(self, venue: _Optional[str] = ..., symbol: _Optional[str] = ..., base_asset: _Optional[str] = ..., quote_asset: _Optional[str] = ..., tick_size: _Optional[str] = ..., lot_size: _Optional[str] = ..., min_quantity: _Optional[str] = ..., max_quantity: _Optional[str] = ..., min_notional_quote: _Optional[str] = ..., price_scale: _Optional[int] = ..., quantity_scale: _Optional[int] = ..., version: _Optional[int] = ...) -> None: ...
+
+class SymbolRequest(_message.Message):
+    __slots__ = ("symbol",)
+    SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    symbol: str
+    def __init__(self, symbol: _Optional[str] = ...) -> None: ...
+
+class AccountRequest(_message.Message):
+    __slots__ = ("account_id",)
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    def __init__(self, account_id: _Optional[str] = ...) -> None: ...
+
+class Ticker(_message.Message):
+    __slots__ = ("symbol", "bid_price", "bid_quantity", "ask_price", "ask_quantity", "update_id", "last_price", "last_quantity", "ts_event_ns", "as_of_ns")
+    SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    BID_PRICE_FIELD_NUMBER: _ClassVar[int]
+    BID_QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    ASK_PRICE_FIELD_NUMBER: _ClassVar[int]
+    ASK_QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_ID_FIELD_NUMBER: _ClassVar[int]
+    LAST_PRICE_FIELD_NUMBER: _ClassVar[int]
+    LAST_QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    TS_EVENT_NS_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    symbol: str
+    bid_price: str
+    bid_quantity: str
+    ask_price: str
+    ask_quantity: str
+    update_id: int
+    last_price: str
+    last_quantity: str
+    ts_event_ns: int
+    as_of_ns: int
+    def __init__(self, symbol: _Optional[str] = ..., bid_price: _Optional[str] = ..., bid_quantity: _Optional[str] = ..., ask_price: _Optional[str] = ..., ask_quantity: _Optional[str] = ..., update_id: _Optional[int] = ..., last_price: _Optional[str] = ..., last_quantity: _Optional[str] = ..., ts_event_ns: _Optional[int] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
+class GetOrderBookRequest(_message.Message):
+    __slots__ = ("symbol", "depth")
+    SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_FIELD_NUMBER: _ClassVar[int]
+    symbol: str
+    depth: int
+    def __init__(self, symbol: _Optional[str] = ..., depth: _Optional[int] = ...) -> None: ...
+
+class Level(_message.Message):
+    __slots__ = ("price", "quantity")
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    price: str
+    quantity: str
+    def __init__(self, price: _Optional[str] = ..., quantity: _Optional[str] = ...) -> None: ...
+
+class OrderBook(_message.Message):
+    __slots__ = ("symbol", "state", "stale_reason", "last_update_id", "bids", "asks", "as_of_ns")
+    SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STALE_REASON_FIELD_NUMBER: _ClassVar[int]
+    LAST_UPDATE_ID_FIELD_NUMBER: _ClassVar[int]
+    BIDS_FIELD_NUMBER: _ClassVar[int]
+    ASKS_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    symbol: str
+    state: str
+    stale_reason: str
+    last_update_id: int
+    bids: _containers.RepeatedCompositeFieldContainer[Level]
+    asks: _containers.RepeatedCompositeFieldContainer[Level]
+    as_of_ns: int
+    def __init__(self, symbol: _Optional[str] = ..., state: _Optional[str] = ..., stale_reason: _Optional[str] = ..., last_update_id: _Optional[int] = ..., bids: _Optional[_Iterable[_Union[Level, _Mapping]]] = ..., asks: _Optional[_Iterable[_Union[Level, _Mapping]]] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
+class GetKlinesRequest(_message.Message):
+    __slots__ = ("symbol", "interval", "limit")
+    SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    symbol: str
+    interval: str
+    limit: int
+    def __init__(self, symbol: _Optional[str] = ..., interval: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class Kline(_message.Message):
+    __slots__ = ("open_time_ns", "close_time_ns", "open", "high", "low", "close", "volume", "quote_volume", "trades", "closed")
+    OPEN_TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    CLOSE_TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    CLOSE_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    QUOTE_VOLUME_FIELD_NUMBER: _ClassVar[int]
+    TRADES_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_FIELD_NUMBER: _ClassVar[int]
+    open_time_ns: int
+    close_time_ns: int
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    quote_volume: str
+    trades: int
+    closed: bool
+    def __init__(self, open_time_ns: _Optional[int] = ..., close_time_ns: _Optional[int] = ..., open: _Optional[str] = ..., high: _Optional[str] = ..., low: _Optional[str] = ..., close: _Optional[str] = ..., volume: _Optional[str] = ..., quote_volume: _Optional[str] = ..., trades: _Optional[int] = ..., closed: _Optional[bool] = ...) -> None: ...
+
+class GetKlinesResponse(_message.Message):
+    __slots__ = ("klines", "as_of_ns")
+    KLINES_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    klines: _containers.RepeatedCompositeFieldContainer[Kline]
+    as_of_ns: int
+    def __init__(self, klines: _Optional[_Iterable[_Union[Kline, _Mapping]]] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
+class EstimateExecutionRequest(_message.Message):
+    __slots__ = ("symbol", "side", "quantity")
+    SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    symbol: str
+    side: str
+    quantity: str
+    def __init__(self, symbol: _Optional[str] = ..., side: _Optional[str] = ..., quantity: _Optional[str] = ...) -> None: ...
+
+class ExecutionEstimate(_message.Message):
+    __slots__ = ("symbol", "side", "quantity", "filled_quantity", "average_price", "worst_price", "notional_quote", "mid_price", "slippage_bps", "cost_quote", "levels", "complete", "as_of_ns")
+    SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    FILLED_QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    AVERAGE_PRICE_FIELD_NUMBER: _ClassVar[int]
+    WORST_PRICE_FIELD_NUMBER: _ClassVar[int]
+    NOTIONAL_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    MID_PRICE_FIELD_NUMBER: _ClassVar[int]
+    SLIPPAGE_BPS_FIELD_NUMBER: _ClassVar[int]
+    COST_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    LEVELS_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    symbol: str
+    side: str
+    quantity: str
+    filled_quantity: str
+    average_price: str
+    worst_price: str
+    notional_quote: str
+    mid_price: str
+    slippage_bps: str
+    cost_quote: str
+    levels: int
+    complete: bool
+    as_of_ns: int
+    def __init__(self, symbol: _Optional[str] = ..., side: _Optional[str] = ..., quantity: _Optional[str] = ..., filled_quantity: _Optional[str] = ..., average_price: _Optional[str] = ..., worst_price: _Optional[str] = ..., notional_quote: _Optional[str] = ..., mid_price: _Optional[str] = ..., slippage_bps: _Optional[str] = ..., cost_quote: _Optional[str] = ..., levels: _Optional[int] = ..., complete: _Optional[bool] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
+class Position(_message.Message):
+    __slots__ = ("account_id", "symbol", "quantity", "average_price", "mark_price", "unrealised_pnl_quote", "realised_pnl_quote", "fees_quote", "as_of_ns")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    AVERAGE_PRICE_FIELD_NUMBER: _ClassVar[int]
+    MARK_PRICE_FIELD_NUMBER: _ClassVar[int]
+    UNREALISED_PNL_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    REALISED_PNL_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    FEES_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    symbol: str
+    quantity: str
+    average_price: str
+    mark_price: str
+    unrealised_pnl_quote: str
+    realised_pnl_quote: str
+    fees_quote: str
+    as_of_ns: int
+    def __init__(self, account_id: _Optional[str] = ..., symbol: _Optional[str] = ..., quantity: _Optional[str] = ..., average_price: _Optional[str] = ..., mark_price: _Optional[str] = ..., unrealised_pnl_quote: _Optional[str] = ..., realised_pnl_quote: _Optional[str] = ..., fees_quote: _Optional[str] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
+class GetPositionsResponse(_message.Message):
+    __slots__ = ("positions", "as_of_ns")
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    positions: _containers.RepeatedCompositeFieldContainer[Position]
+    as_of_ns: int
+    def __init__(self, positions: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
+class Order(_message.Message):
+    __slots__ = ("account_id", "symbol", "client_order_id", "venue_order_id", "side", "order_type", "time_in_force", "quantity", "price", "filled_quantity", "average_fill_price", "status", "suggestion_id", "created_ns", "as_of_ns")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    VENUE_ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    ORDER_TYPE_FIELD_NUMBER: _ClassVar[int]
+    TIME_IN_FORCE_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    FILLED_QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    AVERAGE_FILL_PRICE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    SUGGESTION_ID_FIELD_NUMBER: _ClassVar[int]
+    CREATED_NS_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    symbol: str
+    client_order_id: str
+    venue_order_id: str
+    side: str
+    order_type: str
+    time_in_force: str
+    quantity: str
+    price: str
+    filled_quantity: str
+    average_fill_price: str
+    status: str
+    suggestion_id: str
+    created_ns: int
+    as_of_ns: int
+    def __init__(self, account_id: _Optional[str] = ..., symbol: _Optional[str] = ..., client_order_id: _Optional[str] = ..., venue_order_id: _Optional[str] = ..., side: _Optional[str] = ..., order_type: _Optional[str] = ..., time_in_force: _Optional[str] = ..., quantity: _Optional[str] = ..., price: _Optional[str] = ..., filled_quantity: _Optional[str] = ..., average_fill_price: _Optional[str] = ..., status: _Optional[str] = ..., suggestion_id: _Optional[str] = ..., created_ns: _Optional[int] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
+class GetOpenOrdersResponse(_message.Message):
+    __slots__ = ("orders", "as_of_ns")
+    ORDERS_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    orders: _containers.RepeatedCompositeFieldContainer[Order]
+    as_of_ns: int
+    def __init__(self, orders: _Optional[_Iterable[_Union[Order, _Mapping]]] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
+class RiskCheck(_message.Message):
+    __slots__ = ("name", "passed", "limit", "actual", "unit")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PASSED_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    ACTUAL_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    passed: bool
+    limit: str
+    actual: str
+    unit: str
+    def __init__(self, name: _Optional[str] = ..., passed: _Optional[bool] = ..., limit: _Optional[str] = ..., actual: _Optional[str] = ..., unit: _Optional[str] = ...) -> None: ...
+
+class RiskState(_message.Message):
+    __slots__ = ("account_id", "kill_switch", "limits", "rules_version", "venue_connected", "as_of_ns")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    KILL_SWITCH_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    RULES_VERSION_FIELD_NUMBER: _ClassVar[int]
+    VENUE_CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    kill_switch: str
+    limits: _containers.RepeatedCompositeFieldContainer[RiskCheck]
+    rules_version: int
+    venue_connected: bool
+    as_of_ns: int
+    def __init__(self, account_id: _Optional[str] = ..., kill_switch: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[RiskCheck, _Mapping]]] = ..., rules_version: _Optional[int] = ..., venue_connected: _Optional[bool] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
+class Refusal(_message.Message):
+    __slots__ = ("code", "message", "limit", "actual", "unit")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    ACTUAL_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    message: str
+    limit: str
+    actual: str
+    unit: str
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., limit: _Optional[str] = ..., actual: _Optional[str] = ..., unit: _Optional[str] = ...) -> None: ...
+
+class CheckProposalRequest(_message.Message):
+    __slots__ = ("proposal",)
+    PROPOSAL_FIELD_NUMBER: _ClassVar[int]
+    proposal: bytes
+    def __init__(self, proposal: _Optional[bytes] = ...) -> None: ...
+
+class PreTrade(_message.Message):
+    __slots__ = ("checks", "refusal", "reference_price", "as_of_ns")
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_PRICE_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    checks: _containers.RepeatedCompositeFieldContainer[RiskCheck]
+    refusal: Refusal
+    reference_price: str
+    as_of_ns: int
+    def __init__(self, checks: _Optional[_Iterable[_Union[RiskCheck, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., reference_price: _Optional[str] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
+class ApprovalSignature(_message.Message):
+    __slots__ = ("key_id", "signature")
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    key_id: str
+    signature: bytes
+    def __init__(self, key_id: _Optional[str] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class ExecuteApprovalRequest(_message.Message):
+    __slots__ = ("proposal", "digest_hex", "signatures")
+    PROPOSAL_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_HEX_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURES_FIELD_NUMBER: _ClassVar[int]
+    proposal: bytes
+    digest_hex: str
+    signatures: _containers.RepeatedCompositeFieldContainer[ApprovalSignature]
+    def __init__(self, proposal: _Optional[bytes] = ..., digest_hex: _Optional[str] = ..., signatures: _Optional[_Iterable[_Union[ApprovalSignature, _Mapping]]] = ...) -> None: ...
+
+class ExecutionOutcome(_message.Message):
+    __slots__ = ("consumed", "journal_sequence", "client_order_id", "refusal", "checks", "as_of_ns")
+    CONSUMED_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    consumed: bool
+    journal_sequence: int
+    client_order_id: str
+    refusal: Refusal
+    checks: _containers.RepeatedCompositeFieldContainer[RiskCheck]
+    as_of_ns: int
+    def __init__(self, consumed: _Optional[bool] = ..., journal_sequence: _Optional[int] = ..., client_order_id: _Optional[str] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[RiskCheck, _Mapping]]] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
+class CancelOrderRequest(_message.Message):
+    __slots__ = ("client_order_id", "requested_by")
+    CLIENT_ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    client_order_id: str
+    requested_by: str
+    def __init__(self, client_order_id: _Optional[str] = ..., requested_by: _Optional[str] = ...) -> None: ...
+
+class CancelOrderResponse(_message.Message):
+    __slots__ = ("requested", "refusal")
+    REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    requested: bool
+    refusal: Refusal
+    def __init__(self, requested: _Optional[bool] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
+
+class SetKillSwitchRequest(_message.Message):
+    __slots__ = ("state", "requested_by", "reason")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    state: str
+    requested_by: str
+    reason: str
+    def __init__(self, state: _Optional[str] = ..., requested_by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class StreamJournalRequest(_message.Message):
+    __slots__ = ("after_sequence",)
+    AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    after_sequence: int
+    def __init__(self, after_sequence: _Optional[int] = ...) -> None: ...
+
+class JournalRecord(_message.Message):
+    __slots__ = ("engine_id", "epoch", "sequence", "hash_hex", "payload")
+    ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    HASH_HEX_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    engine_id: str
+    epoch: int
+    sequence: int
+    hash_hex: str
+    payload: bytes
+    def __init__(self, engine_id: _Optional[str] = ..., epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., hash_hex: _Optional[str] = ..., payload: _Optional[bytes] = ...) -> None: ...

@@ -1,0 +1,262 @@
+"""What the engine has decided or learnt: the records of its journal.
+
+Events are facts. Replaying them rebuilds the kernel's state and decides nothing again, so each decision carries the
+market inputs that it was made on. A new field gets a default; a field is never renamed or reused: journals of every
+release are replayed. Numbers are ints at the instrument's scales, which intents and instruments carry.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from core.types.codes import Refusal
+from core.types.instruments import Instrument
+from core.types.orders import OrderIntent, OrderStatus, Side
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True, omit_defaults=False):
+    """Common to all: the engine's clock, and the trace that caused it (None for the engine's own doing)."""
+
+    ts_ns: int
+    trace_id: str | None = None
+
+
+class EngineStarted(Event, frozen=True, tag="engine_started"):
+    """A new epoch: every start of the engine process opens one."""
+
+    engine_id: str
+    epoch: int
+    environment: str
+    mode: str
+    software_version: str
+
+
+class InstrumentsLoaded(Event, frozen=True, tag="instruments_loaded"):
+    instruments: tuple[Instrument, ...]
+
+
+class RosterEntry(msgspec.Struct, frozen=True):
+    """A key that may approve: Ed25519 public key in hex, for which accounts, and whether for paper only."""
+
+    key_id: str
+    user_id: str
+    public_key_hex: str
+    account_ids: tuple[str, ...]
+    paper_only: bool
+
+
+class Roster(msgspec.Struct, frozen=True):
+    """Who may approve, and above which notional two signatures are due. Signed by the root key."""
+
+    version: int
+    entries: tuple[RosterEntry, ...]
+    two_approvals_above_quote: str
+
+
+class RosterInstalled(Event, frozen=True, tag="roster_installed"):
+    """signature_hex is the root key's Ed25519 signature over the roster's canonical bytes."""
+
+    roster: Roster
+    signature_hex: str
+
+
+class RiskLimits(msgspec.Struct, frozen=True):
+    """The limits in force. Every one is required: none defaults to no limit (I11)."""
+
+    max_notional_per_order_quote: str
+    price_collar_bps: int
+    max_deviation_bps: int
+    book_stale_after_ms: int
+
+
+class RiskLimitsInstalled(Event, frozen=True, tag="risk_limits_installed"):
+    version: int
+    digest_hex: str
+    limits: RiskLimits
+
+
+class SignatureRecord(msgspec.Struct, frozen=True):
+    key_id: str
+    user_id: str
+    signature_hex: str
+
+
+class RiskCheckRecord(msgspec.Struct, frozen=True):
+    """One check as it was made: name is the ReasonCode that it refuses with."""
+
+    name: str
+    passed: bool
+    limit: str | None = None
+    actual: str | None = None
+    unit: str | None = None
+
+
+class MarketInputs(msgspec.Struct, frozen=True):
+    """The market that a decision was made on, as decimal text; book_age_ms is how old the book was."""
+
+    bid_price: str | None
+    ask_price: str | None
+    mid_price: str | None
+    book_state: str
+    book_update_id: int
+    book_age_ms: int
+
+
+class ApprovalDecided(Event, frozen=True, tag="approval_decided"):
+    """An approval was consumed: once, in this record, together with the intent it led to (I2, I4).
+
+    Either intent is set (the order goes to the venue) or refusal is (risk said no at send; the approval is used up
+    all the same).
+    """
+
+    suggestion_id: str
+    version: int
+    digest_hex: str
+    proposal: str
+    account_id: str
+    asker_id: str
+    run_id: str
+    signatures: tuple[SignatureRecord, ...]
+    roster_version: int
+    rules_version: int
+    market: MarketInputs
+    checks: tuple[RiskCheckRecord, ...]
+    intent: OrderIntent | None
+    refusal: Refusal | None
+
+
+class OrderAccepted(Event, frozen=True, tag="order_accepted"):
+    client_order_id: str
+    venue_order_id: str
+
+
+class OrderRejected(Event, frozen=True, tag="order_rejected"):
+    """The venue said no, or proved that the order never reached it."""
+
+    client_order_id: str
+    refusal: Refusal
+
+
+class OrderBecameUnknown(Event, frozen=True, tag="order_became_unknown"):
+    """Sent without an answer (I5): its exposure stays reserved until the venue says what became of it."""
+
+    client_order_id: str
+    detail: str
+
+
+class PositionSnapshot(msgspec.Struct, frozen=True):
+    """A position after a fill. quantity at quantity_scale, average_price at price_scale (rounded half even, zero when
+    flat), realised_pnl and fees at notional scale, over the position's whole life."""
+
+    quantity: int
+    average_price: int
+    realised_pnl: int
+    fees: int
+
+
+class ClosedPosition(msgspec.Struct, frozen=True):
+    """A position that went back to zero: what a trade review is about. Amounts at notional scale."""
+
+    position_id: str
+    side: Side
+    max_quantity: int
+    entry_average_price: int
+    exit_average_price: int
+    realised_pnl: int
+    fees: int
+    opened_ns: int
+    closed_ns: int
+    client_order_ids: tuple[str, ...]
+
+
+class OrderFilled(Event, frozen=True, tag="order_filled"):
+    """A fill as the venue reported it, idempotent by (symbol, trade_id), and the position after it.
+
+    price at price_scale, quantity at quantity_scale; fee is decimal text in fee_asset, fee_quote at notional scale.
+    inferred marks a fill that reconciliation derived because the venue no longer shows it.
+    """
+
+    account_id: str
+    venue: str
+    symbol: str
+    client_order_id: str
+    venue_order_id: str
+    trade_id: int
+    side: Side
+    price: int
+    quantity: int
+    price_scale: int
+    quantity_scale: int
+    fee: str
+    fee_asset: str
+    fee_quote: int
+    is_maker: bool
+    venue_ts_ns: int
+    status: OrderStatus
+    position: PositionSnapshot
+    closed: ClosedPosition | None = None
+    inferred: bool = False
+
+
+class OrderClosed(Event, frozen=True, tag="order_closed"):
+    """Canceled or expired at the venue, with what remained unfilled."""
+
+    client_order_id: str
+    status: OrderStatus
+    reason: str
+
+
+class CancelRequested(Event, frozen=True, tag="cancel_requested"):
+    """A safety command: authenticated, no approval; can only reduce."""
+
+    client_order_id: str
+    requested_by: str
+
+
+class KillSwitchChanged(Event, frozen=True, tag="kill_switch_changed"):
+    state: str
+    requested_by: str
+    reason: str
+
+
+JournalEvent = (
+    EngineStarted
+    | InstrumentsLoaded
+    | RosterInstalled
+    | RiskLimitsInstalled
+    | ApprovalDecided
+    | OrderAccepted
+    | OrderRejected
+    | OrderBecameUnknown
+    | OrderFilled
+    | OrderClosed
+    | CancelRequested
+    | KillSwitchChanged
+)
+
+_DECODER: msgspec.json.Decoder[JournalEvent] = msgspec.json.Decoder(JournalEvent)
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+
+
+class JournalEntry(msgspec.Struct, frozen=True):
+    """A journal record as its readers get it. sequence counts from 1 over the engine's whole life."""
+
+    engine_id: str
+    epoch: int
+    sequence: int
+    hash_hex: str
+    payload: bytes
+
+    def event(self) -> JournalEvent:
+        """Decode the payload. Raises msgspec.ValidationError when it isn't an event this release knows."""
+        return decode_event(self.payload)
+
+
+def encode_event(event: JournalEvent) -> bytes:
+    """JSON with sorted keys: the bytes that the journal's hash chain covers."""
+    return _ENCODER.encode(event)
+
+
+def decode_event(payload: bytes) -> JournalEvent:
+    """Raises msgspec.ValidationError when the payload isn't an event this release knows."""
+    return _DECODER.decode(payload)

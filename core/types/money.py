@@ -1,0 +1,53 @@
+"""Scaled-integer money. A float never holds money here.
+
+Inside the kernel prices and quantities are ints at a decimal scale that is fixed for an instrument's life; at
+every edge they are Decimals, and strings in JSON.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from core._native import parse_scaled
+
+__all__ = ["MAX_SCALE", "decimal_text", "from_scaled", "parse_scaled", "rescale", "to_scaled"]
+
+MAX_SCALE = 18
+BPS_PER_UNIT = 10_000
+
+
+def to_scaled(value: Decimal, scale: int) -> int:
+    """Decimal to int at the given scale, exactly.
+
+    Raises ValueError when value has more than `scale` decimal places, isn't finite, or exceeds 63 bits.
+    """
+    return parse_scaled(format(value, "f"), scale)
+
+
+def from_scaled(value: int, scale: int) -> Decimal:
+    """Int at the given scale to Decimal, exactly."""
+    return Decimal(value).scaleb(-scale)
+
+
+def rescale(value: int, from_scale: int, to_scale: int) -> int:
+    """Move an int between scales, exactly.
+
+    Raises ValueError when digits would be lost.
+    """
+    if to_scale >= from_scale:
+        return value * 10 ** (to_scale - from_scale)
+    quotient, remainder = divmod(value, 10 ** (from_scale - to_scale))
+    if remainder:
+        raise ValueError(f"{value} at scale {from_scale} has digits beyond scale {to_scale}")
+    return int(quotient)
+
+
+def decimal_text(value: Decimal) -> str:
+    """The one text form of a Decimal: plain notation, no trailing zeros, no negative zero.
+
+    This form goes into proposals, JSON and audit records, so that equal values have equal bytes.
+    """
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in {"-0", ""} else text

@@ -1,0 +1,175 @@
+"""What the engine shows to its readers. Edges speak Decimal: every price, quantity and amount here is a Decimal.
+
+Every view says how old it is: `as_of_ns` is the engine's clock when the data it shows was last confirmed.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from core.types.codes import Refusal
+from core.types.orders import OrderStatus, OrderType, Side, TimeInForce
+
+
+class InstrumentView(msgspec.Struct, frozen=True):
+    venue: str
+    symbol: str
+    base_asset: str
+    quote_asset: str
+    tick_size: Decimal
+    lot_size: Decimal
+    min_quantity: Decimal
+    max_quantity: Decimal
+    min_notional_quote: Decimal
+    price_scale: int
+    quantity_scale: int
+    version: int
+
+
+class TickerView(msgspec.Struct, frozen=True):
+    """Best bid and offer from the venue's bookTicker stream, with its update id; last trade and 24 h change are
+    from what the engine has seen, None until then."""
+
+    symbol: str
+    bid_price: Decimal
+    bid_quantity: Decimal
+    ask_price: Decimal
+    ask_quantity: Decimal
+    update_id: int
+    last_price: Decimal | None
+    last_quantity: Decimal | None
+    ts_event_ns: int
+    as_of_ns: int
+
+
+class LevelView(msgspec.Struct, frozen=True):
+    price: Decimal
+    quantity: Decimal
+
+
+class OrderBookView(msgspec.Struct, frozen=True):
+    """Bids best first, asks best first. state is LIVE, SYNCING or STALE; stale_reason is set when not LIVE."""
+
+    symbol: str
+    state: str
+    stale_reason: str | None
+    last_update_id: int
+    bids: tuple[LevelView, ...]
+    asks: tuple[LevelView, ...]
+    as_of_ns: int
+
+
+class KlineView(msgspec.Struct, frozen=True):
+    open_time_ns: int
+    close_time_ns: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    quote_volume: Decimal
+    trades: int
+    closed: bool
+
+
+class ExecutionEstimateView(msgspec.Struct, frozen=True):
+    """A sweep of the live book. slippage_bps is against the mid price, positive when it costs."""
+
+    symbol: str
+    side: Side
+    quantity: Decimal
+    filled_quantity: Decimal
+    average_price: Decimal | None
+    worst_price: Decimal | None
+    notional_quote: Decimal
+    mid_price: Decimal
+    slippage_bps: Decimal | None
+    cost_quote: Decimal | None
+    levels: int
+    complete: bool
+    as_of_ns: int
+
+
+class PositionView(msgspec.Struct, frozen=True):
+    account_id: str
+    symbol: str
+    quantity: Decimal
+    average_price: Decimal
+    mark_price: Decimal | None
+    unrealised_pnl_quote: Decimal | None
+    realised_pnl_quote: Decimal
+    fees_quote: Decimal
+    as_of_ns: int
+
+
+class OrderView(msgspec.Struct, frozen=True):
+    account_id: str
+    symbol: str
+    client_order_id: str
+    venue_order_id: str | None
+    side: Side
+    order_type: OrderType
+    time_in_force: TimeInForce
+    quantity: Decimal
+    price: Decimal | None
+    filled_quantity: Decimal
+    average_fill_price: Decimal | None
+    status: OrderStatus
+    suggestion_id: str | None
+    created_ns: int
+    as_of_ns: int
+
+
+class RiskCheckView(msgspec.Struct, frozen=True):
+    """One check with its inputs and result. name is the ReasonCode it would refuse with."""
+
+    name: str
+    passed: bool
+    limit: str | None
+    actual: str | None
+    unit: str | None
+
+
+class RiskStateView(msgspec.Struct, frozen=True):
+    account_id: str
+    kill_switch: str
+    limits: tuple[RiskCheckView, ...]
+    rules_version: int
+    venue_connected: bool
+    as_of_ns: int
+
+
+class PreTradeView(msgspec.Struct, frozen=True):
+    """The risk decision on a proposal at this moment: refusal is None when every check passed."""
+
+    checks: tuple[RiskCheckView, ...]
+    refusal: Refusal | None
+    reference_price: Decimal | None
+    as_of_ns: int
+
+
+class ExecutionOutcomeView(msgspec.Struct, frozen=True):
+    """What the engine did with an approval. consumed tells whether the approval was used up; refusal is None when
+    the order's intent is durable and on its way."""
+
+    consumed: bool
+    journal_sequence: int | None
+    client_order_id: str | None
+    refusal: Refusal | None
+    checks: tuple[RiskCheckView, ...]
+    as_of_ns: int
+
+
+class EngineStatusView(msgspec.Struct, frozen=True):
+    engine_id: str
+    epoch: int
+    environment: str
+    mode: str
+    journal_sequence: int
+    venue_connected: bool
+    kill_switch: str
+    roster_version: int
+    books: dict[str, str]
+    now_ns: int

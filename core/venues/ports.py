@@ -1,0 +1,103 @@
+"""What the engine needs of a venue. An adapter speaks the venue's wire format and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Protocol
+
+import msgspec
+
+from core.types.codes import Refusal
+from core.types.instruments import Instrument
+from core.types.orders import OrderIntent, OrderStatus, Side
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """The venue accepted the order. Its fills arrive on the user data stream."""
+
+    venue_order_id: str
+
+
+class SubmitRefused(msgspec.Struct, frozen=True):
+    """The venue answered no: the order is not live."""
+
+    refusal: Refusal
+
+
+class SubmitUnknown(msgspec.Struct, frozen=True):
+    """No answer, or one that proves nothing (time-out, 5xx, -1006, -1007): the order may be live (I5)."""
+
+    detail: str
+
+
+SubmitResult = Submitted | SubmitRefused | SubmitUnknown
+
+
+class VenueTrade(msgspec.Struct, frozen=True):
+    """One fill of ours. price and quantity are ints at the instrument's scales."""
+
+    symbol: str
+    trade_id: int
+    venue_order_id: str
+    client_order_id: str
+    side: Side
+    price: int
+    quantity: int
+    fee: Decimal
+    fee_asset: str
+    is_maker: bool
+    ts_event_ns: int
+
+
+class VenueOrder(msgspec.Struct, frozen=True):
+    """An order as the venue sees it."""
+
+    symbol: str
+    client_order_id: str
+    venue_order_id: str
+    status: OrderStatus
+    filled_quantity: int
+    ts_event_ns: int
+
+
+class ExecutionReport(msgspec.Struct, frozen=True):
+    """A message of the user data stream about one order; trade is set when it carries a fill."""
+
+    order: VenueOrder
+    trade: VenueTrade | None
+    reason: str
+
+
+class UserStreamConnected(msgspec.Struct, frozen=True):
+    """The user data stream is (again) complete from here; what came before must be asked for by REST."""
+
+
+class UserStreamLost(msgspec.Struct, frozen=True):
+    detail: str
+
+
+UserEvent = ExecutionReport | UserStreamConnected | UserStreamLost
+
+
+class VenuePort(Protocol):
+    """Venue calls. Reads raise VenueUnavailableError when the venue can't be reached; submit never raises for that:
+    it answers SubmitUnknown. No call here repeats a submit."""
+
+    async def instruments(self) -> tuple[Instrument, ...]: ...
+    async def submit(self, intent: OrderIntent) -> SubmitResult: ...
+    async def cancel(self, symbol: str, client_order_id: str) -> None: ...
+    async def order(self, symbol: str, client_order_id: str) -> VenueOrder | None:
+        """None when the venue knows no such order."""
+        ...
+
+    async def open_orders(self, symbol: str) -> list[VenueOrder]: ...
+    async def trades_of(self, symbol: str, venue_order_id: str) -> list[VenueTrade]: ...
+    async def balances(self) -> dict[str, Decimal]: ...
+    def user_events(self) -> AsyncIterator[UserEvent]:
+        """Connects, reconnects with backoff, and never ends by itself."""
+        ...
+
+
+class VenueUnavailableError(Exception):
+    """The venue can't be reached or doesn't answer with sense; the message says which call and why."""

@@ -1,0 +1,120 @@
+"""What passes through the gateway, and the ports it reaches the world by. No network in this package."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from core.types.codes import Refusal
+from core.types.ids import TraceContext
+from core.types.orders import Side
+from core.types.views import (
+    EngineStatusView,
+    ExecutionEstimateView,
+    ExecutionOutcomeView,
+    InstrumentView,
+    KlineView,
+    OrderBookView,
+    OrderView,
+    PositionView,
+    PreTradeView,
+    RiskStateView,
+    TickerView,
+)
+
+
+class Role(StrEnum):
+    TRADER = "trader"
+    APPROVER = "approver"
+    COMPLIANCE = "compliance"
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who is asking. account_ids is the whole scope; an empty tuple sees no account."""
+
+    user_id: str
+    username: str
+    role: Role
+    account_ids: tuple[str, ...]
+    kind: Literal["human", "agent"] = "human"
+    on_behalf_of: str | None = None
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """A request to the gateway. run_id is None outside a copilot run."""
+
+    call_id: str
+    tool: str
+    arguments: dict[str, Any]
+    principal: Principal
+    trace: TraceContext
+    run_id: str | None = None
+
+
+class ToolResult(msgspec.Struct, frozen=True):
+    """What the gateway released: redacted, stamped and audited.
+
+    data is JSON-able with every decimal as plain text; figures point into it by JSON path. When refusal is set,
+    data is empty. digest_hex is SHA-256 over the RFC 8785 form of data. untrusted marks text from outside.
+    """
+
+    call_id: str
+    tool: str
+    tool_version: str
+    data: dict[str, Any]
+    refusal: Refusal | None
+    mode: str
+    scope: tuple[str, ...]
+    as_of_ns: int
+    digest_hex: str
+    untrusted: bool = False
+
+
+class ToolDescription(msgspec.Struct, frozen=True):
+    """A tool as a model or an MCP client sees it. input_schema is JSON Schema."""
+
+    name: str
+    version: str
+    kind: Literal["read", "compute", "suggest"]
+    description: str
+    input_schema: dict[str, Any]
+    schema_digest_hex: str
+
+
+class Gateway(Protocol):
+    """The one path to every tool, for the copilot, MCP, gRPC and REST."""
+
+    def describe(self, principal: Principal) -> list[ToolDescription]:
+        """The tools that this principal may call."""
+        ...
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        """Authorise, validate, bound, execute, stamp, redact, audit, store, release.
+
+        Never raises for what the world can get wrong: the refusal is in the result.
+        """
+        ...
+
+
+class EnginePort(Protocol):
+    """The engine as its readers and the approval flow see it. Implemented by core.runtime.client.EngineClient.
+
+    Raises RefusalError: MARKET_INSTRUMENT_UNKNOWN, MARKET_NO_DATA, MARKET_BOOK_STALE, SERVICE_ENGINE_UNAVAILABLE.
+    """
+
+    async def status(self) -> EngineStatusView: ...
+    async def instruments(self) -> list[InstrumentView]: ...
+    async def ticker(self, symbol: str) -> TickerView: ...
+    async def order_book(self, symbol: str, depth: int) -> OrderBookView: ...
+    async def klines(self, symbol: str, interval: str, limit: int) -> list[KlineView]: ...
+    async def estimate_execution(self, symbol: str, side: Side, quantity: Decimal) -> ExecutionEstimateView: ...
+    async def positions(self, account_id: str) -> list[PositionView]: ...
+    async def open_orders(self, account_id: str) -> list[OrderView]: ...
+    async def risk_state(self, account_id: str) -> RiskStateView: ...
+    async def check_proposal(self, proposal: bytes) -> PreTradeView: ...
+    async def execute_approval(
+        self, proposal: bytes, digest_hex: str, signatures: list[tuple[str, bytes]], trace: TraceContext
+    ) -> ExecutionOutcomeView: ...
