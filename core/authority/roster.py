@@ -1,0 +1,119 @@
+"""The roster: who may approve, with which keys. Changed only under the root key that the engine's host pins.
+
+Its canonical bytes are a domain tag and RFC 8785 JSON with every number as text. `roster.json` holds
+`{"roster": {...}, "signature_hex": "..."}`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from decimal import Decimal, InvalidOperation
+
+import msgspec
+import rfc8785
+
+from core.authority.signatures import PUBLIC_KEY_LENGTH_BYTES, sign_bytes, verify_bytes
+from core.types.events import Roster, RosterEntry
+from core.types.money import decimal_text
+
+ROSTER_DOMAIN_TAG = b"veloz/roster/v1\x00"
+ROSTER_ENTRIES_LIMIT = 1_000
+
+
+class RosterError(Exception):
+    """A roster that can't be installed: the message names the file, what is wrong and the cure."""
+
+
+class SignedRoster(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A roster with the root key's signature over roster_bytes(roster)."""
+
+    roster: Roster
+    signature_hex: str
+
+
+def roster_bytes(roster: Roster) -> bytes:
+    """What the root key signs."""
+    plain = msgspec.to_builtins(roster)
+    plain["version"] = str(roster.version)
+    return ROSTER_DOMAIN_TAG + bytes(rfc8785.dumps(plain))
+
+
+def roster_digest(roster: Roster) -> str:
+    """Hex SHA-256 of the canonical bytes: two rosters are the same one when their digests are."""
+    return hashlib.sha256(roster_bytes(roster)).hexdigest()
+
+
+def sign_roster(root_seed_hex: str, roster: Roster) -> SignedRoster:
+    """Sign with the root key. Raises ValueError when the seed isn't 32 bytes in hex."""
+    return SignedRoster(roster, sign_bytes(root_seed_hex, roster_bytes(roster)).hex())
+
+
+def render_signed_roster(signed: SignedRoster) -> bytes:
+    """The content of roster.json."""
+    return msgspec.json.format(msgspec.json.encode(signed), indent=2) + b"\n"
+
+
+def parse_signed_roster(content: bytes, file_name: str, root_public_key_hex: str) -> SignedRoster:
+    """Read roster.json and verify it against the pinned root key.
+
+    Raises RosterError.
+    """
+    try:
+        signed = msgspec.json.decode(content, type=SignedRoster)
+    except msgspec.MsgspecError as error:
+        raise RosterError(f"{file_name}: not a signed roster: {error}. Restore the file from its signer.") from error
+    check_roster(signed.roster, file_name)
+    try:
+        signature = bytes.fromhex(signed.signature_hex)
+    except ValueError as error:
+        raise RosterError(f"{file_name}: key 'signature_hex' is not hex. Have the roster signed again.") from error
+    if not verify_bytes(root_public_key_hex, roster_bytes(signed.roster), signature):
+        raise RosterError(
+            f"{file_name}: the signature is not the root key's over this roster. Someone changed the file, or another "
+            "key signed it: restore it, or have the root key's holder sign it again."
+        )
+    return signed
+
+
+def check_roster(roster: Roster, file_name: str) -> None:
+    """Raises RosterError when a roster could be read in two ways: one key must be one user's."""
+    if roster.version < 1:
+        raise RosterError(f"{file_name}: key 'roster.version' must be at least 1, is {roster.version}")
+    if len(roster.entries) > ROSTER_ENTRIES_LIMIT:
+        raise RosterError(f"{file_name}: {len(roster.entries)} entries, the limit is {ROSTER_ENTRIES_LIMIT}")
+    for name in ("key_id", "public_key_hex"):
+        repeated = [value for value, n in Counter(getattr(entry, name) for entry in roster.entries).items() if n > 1]
+        if repeated:
+            raise RosterError(f"{file_name}: {name} {repeated[0]!r} stands in two entries; give each key one entry")
+    for entry in roster.entries:
+        _check_entry(entry, file_name)
+    threshold_quote(roster, file_name)
+
+
+def threshold_quote(roster: Roster, file_name: str = "roster") -> Decimal:
+    """The notional above which two approvals are due. Raises RosterError when it isn't a plain decimal."""
+    text = roster.two_approvals_above_quote
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite() or value < 0 or decimal_text(value) != text:
+        raise RosterError(
+            f"{file_name}: key 'roster.two_approvals_above_quote' must be a decimal of zero or more as plain text, "
+            f"is {text!r}"
+        )
+    return value
+
+
+def _check_entry(entry: RosterEntry, file_name: str) -> None:
+    if not entry.key_id or not entry.user_id:
+        raise RosterError(f"{file_name}: an entry lacks its key_id or user_id")
+    try:
+        length = len(bytes.fromhex(entry.public_key_hex))
+    except ValueError:
+        length = 0
+    if length != PUBLIC_KEY_LENGTH_BYTES or entry.public_key_hex != entry.public_key_hex.lower():
+        raise RosterError(
+            f"{file_name}: public_key_hex of key {entry.key_id!r} must be {PUBLIC_KEY_LENGTH_BYTES} bytes in lower-case hex"
+        )

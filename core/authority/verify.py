@@ -1,0 +1,256 @@
+"""Whether an approval gives the engine authority to send one exact order (I2). Pure: the engine trusts no caller."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping, Sequence
+from decimal import Context, Decimal
+
+import msgspec
+
+from core.authority.proposal import Proposal, parse_proposal, proposal_digest
+from core.authority.roster import threshold_quote
+from core.authority.signatures import verify_digest
+from core.types.clock import format_utc_us
+from core.types.codes import ReasonCode, Refusal, RefusalError
+from core.types.events import Roster, RosterEntry, SignatureRecord
+from core.types.money import decimal_text
+from core.types.orders import Mode, OrderType, TimeInForce
+
+SIGNATURES_LIMIT = 16
+WHOLE_NUMBER_LENGTH_LIMIT = 18
+DECIMAL_LENGTH_LIMIT = 40
+EXACT = Context(prec=4 * DECIMAL_LENGTH_LIMIT)
+
+
+class EngineIdentity(msgspec.Struct, frozen=True):
+    """Which engine this is: an approval names exactly one."""
+
+    engine_id: str
+    environment: str
+    mode: str
+
+
+class Approved(msgspec.Struct, frozen=True):
+    """An approval that holds: the proposal, its digest, and the signatures that count."""
+
+    proposal: Proposal
+    digest_hex: str
+    signatures: tuple[SignatureRecord, ...]
+
+
+def read_proposal(canonical: bytes) -> Proposal | Refusal:
+    """parse_proposal as a value, with bounds on the numbers' lengths and on combinations no venue takes."""
+    try:
+        proposal = parse_proposal(canonical)
+    except RefusalError as error:
+        return error.refusal
+    except ValueError as error:
+        return _malformed(str(error)[:200])
+    for name in ("version", "instrument_version", "created_at_ns", "expires_at_ns"):
+        if len(getattr(proposal, name)) > WHOLE_NUMBER_LENGTH_LIMIT + 1:
+            return _malformed(f"{name} is longer than {WHOLE_NUMBER_LENGTH_LIMIT + 1} digits")
+    if len(proposal.version) > WHOLE_NUMBER_LENGTH_LIMIT or proposal.version == "0":
+        return _malformed("version must be a whole number from 1 on")
+    for name in ("quantity", "price", "notional_quote", "reference_price", "max_deviation_bps"):
+        if len(getattr(proposal, name)) > DECIMAL_LENGTH_LIMIT:
+            return _malformed(f"{name} is longer than {DECIMAL_LENGTH_LIMIT} characters")
+    if proposal.post_only == "true" and (proposal.order_type, proposal.time_in_force) != (
+        OrderType.LIMIT,
+        TimeInForce.GTC,
+    ):
+        return _malformed("post_only goes with a LIMIT order of time in force GTC only")
+    if not (proposal.suggestion_id and proposal.account_id and proposal.asker_id):
+        return _malformed("suggestion_id, account_id and asker_id must not be empty")
+    return proposal
+
+
+def verify_approval(
+    canonical: bytes,
+    digest_hex: str,
+    signatures: Sequence[tuple[str, bytes]],
+    *,
+    roster: Roster,
+    identity: EngineIdentity,
+    instrument_versions: Mapping[tuple[str, str], int],
+    consumed: Mapping[str, int],
+    now_ns: int,
+) -> Refusal | Approved:
+    """Check an approval in a fixed order; the first failing check is the answer.
+
+    signatures are (key id, Ed25519 signature). instrument_versions is by (venue, symbol); consumed maps a suggestion
+    to the version of it that an order was decided on; now_ns is the engine's clock, which never goes back.
+    """
+    proposal = read_proposal(canonical)
+    if isinstance(proposal, Refusal):
+        return proposal
+    actual_hex = proposal_digest(canonical)
+    if not hmac.compare_digest(actual_hex.encode(), digest_hex.encode(errors="replace")):
+        return Refusal(
+            ReasonCode.APPROVAL_DIGEST_MISMATCH,
+            "The digest isn't the one of these proposal bytes. Reload the suggestion and approve what it shows now.",
+            limit=actual_hex,
+            actual=digest_hex[:64],
+            unit="sha256",
+        )
+    counted = _check_identity(proposal, identity) or _check_signatures(
+        proposal, digest_hex, signatures, roster, identity.mode
+    )
+    if isinstance(counted, Refusal):
+        return counted
+    return (
+        _check_approvals_due(proposal, counted, roster)
+        or _check_single_use(proposal, consumed)
+        or _check_expiry(proposal, now_ns)
+        or _check_instrument(proposal, instrument_versions)
+        or Approved(proposal, digest_hex, counted)
+    )
+
+
+def signed_notional_quote(proposal: Proposal) -> Decimal:
+    """The notional that thresholds look at: the stated one, or quantity x price where that is more."""
+    price = Decimal(proposal.price or proposal.reference_price)
+    return max(Decimal(proposal.notional_quote), EXACT.multiply(Decimal(proposal.quantity), price))
+
+
+def _check_identity(proposal: Proposal, identity: EngineIdentity) -> Refusal | None:
+    if (proposal.engine_id, proposal.environment) != (identity.engine_id, identity.environment):
+        return Refusal(
+            ReasonCode.AUTHORITY_WRONG_ENGINE,
+            "The proposal is for another engine or environment. Ask for a new suggestion here.",
+            limit=f"{identity.environment}/{identity.engine_id}",
+            actual=f"{proposal.environment}/{proposal.engine_id}",
+        )
+    if proposal.mode != identity.mode:
+        return Refusal(
+            ReasonCode.AUTHORITY_WRONG_MODE,
+            "The proposal is for another mode than this engine runs in. Ask for a new suggestion in this mode.",
+            limit=identity.mode,
+            actual=proposal.mode,
+        )
+    return None
+
+
+def _check_signatures(
+    proposal: Proposal, digest_hex: str, signatures: Sequence[tuple[str, bytes]], roster: Roster, mode: str
+) -> Refusal | tuple[SignatureRecord, ...]:
+    if len(signatures) > SIGNATURES_LIMIT:
+        return _malformed(f"{len(signatures)} signatures, the limit is {SIGNATURES_LIMIT}")
+    entries = {entry.key_id: entry for entry in roster.entries}
+    for key_id, _ in signatures:
+        if key_id not in entries:
+            return _signer(
+                ReasonCode.AUTHORITY_SIGNER_UNKNOWN, key_id, "isn't in the engine's roster. Have it enrolled there"
+            )
+    for key_id, _ in signatures:
+        if proposal.account_id not in entries[key_id].account_ids:
+            return _signer(
+                ReasonCode.AUTHORITY_SIGNER_NOT_PERMITTED,
+                key_id,
+                f"may not approve for account {proposal.account_id}. Ask an approver of that account",
+            )
+    for key_id, _ in signatures:
+        if entries[key_id].paper_only and mode != Mode.PAPER:
+            return _signer(
+                ReasonCode.AUTHORITY_KEY_PAPER_ONLY, key_id, "is accepted for paper only. Sign with an enrolled key"
+            )
+    for key_id, signature in signatures:
+        if not verify_digest(entries[key_id].public_key_hex, digest_hex, signature):
+            return _signer(
+                ReasonCode.AUTHORITY_SIGNATURE_INVALID, key_id, "didn't sign this digest. Sign the proposal shown again"
+            )
+    return tuple(_one_per_user(signatures, entries))
+
+
+def _one_per_user(
+    signatures: Sequence[tuple[str, bytes]], entries: Mapping[str, RosterEntry]
+) -> tuple[SignatureRecord, ...]:
+    records: dict[str, SignatureRecord] = {}
+    for key_id, signature in signatures:
+        user_id = entries[key_id].user_id
+        records.setdefault(user_id, SignatureRecord(key_id, user_id, signature.hex()))
+    return tuple(records.values())
+
+
+def _check_approvals_due(proposal: Proposal, records: tuple[SignatureRecord, ...], roster: Roster) -> Refusal | None:
+    due = 2 if signed_notional_quote(proposal) > threshold_quote(roster) else 1
+    others = sum(1 for record in records if record.user_id != proposal.asker_id)
+    # Where two are due, the asker's own never makes up the number: it would be one pair of eyes twice.
+    counted = others if due > 1 else len(records)
+    if counted >= due:
+        return None
+    detail = {"limit": str(due), "actual": str(counted), "unit": "approvals"}
+    if len(records) >= due:
+        return Refusal(
+            ReasonCode.APPROVAL_SELF_NOT_COUNTED,
+            "The asker's own approval doesn't count where two are due. Another approver must sign.",
+            **detail,
+        )
+    return Refusal(
+        ReasonCode.APPROVAL_SIGNATURES_INSUFFICIENT,
+        f"{due} approvals by different people are due above {decimal_text(threshold_quote(roster))} quote, "
+        "one below. Have another approver sign."
+        if due > 1
+        else "No approval that counts came with the proposal. An approver must sign it.",
+        **detail,
+    )
+
+
+def _check_single_use(proposal: Proposal, consumed: Mapping[str, int]) -> Refusal | None:
+    version = consumed.get(proposal.suggestion_id)
+    if version is None:
+        return None
+    if version > int(proposal.version):
+        return Refusal(
+            ReasonCode.APPROVAL_VERSION_SUPERSEDED,
+            "A later version of this suggestion was already used. Look at its order, or ask for a new suggestion.",
+            limit=str(version),
+            actual=proposal.version,
+            unit="version",
+        )
+    return Refusal(
+        ReasonCode.APPROVAL_ALREADY_CONSUMED,
+        "This suggestion was already used, once and for all. Look at its order, or ask for a new suggestion.",
+        limit=str(version),
+        actual=proposal.version,
+        unit="version",
+    )
+
+
+def _check_expiry(proposal: Proposal, now_ns: int) -> Refusal | None:
+    if now_ns < proposal.expires_ns:
+        return None
+    return Refusal(
+        ReasonCode.APPROVAL_EXPIRED,
+        "The suggestion expired before its approval arrived. Ask for a new one.",
+        limit=proposal.expires_at_ns,
+        actual=str(now_ns),
+        unit=f"ns, now {format_utc_us(now_ns)}",
+    )
+
+
+def _check_instrument(proposal: Proposal, versions: Mapping[tuple[str, str], int]) -> Refusal | None:
+    version = versions.get((proposal.venue, proposal.symbol))
+    if version is None:
+        return Refusal(
+            ReasonCode.MARKET_INSTRUMENT_UNKNOWN,
+            f"This engine doesn't trade {proposal.symbol} at {proposal.venue}. Choose one of its instruments.",
+            actual=f"{proposal.venue}/{proposal.symbol}",
+        )
+    if str(version) != proposal.instrument_version:
+        return Refusal(
+            ReasonCode.AUTHORITY_INSTRUMENT_VERSION_STALE,
+            f"The rules of {proposal.symbol} changed since the proposal. Ask for a new suggestion.",
+            limit=str(version),
+            actual=proposal.instrument_version,
+            unit="version",
+        )
+    return None
+
+
+def _signer(code: ReasonCode, key_id: str, what: str) -> Refusal:
+    return Refusal(code, f"Key {key_id[:64]!r} {what}.", actual=key_id[:64])
+
+
+def _malformed(detail: str) -> Refusal:
+    return Refusal(ReasonCode.AUTHORITY_PROPOSAL_MALFORMED, f"The proposal can't be read: {detail}.")
