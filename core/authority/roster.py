@@ -115,5 +115,6 @@ def _check_entry(entry: RosterEntry, file_name: str) -> None:
         length = 0
     if length != PUBLIC_KEY_LENGTH_BYTES or entry.public_key_hex != entry.public_key_hex.lower():
         raise RosterError(
-            f"{file_name}: public_key_hex of key {entry.key_id!r} must be {PUBLIC_KEY_LENGTH_BYTES} bytes in lower-case hex"
+            f"{file_name}: public_key_hex of key {entry.key_id!r} must be "
+            f"{PUBLIC_KEY_LENGTH_BYTES} bytes in lower-case hex"
         )
