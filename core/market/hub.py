@@ -1,0 +1,370 @@
+"""The market of every instrument as the engine knows it: messages in, views out.
+
+Messages come from a feed and carry ints at the instrument's scales. What the feed has to do next (fetch a snapshot)
+and what changed comes back as core.market.sync values; nothing here performs I/O. Readers get core.types.views, and a
+book that is not verified at this moment is never shown as LIVE (I6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+
+import msgspec
+
+from core.market.book import Best
+from core.market.estimate import estimate, mid_price
+from core.market.klines import Kline, KlineSeries, interval_minutes
+from core.market.sync import NOTHING, BookState, DepthSync, StaleReason, StateChanged, SyncCounters, SyncOutput
+from core.types.clock import NS_PER_MS, NS_PER_S, Clock
+from core.types.codes import ReasonCode, refuse
+from core.types.events import MarketInputs
+from core.types.instruments import Instrument
+from core.types.market import BookTicker, DepthSnapshot, DepthUpdate, Level, Trade
+from core.types.money import decimal_text, from_scaled, to_scaled
+from core.types.orders import Side
+from core.types.views import ExecutionEstimateView, KlineView, LevelView, OrderBookView, TickerView
+
+MAX_BOOK_DEPTH = 1_000
+MAX_KLINES = 1_000
+KLINE_GRACE_NS = 2 * NS_PER_S
+"""How long after a minute's end its trades may still come in while other streams are already past it."""
+NO_BOOK_AGE_MS = 2**31 - 1
+"""The age of a book that never had a message: older than any limit."""
+
+
+class SymbolCounters(msgspec.Struct, frozen=True):
+    """Of one symbol, since the start. trades_missed are the trade ids that never came; trades_late came after their
+    minute had closed and are in no bar."""
+
+    sync: SyncCounters
+    trades_missed: int
+    trades_late: int
+    trades_repeated: int
+
+
+class _SymbolMarket:
+    __slots__ = ("instrument", "klines", "last_trade", "missed", "repeated", "sync", "ticker", "trade_id")
+
+    def __init__(self, instrument: Instrument, stale_after_ms: int) -> None:
+        self.instrument = instrument
+        self.sync = DepthSync(instrument.symbol, stale_after_ms)
+        self.klines = KlineSeries()
+        self.ticker: BookTicker | None = None
+        self.last_trade: Trade | None = None
+        self.trade_id = 0
+        self.missed = 0
+        self.repeated = 0
+
+
+class MarketHub:
+    """Books, tickers, trades and klines by symbol.
+
+    stale_after_ms: a book without a depth message, or a ticker that nothing confirmed, for longer than this is stale.
+    on_state_changed is called with every change of a book's state.
+
+    Every method that names a symbol raises RefusalError(MARKET_INSTRUMENT_UNKNOWN) for one that isn't held here.
+    """
+
+    def __init__(
+        self,
+        instruments: Iterable[Instrument],
+        clock: Clock,
+        stale_after_ms: int,
+        on_state_changed: Callable[[StateChanged], None] | None = None,
+    ) -> None:
+        assert stale_after_ms > 0
+        self._clock = clock
+        self._stale_after_ms = stale_after_ms
+        self._stale_after_ns = stale_after_ms * NS_PER_MS
+        self._on_state_changed = on_state_changed
+        self._markets = {item.symbol: _SymbolMarket(item, stale_after_ms) for item in instruments}
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return tuple(self._markets)
+
+    def instrument(self, symbol: str) -> Instrument:
+        return self._market(symbol).instrument
+
+    # what the feed tells
+
+    def on_stream_opened(self) -> tuple[SyncOutput, ...]:
+        """All streams start (again)."""
+        now_ns = self._clock.now_ns()
+        outputs: tuple[SyncOutput, ...] = NOTHING
+        for market in self._markets.values():
+            market.ticker = None
+            market.trade_id = 0
+            outputs += self._told(market.sync.on_stream_opened(now_ns))
+        return outputs
+
+    def on_stream_closed(self) -> tuple[SyncOutput, ...]:
+        """All streams ended."""
+        now_ns = self._clock.now_ns()
+        outputs: tuple[SyncOutput, ...] = NOTHING
+        for market in self._markets.values():
+            outputs += self._told(market.sync.on_stream_closed(now_ns))
+        return outputs
+
+    def on_snapshot(self, snapshot: DepthSnapshot) -> tuple[SyncOutput, ...]:
+        return self._told(self._market(snapshot.symbol).sync.on_snapshot(snapshot))
+
+    def on_depth(self, update: DepthUpdate) -> tuple[SyncOutput, ...]:
+        market = self._market(update.symbol)
+        market.klines.advance_to(update.ts_event_ns - KLINE_GRACE_NS)
+        outputs = market.sync.on_depth(update)
+        return self._told(outputs) if outputs else outputs
+
+    def on_book_ticker(self, ticker: BookTicker) -> tuple[SyncOutput, ...]:
+        market = self._market(ticker.symbol)
+        held = market.ticker
+        if held is not None and ticker.update_id < held.update_id:
+            return NOTHING
+        market.ticker = ticker
+        outputs = market.sync.on_book_ticker(ticker)
+        return self._told(outputs) if outputs else outputs
+
+    def on_trade(self, trade: Trade) -> None:
+        market = self._market(trade.symbol)
+        previous_id = market.trade_id
+        if trade.trade_id <= previous_id:
+            market.repeated += 1
+            return
+        if previous_id:
+            market.missed += trade.trade_id - previous_id - 1
+        market.trade_id = trade.trade_id
+        market.last_trade = trade
+        market.klines.on_trade(trade.price, trade.quantity, trade.ts_event_ns)
+
+    def on_time(self) -> tuple[SyncOutput, ...]:
+        """To be called a few times within stale_after_ms, so that silence leads to a resync."""
+        now_ns = self._clock.now_ns()
+        outputs: tuple[SyncOutput, ...] = NOTHING
+        for market in self._markets.values():
+            outputs += self._told(market.sync.on_time(now_ns))
+        return outputs
+
+    def needs_snapshot(self, symbol: str) -> bool:
+        """Whether a fetch that failed is to be repeated."""
+        return self._market(symbol).sync.needs_snapshot
+
+    # what readers ask
+
+    def ticker(self, symbol: str) -> TickerView:
+        """Best bid and offer of the bookTicker stream, with its update id.
+
+        as_of_ns is when it was last confirmed: when it arrived, or when a verified depth message later than it left the
+        same best bid and offer (a quiet market sends no tickers). Raises RefusalError(MARKET_NO_DATA) when there is
+        none, or none confirmed within stale_after_ms.
+        """
+        market = self._market(symbol)
+        ticker = market.ticker
+        now_ns = self._clock.now_ns()
+        as_of_ns = 0 if ticker is None else self._confirmed_ns(market, ticker, now_ns)
+        if ticker is None or now_ns - as_of_ns > self._stale_after_ns:
+            age_ms = (now_ns - as_of_ns) // NS_PER_MS
+            raise refuse(
+                ReasonCode.MARKET_NO_DATA,
+                f"No best bid and offer of {symbol} was confirmed within {self._stale_after_ms} ms; "
+                "ask again when the market data connection is back.",
+                limit=str(self._stale_after_ms),
+                actual=None if ticker is None else str(age_ms),
+                unit="ms",
+            )
+        price_scale, quantity_scale = market.instrument.price_scale, market.instrument.quantity_scale
+        last = market.last_trade
+        return TickerView(
+            symbol=symbol,
+            bid_price=from_scaled(ticker.bid_price, price_scale),
+            bid_quantity=from_scaled(ticker.bid_quantity, quantity_scale),
+            ask_price=from_scaled(ticker.ask_price, price_scale),
+            ask_quantity=from_scaled(ticker.ask_quantity, quantity_scale),
+            update_id=ticker.update_id,
+            last_price=None if last is None else from_scaled(last.price, price_scale),
+            last_quantity=None if last is None else from_scaled(last.quantity, quantity_scale),
+            ts_event_ns=ticker.ts_event_ns,
+            as_of_ns=as_of_ns,
+        )
+
+    def order_book(self, symbol: str, depth: int) -> OrderBookView:
+        """At most depth levels a side. A book that is not LIVE is shown with its last levels, its state and the reason.
+
+        Raises RefusalError(REQUEST_INVALID) unless 1 <= depth <= MAX_BOOK_DEPTH.
+        """
+        market = self._market(symbol)
+        _check_range("depth", depth, MAX_BOOK_DEPTH)
+        now_ns = self._clock.now_ns()
+        state, reason = market.sync.state_at(now_ns)
+        bids, asks = market.sync.book.top(depth)
+        return OrderBookView(
+            symbol=symbol,
+            state=state,
+            stale_reason=None if state is BookState.LIVE else (reason or BookState.SYNCING),
+            last_update_id=market.sync.book.last_update_id,
+            bids=_levels(bids, market.instrument),
+            asks=_levels(asks, market.instrument),
+            as_of_ns=market.sync.last_depth_ns or now_ns,
+        )
+
+    def klines(self, symbol: str, interval: str, limit: int) -> list[KlineView]:
+        """The last `limit` bars, oldest first; the last may be forming. Closed bars are whole or left out.
+
+        Raises RefusalError: REQUEST_INVALID for an interval or limit out of range, MARKET_NO_DATA before the first
+        trade.
+        """
+        market = self._market(symbol)
+        _check_range("limit", limit, MAX_KLINES)
+        try:
+            minutes = interval_minutes(interval)
+        except ValueError as error:
+            raise refuse(ReasonCode.REQUEST_INVALID, f"{error}.") from error
+        bars = market.klines.bars(minutes, limit)
+        if not bars:
+            raise refuse(ReasonCode.MARKET_NO_DATA, f"No trade of {symbol} has been seen yet; ask again in a moment.")
+        return [_kline_view(bar, market.instrument) for bar in bars]
+
+    def estimate_execution(self, symbol: str, side: Side, quantity: Decimal) -> ExecutionEstimateView:
+        """Sweep the live book with a quantity. complete is False when the book holds less.
+
+        Raises RefusalError: MARKET_BOOK_STALE when the book is not LIVE, MARKET_NO_DATA when a side is empty,
+        REQUEST_INVALID for a quantity that is not positive or has more places than the instrument.
+        """
+        market = self._market(symbol)
+        instrument = market.instrument
+        try:
+            scaled = to_scaled(quantity, instrument.quantity_scale) if quantity.is_finite() else 0
+        except ValueError:
+            scaled = 0
+        if scaled <= 0:
+            raise refuse(
+                ReasonCode.REQUEST_INVALID,
+                f"The quantity of {symbol} must be positive with at most {instrument.quantity_scale} decimal places.",
+                actual=str(quantity)[:64],
+            )
+        now_ns = self._clock.now_ns()
+        state, reason = market.sync.state_at(now_ns)
+        if state is not BookState.LIVE:
+            raise self._stale(market, state, reason, now_ns)
+        best = market.sync.book.best()
+        if best is None:
+            raise refuse(ReasonCode.MARKET_NO_DATA, f"The book of {symbol} has an empty side; there is no mid price.")
+        return estimate(instrument, side, scaled, best, market.sync.book.sweep(side, scaled), market.sync.last_depth_ns)
+
+    def market_inputs(self, symbol: str) -> MarketInputs:
+        """What a risk decision is made on. Prices are None unless the book is LIVE: an unverified price is none."""
+        market = self._market(symbol)
+        now_ns = self._clock.now_ns()
+        state, _ = market.sync.state_at(now_ns)
+        best = market.sync.book.best() if state is BookState.LIVE else None
+        scale = market.instrument.price_scale
+        last_ns = market.sync.last_depth_ns
+        return MarketInputs(
+            bid_price=None if best is None else decimal_text(from_scaled(best.bid_price, scale)),
+            ask_price=None if best is None else decimal_text(from_scaled(best.ask_price, scale)),
+            mid_price=None if best is None else decimal_text(mid_price(best, scale)),
+            book_state=state,
+            book_update_id=market.sync.book.last_update_id,
+            book_age_ms=max(0, (now_ns - last_ns) // NS_PER_MS) if last_ns else NO_BOOK_AGE_MS,
+        )
+
+    def mark_price(self, symbol: str) -> Decimal | None:
+        """Mid of the live book, else of a ticker that isn't stale, else None."""
+        market = self._market(symbol)
+        now_ns = self._clock.now_ns()
+        best: Best | None = None
+        if market.sync.state_at(now_ns)[0] is BookState.LIVE:
+            best = market.sync.book.best()
+        ticker = market.ticker
+        if best is None and ticker is not None and now_ns - ticker.ts_init_ns <= self._stale_after_ns:
+            best = Best(ticker.bid_price, ticker.bid_quantity, ticker.ask_price, ticker.ask_quantity)
+        return None if best is None else mid_price(best, market.instrument.price_scale)
+
+    def book_states(self) -> dict[str, str]:
+        """Each symbol's state at this moment."""
+        now_ns = self._clock.now_ns()
+        return {symbol: market.sync.state_at(now_ns)[0].value for symbol, market in self._markets.items()}
+
+    def counters(self) -> dict[str, SymbolCounters]:
+        return {
+            symbol: SymbolCounters(
+                msgspec.structs.replace(market.sync.counters),
+                trades_missed=market.missed,
+                trades_late=market.klines.late_trades,
+                trades_repeated=market.repeated,
+            )
+            for symbol, market in self._markets.items()
+        }
+
+    def _market(self, symbol: str) -> _SymbolMarket:
+        market = self._markets.get(symbol)
+        if market is None:
+            known = ", ".join(sorted(self._markets)[:10])
+            raise refuse(
+                ReasonCode.MARKET_INSTRUMENT_UNKNOWN,
+                f"{symbol[:32]!r} is not an instrument that is followed here; known are {known}.",
+            )
+        return market
+
+    def _told(self, outputs: tuple[SyncOutput, ...]) -> tuple[SyncOutput, ...]:
+        if self._on_state_changed is not None:
+            for output in outputs:
+                if isinstance(output, StateChanged):
+                    self._on_state_changed(output)
+        return outputs
+
+    def _confirmed_ns(self, market: _SymbolMarket, ticker: BookTicker, now_ns: int) -> int:
+        sync = market.sync
+        best = Best(ticker.bid_price, ticker.bid_quantity, ticker.ask_price, ticker.ask_quantity)
+        if (
+            sync.book.last_update_id >= ticker.update_id
+            and sync.state_at(now_ns)[0] is BookState.LIVE
+            and sync.book.best() == best
+        ):
+            return max(ticker.ts_init_ns, sync.last_depth_ns)
+        return ticker.ts_init_ns
+
+    def _stale(self, market: _SymbolMarket, state: BookState, reason: StaleReason | None, now_ns: int) -> Exception:
+        last_ns = market.sync.last_depth_ns
+        because = f"{state}: {reason}" if reason else str(state)
+        return refuse(
+            ReasonCode.MARKET_BOOK_STALE,
+            f"The book of {market.instrument.symbol} is not verified at this moment ({because}); "
+            "ask again when it has been resynced.",
+            limit=str(self._stale_after_ms),
+            actual=str((now_ns - last_ns) // NS_PER_MS) if last_ns else None,
+            unit="ms",
+        )
+
+
+def _check_range(name: str, value: int, maximum: int) -> None:
+    if not 1 <= value <= maximum:
+        raise refuse(
+            ReasonCode.REQUEST_INVALID,
+            f"{name} must be from 1 to {maximum}, is {value}.",
+            limit=str(maximum),
+            actual=str(value),
+        )
+
+
+def _levels(levels: tuple[Level, ...], instrument: Instrument) -> tuple[LevelView, ...]:
+    return tuple(
+        LevelView(from_scaled(price, instrument.price_scale), from_scaled(quantity, instrument.quantity_scale))
+        for price, quantity in levels
+    )
+
+
+def _kline_view(bar: Kline, instrument: Instrument) -> KlineView:
+    price_scale = instrument.price_scale
+    return KlineView(
+        open_time_ns=bar.open_time_ns,
+        close_time_ns=bar.close_time_ns,
+        open=from_scaled(bar.open, price_scale),
+        high=from_scaled(bar.high, price_scale),
+        low=from_scaled(bar.low, price_scale),
+        close=from_scaled(bar.close, price_scale),
+        volume=from_scaled(bar.volume, instrument.quantity_scale),
+        quote_volume=from_scaled(bar.quote_volume, instrument.notional_scale),
+        trades=bar.trades,
+        closed=bar.closed,
+    )
