@@ -20,7 +20,7 @@ from core.config.paths import HomePaths, default_home
 
 ENVIRONMENT_PREFIX = "VELOZ_"
 NESTING = "__"
-NOT_SETTINGS = frozenset({"VELOZ_HOME", "VELOZ_RECORDINGS", "VELOZ_LOGIN"})
+NOT_SETTINGS = frozenset({"VELOZ_HOME", "VELOZ_RECORDINGS", "VELOZ_URL", "VELOZ_USER", "VELOZ_PASSWORD"})
 
 
 class ConfigurationError(Exception):

@@ -1,0 +1,47 @@
+"""What endpoints are given: the services, and who is asking."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from core.types.codes import ReasonCode, refuse
+from tools.contracts import Principal, Role
+
+if TYPE_CHECKING:
+    from api.services import Services
+
+_bearer = HTTPBearer(auto_error=False, description="The access token from /api/v1/auth/login.")
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+CurrentServices = Annotated["Services", Depends(_services)]
+
+
+def _principal(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Principal:
+    if credentials is None:
+        raise refuse(ReasonCode.AUTH_TOKEN_INVALID, "This address needs an access token: log in at /api/v1/auth/login.")
+    return _services(request).tokens.read(credentials.credentials)
+
+
+CurrentPrincipal = Annotated[Principal, Depends(_principal)]
+
+
+def require_role(principal: Principal, *roles: Role) -> None:
+    """Raises AUTH_ROLE_NOT_PERMITTED when the principal has none of the roles."""
+    if principal.role not in roles:
+        needed = " or ".join(role.value for role in roles)
+        raise refuse(
+            ReasonCode.AUTH_ROLE_NOT_PERMITTED,
+            f"The role {principal.role.value} may not do this; it takes {needed}.",
+            limit=needed,
+            actual=principal.role.value,
+        )

@@ -1,0 +1,100 @@
+"""Errors as RFC 9457 problem+json with a stable `code`."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import msgspec
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from core.types.codes import ReasonCode, Refusal, RefusalError
+
+MEDIA_TYPE = "application/problem+json"
+VALIDATION_PROBLEMS_SHOWN = 5
+
+_STATUS_BY_CODE = {
+    ReasonCode.AUTH_CREDENTIALS_INVALID: HTTPStatus.UNAUTHORIZED,
+    ReasonCode.AUTH_TOKEN_INVALID: HTTPStatus.UNAUTHORIZED,
+    ReasonCode.AUTH_TOKEN_EXPIRED: HTTPStatus.UNAUTHORIZED,
+    ReasonCode.AUTH_REFRESH_REUSED: HTTPStatus.UNAUTHORIZED,
+    ReasonCode.AUTH_RATE_EXCEEDED: HTTPStatus.TOO_MANY_REQUESTS,
+    ReasonCode.TOOL_RATE_EXCEEDED: HTTPStatus.TOO_MANY_REQUESTS,
+    ReasonCode.TOOL_BUDGET_EXCEEDED: HTTPStatus.TOO_MANY_REQUESTS,
+    ReasonCode.COPILOT_BUDGET_EXCEEDED: HTTPStatus.TOO_MANY_REQUESTS,
+    ReasonCode.REQUEST_INVALID: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ReasonCode.REQUEST_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    ReasonCode.RESOURCE_NOT_FOUND: HTTPStatus.NOT_FOUND,
+    ReasonCode.MARKET_INSTRUMENT_UNKNOWN: HTTPStatus.NOT_FOUND,
+    ReasonCode.SERVICE_INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
+    ReasonCode.TOOL_DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
+}
+_STATUS_BY_CATEGORY = {
+    "AUTH": HTTPStatus.FORBIDDEN,
+    "AUTHORITY": HTTPStatus.FORBIDDEN,
+    "TOOL": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "SERVICE": HTTPStatus.SERVICE_UNAVAILABLE,
+    "COPILOT": HTTPStatus.BAD_GATEWAY,
+}
+
+log = structlog.get_logger("api")
+
+
+def status_of(code: ReasonCode) -> HTTPStatus:
+    """The HTTP status of a refusal; business refusals are 409."""
+    category = code.value.split("_", 1)[0]
+    return _STATUS_BY_CODE.get(code) or _STATUS_BY_CATEGORY.get(category, HTTPStatus.CONFLICT)
+
+
+def problem(refusal: Refusal, headers: dict[str, str] | None = None) -> Response:
+    """The response for a refusal."""
+    status = status_of(refusal.code)
+    body = {
+        "type": f"urn:veloz:problem:{refusal.code.value.lower()}",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": refusal.message,
+        "code": refusal.code.value,
+    }
+    body |= {name: value for name in ("limit", "actual", "unit") if (value := getattr(refusal, name)) is not None}
+    return Response(msgspec.json.encode(body), status.value, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Every error leaves as a problem, the unexpected ones without their internals."""
+
+    async def on_refusal(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RefusalError)
+        challenge = {"WWW-Authenticate": "Bearer"} if status_of(error.refusal.code) == 401 else None
+        return problem(error.refusal, challenge)
+
+    async def on_invalid(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        shown = [
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            for item in error.errors()[:VALIDATION_PROBLEMS_SHOWN]
+        ]
+        return problem(Refusal(ReasonCode.REQUEST_INVALID, "; ".join(shown)))
+
+    async def on_http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == HTTPStatus.NOT_FOUND:
+            return problem(Refusal(ReasonCode.RESOURCE_NOT_FOUND, "There is nothing at this address. See /docs."))
+        body = {"type": "about:blank", "title": str(error.detail), "status": error.status_code}
+        body["code"] = ReasonCode.REQUEST_INVALID.value
+        headers = dict(error.headers) if error.headers else None
+        return Response(msgspec.json.encode(body), error.status_code, headers, MEDIA_TYPE)
+
+    async def on_unexpected(request: Request, error: Exception) -> Response:
+        log.error("request_failed", path=request.url.path, exc_info=error)
+        return problem(
+            Refusal(ReasonCode.SERVICE_INTERNAL_ERROR, "The service failed on this request; its log has the details.")
+        )
+
+    app.add_exception_handler(RefusalError, on_refusal)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(Exception, on_unexpected)

@@ -1,0 +1,234 @@
+"""Copilot runs: background tasks whose events go to the log and whose outcome goes to SQL.
+
+The HTTP response only reads the log, so a client that leaves cancels nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import structlog
+from ag_ui.core import BaseEvent, EventType, RunAgentInput, RunErrorEvent
+from agent.copilot import Copilot, RunOutcome, RunRequest
+from audit.redact import redact_prompt
+from audit.trail import AuditTrail
+
+from api.auth.service import Transactions
+from api.runs import repository
+from api.runs.event_log import LoggedEvent, RunEventLog, RunWriter
+from api.runs.schemas import RunResponse
+from audit.record import Action
+from core.types.codes import ReasonCode, RefusalError, refuse
+from core.types.ids import IdSource, TraceContext, new_trace
+from tools.contracts import Principal
+
+CONCURRENT_RUNS_LIMIT = 64
+RUN_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+QUESTION_LENGTH_LIMIT = 4_000
+HISTORY_MESSAGES_LIMIT = 40
+ANSWER_SUMMARY_LENGTH = 600
+
+log = structlog.get_logger("runs")
+
+
+class RunService:
+    """Starts, follows and cancels runs. Only the api replica that runs one can cancel it in this first form."""
+
+    def __init__(
+        self, copilot: Copilot, events: RunEventLog, transactions: Transactions, trail: AuditTrail, ids: IdSource
+    ) -> None:
+        self._copilot = copilot
+        self._events = events
+        self._transactions = transactions
+        self._trail = trail
+        self._ids = ids
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def start(self, principal: Principal, body: RunAgentInput) -> TraceContext:
+        """Record the question, then run it in the background.
+
+        Raises REQUEST_INVALID, AUTH_ACCOUNT_OUT_OF_SCOPE, COPILOT_BUDGET_EXCEEDED and, when the question can't be
+        recorded, SERVICE_AUDIT_UNAVAILABLE, SERVICE_DATABASE_UNAVAILABLE or SERVICE_EVENT_LOG_UNAVAILABLE.
+        """
+        if not RUN_ID.fullmatch(body.run_id):
+            raise refuse(ReasonCode.REQUEST_INVALID, "runId takes 8 to 64 letters, digits, dashes and underscores.")
+        if len(self._tasks) >= CONCURRENT_RUNS_LIMIT:
+            raise refuse(
+                ReasonCode.COPILOT_BUDGET_EXCEEDED,
+                "The copilot is answering as many questions as it can. Try again in a moment.",
+                limit=str(CONCURRENT_RUNS_LIMIT),
+                actual=str(len(self._tasks)),
+            )
+        account_id = _account_of(principal)
+        question, history = _question_of(body)
+        trace = new_trace(self._ids)
+        redacted = await redact_prompt(question)
+        writer = self._events.writer(body.run_id)
+        async with self._transactions(principal.account_ids) as connection:
+            await repository.insert(
+                connection, body.run_id, body.thread_id, principal.user_id, account_id, trace.trace_id, redacted.text
+            )
+        await self._trail.record(
+            action=Action.QUESTION_ASKED,
+            actor=principal.user_id,
+            actor_identity=principal.username,
+            resource=f"run:{body.run_id}",
+            outcome="ok",
+            trace_id=trace.trace_id,
+            account_id=account_id,
+            run_id=body.run_id,
+            payload={"question": redacted.text, "question_digest": hashlib.sha256(question.encode()).hexdigest()},
+        )
+        request = RunRequest(
+            run_id=body.run_id,
+            thread_id=body.thread_id,
+            principal=principal,
+            trace=trace,
+            messages=history,
+            question=question,
+        )
+        task = asyncio.create_task(self._run(request, account_id, writer), name=f"run-{body.run_id}")
+        self._tasks[body.run_id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(body.run_id, None))
+        return trace
+
+    async def events(self, principal: Principal, run_id: str, after: int) -> AsyncIterator[LoggedEvent]:
+        """The run's events after number `after`. Raises RESOURCE_NOT_FOUND outside the asker's scope."""
+        await self.find(principal, run_id)
+        async for event in self._events.read(run_id, after):
+            yield event
+
+    async def find(self, principal: Principal, run_id: str) -> RunResponse:
+        """Raises RESOURCE_NOT_FOUND."""
+        async with self._transactions(principal.account_ids) as connection:
+            run = await repository.find(connection, run_id)
+        if run is None:
+            raise refuse(ReasonCode.RESOURCE_NOT_FOUND, f"There is no run {run_id} in your accounts.")
+        return run
+
+    async def recent(self, principal: Principal, limit: int) -> list[RunResponse]:
+        async with self._transactions(principal.account_ids) as connection:
+            return await repository.recent(connection, limit)
+
+    async def cancel(self, principal: Principal, run_id: str) -> None:
+        """A call of its own: closing the stream cancels nothing. Cancelling an ended run changes nothing."""
+        await self.find(principal, run_id)
+        task = self._tasks.get(run_id)
+        if task is not None:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Cancel what still runs and wait for it to be recorded."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, request: RunRequest, account_id: str, writer: RunWriter) -> None:
+        held_back: list[BaseEvent] = []
+
+        async def emit(event: BaseEvent) -> None:
+            # The last event goes out only once the outcome is recorded (I7).
+            if event.type in {EventType.RUN_FINISHED, EventType.RUN_ERROR}:
+                held_back.append(event)
+            else:
+                await writer.append(event.type.value, _json(event))
+
+        try:
+            outcome = await self._copilot.run(request, emit)
+            await asyncio.shield(self._conclude(request, account_id, outcome, held_back, writer))
+        except RefusalError as error:
+            await self._abandon(request, writer, error)
+        except Exception as error:
+            log.error("run_failed", run_id=request.run_id, exc_info=error)
+            await self._abandon(
+                request, writer, refuse(ReasonCode.SERVICE_INTERNAL_ERROR, "The run failed inside the service.")
+            )
+
+    async def _conclude(
+        self, request: RunRequest, account_id: str, outcome: RunOutcome, last: list[BaseEvent], writer: RunWriter
+    ) -> None:
+        action = {"failed": Action.RUN_FAILED, "cancelled": Action.RUN_CANCELLED}.get(
+            outcome.status, Action.ANSWER_GIVEN
+        )
+        figures = [figure for figure in _plain(outcome)["figures"] if figure.get("call_id")]
+        await self._trail.record(
+            action=action,
+            actor=f"copilot:{outcome.model}",
+            on_behalf_of=request.principal.user_id,
+            resource=f"run:{request.run_id}",
+            outcome=outcome.refusal.code.value if outcome.refusal else "ok",
+            trace_id=request.trace.trace_id,
+            account_id=account_id,
+            run_id=request.run_id,
+            suggestion_id=outcome.suggestion_id,
+            payload={
+                "answer": outcome.answer[:ANSWER_SUMMARY_LENGTH],
+                "answer_digest": hashlib.sha256(outcome.answer.encode()).hexdigest(),
+                "figures": str(len(outcome.figures)),
+                "figures_sourced": str(len(figures)),
+                "model": outcome.model,
+                "tool_calls": str(len(outcome.tool_calls)),
+            },
+        )
+        async with self._transactions(request.principal.account_ids) as connection:
+            await repository.finish(connection, request.run_id, outcome.status, outcome.model, _plain(outcome))
+        for event in last:
+            await writer.append(event.type.value, _json(event))
+
+    async def _abandon(self, request: RunRequest, writer: RunWriter, error: RefusalError) -> None:
+        """The run can't be concluded properly: say so wherever that is still possible."""
+        refusal = error.refusal
+        failure = {"code": refusal.code.value, "message": refusal.message}
+        try:
+            async with self._transactions(request.principal.account_ids) as connection:
+                await repository.finish(connection, request.run_id, "failed", None, failure)
+        except Exception as failed:
+            log.error("run_outcome_not_stored", run_id=request.run_id, exc_info=failed)
+        event = RunErrorEvent(message=refusal.message, code=refusal.code.value)
+        try:
+            await writer.append(event.type.value, _json(event))
+        except RefusalError as failed:
+            log.error("run_error_not_logged", run_id=request.run_id, code=failed.refusal.code)
+
+
+def _json(event: BaseEvent) -> str:
+    return event.model_dump_json(by_alias=True, exclude_none=True)
+
+
+def _plain(outcome: RunOutcome) -> dict[str, Any]:
+    return outcome.as_dict()
+
+
+def _account_of(principal: Principal) -> str:
+    if not principal.account_ids:
+        raise refuse(ReasonCode.AUTH_ACCOUNT_OUT_OF_SCOPE, "You have no account; ask an administrator for a grant.")
+    return principal.account_ids[0]
+
+
+def _question_of(body: RunAgentInput) -> tuple[str, list[dict[str, str]]]:
+    """The last user message and what was said before it. A resume asks what became of its suggestion: it wakes the
+    conversation and is no authority."""
+    history = [
+        {"role": message.role, "content": message.content}
+        for message in body.messages[-HISTORY_MESSAGES_LIMIT:]
+        if message.role in {"user", "assistant"} and isinstance(message.content, str)
+    ]
+    if body.resume:
+        return f"What is the status of suggestion {body.resume[0].interrupt_id}?", history
+    if not history or history[-1]["role"] != "user":
+        raise refuse(ReasonCode.REQUEST_INVALID, "messages must end with the user's question as text.")
+    question = history.pop()["content"].strip()
+    if not question or len(question) > QUESTION_LENGTH_LIMIT:
+        raise refuse(
+            ReasonCode.REQUEST_INVALID,
+            "A question has 1 to 4,000 characters.",
+            limit=str(QUESTION_LENGTH_LIMIT),
+            actual=str(len(question)),
+            unit="characters",
+        )
+    return question, history

@@ -1,0 +1,111 @@
+"""Suggestions: what waits for a human, and the human's answer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.dependencies import CurrentPrincipal, CurrentServices
+from core.types.clock import format_utc_us
+from core.types.codes import ReasonCode, refuse
+from tools.suggestions import Suggestion, SuggestionStatus
+
+SUGGESTIONS_SHOWN_LIMIT = 200
+SIGNATURE_HEX_LENGTH_LIMIT = 256
+REASON_LENGTH_LIMIT = 1_000
+
+router = APIRouter(prefix="/api/v1/suggestions", tags=["suggestions"])
+
+
+class ApproveRequest(BaseModel):
+    """signature is Ed25519 over `veloz/approval/v1` NUL and the digest's 32 bytes, in hex, by the key key_id."""
+
+    model_config = ConfigDict(extra="forbid")
+    version: int = Field(ge=1)
+    digest: str = Field(max_length=128)
+    key_id: str = Field(default="", max_length=64)
+    signature: str = Field(default="", max_length=SIGNATURE_HEX_LENGTH_LIMIT)
+
+
+class RejectRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    version: int = Field(ge=1)
+    reason: str = Field(min_length=1, max_length=REASON_LENGTH_LIMIT)
+
+
+@router.get("")
+async def list_suggestions(
+    principal: CurrentPrincipal,
+    services: CurrentServices,
+    status: SuggestionStatus | None = None,
+    before: Annotated[str | None, Query(max_length=26, description="Show those older than this id.")] = None,
+    limit: Annotated[int, Query(ge=1, le=SUGGESTIONS_SHOWN_LIMIT)] = 50,
+) -> list[dict[str, Any]]:
+    """The latest suggestions in your accounts."""
+    rows = await services.suggestions.list(principal.account_ids, status=status, before_id=before, limit=limit)
+    return [_shown(row) for row in rows]
+
+
+@router.get("/{suggestion_id}")
+async def get_suggestion(suggestion_id: str, principal: CurrentPrincipal, services: CurrentServices) -> dict[str, Any]:
+    """One suggestion with exactly the fields that its digest covers. `proposal_text` is what was digested, to the byte.
+    An approver's first look is recorded."""
+    return _shown(await services.approvals.view(principal, suggestion_id))
+
+
+@router.post("/{suggestion_id}/approve")
+async def approve(
+    suggestion_id: str, body: ApproveRequest, principal: CurrentPrincipal, services: CurrentServices
+) -> dict[str, Any]:
+    """Hand a signed approval to the engine. It is consumed once; a refusal by risk at send consumes it too."""
+    outcome = await services.approvals.approve(
+        principal, suggestion_id, body.version, body.digest, body.key_id, _signature(body.signature)
+    )
+    return _outcome(outcome)
+
+
+@router.post("/{suggestion_id}/reject")
+async def reject(
+    suggestion_id: str, body: RejectRequest, principal: CurrentPrincipal, services: CurrentServices
+) -> dict[str, Any]:
+    """Decline a suggestion, with a reason."""
+    return _shown(await services.approvals.reject(principal, suggestion_id, body.version, body.reason))
+
+
+def _shown(row: Suggestion) -> dict[str, Any]:
+    return {
+        "id": row.suggestion_id,
+        "version": row.version,
+        "account_id": row.account_id,
+        "asker_id": row.asker_id,
+        "run_id": row.run_id,
+        "trace_id": row.trace_id,
+        "status": row.status.value,
+        "proposal": msgspec.to_builtins(row.order),
+        "proposal_text": row.proposal.decode(),
+        "digest": row.digest_hex,
+        "pre_trade": row.pre_trade,
+        "rationale": row.rationale,
+        "expires_at": format_utc_us(row.expires_at_ns),
+        "created_at": format_utc_us(row.created_at_ns),
+        "viewed_at": _moment(row.viewed_at_ns),
+        "decided_at": _moment(row.decided_at_ns),
+        "decided_by": row.decided_by,
+        "decision_reason": row.decision_reason,
+        "refusal_code": row.refusal_code,
+        "client_order_id": row.client_order_id,
+    }
+
+
+def _moment(timestamp_ns: int | None) -> str | None:
+    return None if timestamp_ns is None else format_utc_us(timestamp_ns)
+
+
+def _signature(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise refuse(ReasonCode.REQUEST_INVALID, "signature must be hex.") from error
