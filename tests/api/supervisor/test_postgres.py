@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -20,6 +21,7 @@ from api.supervisor.postgres import EmbeddedPostgres, PostgresError
 from api.supervisor.spawning import is_alive
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="placement for another account is for root only")
+CHECKOUT = Path(__file__).parents[3]
 LINUX_ONLY = pytest.mark.skipif(sys.platform != "linux", reason="the kernel signal on a parent's death is Linux's")
 
 
@@ -234,27 +236,32 @@ def test_a_killed_launcher_takes_the_server_with_it(home: Path) -> None:
     embedded(home).discard()
 
 
+def reachable_interpreter(identity: dict[str, Any], environment: dict[str, str]) -> str | None:
+    """This interpreter, or the system's of the same version, whichever runs as that user with our packages."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for candidate in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
+        command = [candidate, "-c", "import psycopg"]
+        try:
+            subprocess.run(command, check=True, capture_output=True, cwd=CHECKOUT, env=environment, **identity)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return candidate
+    return None
+
+
 @ROOT_ONLY
 def test_an_ordinary_user_starts_it_too(home: Path) -> None:
     account = postgres_account()
-    identity: dict[str, object] = {"user": account.uid, "group": account.gid, "extra_groups": []}
-    environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
-    root = Path(__file__).parents[3]
-    try:
-        subprocess.run(
-            [sys.executable, "-c", "import psycopg"],
-            check=True,
-            capture_output=True,
-            cwd=root,
-            env=environment,
-            **identity,
-        )  # type: ignore[call-overload]
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("the interpreter lies in a folder that an ordinary user can't reach")
+    identity: dict[str, Any] = {"user": account.uid, "group": account.gid, "extra_groups": []}
+    packages = str(Path(psycopg.__file__).parents[1])
+    environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": packages}
+    interpreter = reachable_interpreter(identity, environment)
+    if interpreter is None:
+        pytest.skip("no interpreter with our packages lies where an ordinary user can reach it")
     os.chown(home, account.uid, account.gid)
+    command = [interpreter, "-c", CHILD, str(home)]
     child = subprocess.run(
-        [sys.executable, "-c", CHILD, str(home)],
-        input="\n", capture_output=True, text=True, check=False, cwd=root, env=environment, timeout=60, **identity,
-    )  # type: ignore[call-overload] # fmt: skip
+        command, input="\n", capture_output=True, text=True, check=False, cwd=CHECKOUT, env=environment, **identity
+    )
     assert child.stdout.endswith("stopped\n"), child.stderr
     assert (home / "postgres" / "data").stat().st_uid == account.uid
