@@ -1,6 +1,21 @@
-"""Settings and the layout of VELOZ_HOME."""
+"""Settings and the layout of VELOZ_HOME.
+
+Settings are loaded on first use: the command line needs only the paths, and pydantic costs it half of its start.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from core.config.paths import HomePaths, default_home
-from core.config.settings import ConfigurationError, Settings, load_settings
+
+if TYPE_CHECKING:
+    from core.config.settings import ConfigurationError, Settings, load_settings
 
 __all__ = ["ConfigurationError", "HomePaths", "Settings", "default_home", "load_settings"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from core.config import settings
+
+        return getattr(settings, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -162,7 +162,8 @@ def _explain(error: Exception, config_file: Path, variables: dict[str, str]) -> 
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
         variable = ENVIRONMENT_PREFIX + NESTING.join(str(part).upper() for part in problem["loc"])
-        where = f"environment variable {variable}" if variable in variables else f"{config_file}: key '{key}'"
+        given = [name for name in variables if name == variable or name.startswith(variable + NESTING)]
+        where = f"environment variable {given[0]}" if given else f"{config_file}: key '{key}'"
         if problem["type"] == "extra_forbidden":
             lines.append(f"{where}: no such setting; remove it or correct its name")
         else:
