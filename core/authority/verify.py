@@ -93,7 +93,7 @@ def verify_approval(
             actual=digest_hex[:64],
             unit="sha256",
         )
-    counted = _check_identity(proposal, identity) or _check_signatures(
+    counted = check_identity(proposal, identity) or _check_signatures(
         proposal, digest_hex, signatures, roster, identity.mode
     )
     if isinstance(counted, Refusal):
@@ -101,8 +101,8 @@ def verify_approval(
     return (
         _check_approvals_due(proposal, counted, roster)
         or _check_single_use(proposal, consumed)
-        or _check_expiry(proposal, now_ns)
-        or _check_instrument(proposal, instrument_versions)
+        or check_expiry(proposal, now_ns)
+        or check_instrument(proposal, instrument_versions)
         or Approved(proposal, digest_hex, counted)
     )
 
@@ -113,7 +113,7 @@ def signed_notional_quote(proposal: Proposal) -> Decimal:
     return max(Decimal(proposal.notional_quote), EXACT.multiply(Decimal(proposal.quantity), price))
 
 
-def _check_identity(proposal: Proposal, identity: EngineIdentity) -> Refusal | None:
+def check_identity(proposal: Proposal, identity: EngineIdentity) -> Refusal | None:
     if (proposal.engine_id, proposal.environment) != (identity.engine_id, identity.environment):
         return Refusal(
             ReasonCode.AUTHORITY_WRONG_ENGINE,
@@ -217,7 +217,7 @@ def _check_single_use(proposal: Proposal, consumed: Mapping[str, int]) -> Refusa
     )
 
 
-def _check_expiry(proposal: Proposal, now_ns: int) -> Refusal | None:
+def check_expiry(proposal: Proposal, now_ns: int) -> Refusal | None:
     if now_ns < proposal.expires_ns:
         return None
     return Refusal(
@@ -229,7 +229,7 @@ def _check_expiry(proposal: Proposal, now_ns: int) -> Refusal | None:
     )
 
 
-def _check_instrument(proposal: Proposal, versions: Mapping[tuple[str, str], int]) -> Refusal | None:
+def check_instrument(proposal: Proposal, versions: Mapping[tuple[str, str], int]) -> Refusal | None:
     version = versions.get((proposal.venue, proposal.symbol))
     if version is None:
         return Refusal(

@@ -1,0 +1,450 @@
+"""What the engine decides: pure functions (state, command, market inputs, now) -> events or a refusal.
+
+Each returns the events to make durable and then apply. What is already so gives no event, so that reports may arrive
+twice and in any order.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+import msgspec
+
+from core.authority.proposal import Proposal
+from core.authority.roster import RosterError, SignedRoster, roster_digest
+from core.authority.verify import (
+    Approved,
+    EngineIdentity,
+    check_expiry,
+    check_identity,
+    check_instrument,
+    read_proposal,
+    verify_approval,
+)
+from core.kernel.kernel import Kernel
+from core.orders.machine import Order, status_after_fill
+from core.portfolio.positions import Fill, Position, apply_fill, fee_in_quote
+from core.risk.checks import EXACT, RiskDecision, RiskInputs, evaluate
+from core.risk.kill_switch import KillSwitch
+from core.risk.limits import limits_digest
+from core.types.codes import ReasonCode, Refusal
+from core.types.events import (
+    ApprovalDecided,
+    CancelRequested,
+    EngineStarted,
+    InstrumentsLoaded,
+    KillSwitchChanged,
+    MarketInputs,
+    OrderAccepted,
+    OrderBecameUnknown,
+    OrderClosed,
+    OrderFilled,
+    OrderRejected,
+    RiskLimits,
+    RiskLimitsInstalled,
+    RosterInstalled,
+)
+from core.types.instruments import Instrument
+from core.types.money import from_scaled, to_scaled
+from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce, client_order_id
+
+UNANSWERED = frozenset({OrderStatus.INTENDED, OrderStatus.UNKNOWN})
+THAW_CURE = (
+    "This call can only tighten the kill switch. Thawing is administration: on the engine's host, with the root key, "
+    "run `python -m core.runtime.thaw`."
+)
+
+
+class Balances(msgspec.Struct, frozen=True):
+    """What the venue said was free, by asset, and when."""
+
+    free: Mapping[str, Decimal]
+    as_of_ns: int
+
+
+class DecisionInputs(msgspec.Struct, frozen=True):
+    """The surroundings of one decision. worst_price and depth_quantity are of a sweep of the live book by the order's
+    quantity; balances is None when they aren't known."""
+
+    market: MarketInputs
+    venue_connected: bool
+    worst_price: Decimal | None = None
+    depth_quantity: Decimal | None = None
+    balances: Balances | None = None
+
+
+class FillReport(msgspec.Struct, frozen=True):
+    """A fill as the venue reports it; price and quantity are ints at the instrument's scales."""
+
+    client_order_id: str
+    venue_order_id: str
+    trade_id: int
+    price: int
+    quantity: int
+    fee: Decimal
+    fee_asset: str
+    is_maker: bool
+    venue_ts_ns: int
+    inferred: bool = False
+
+
+class InstrumentScaleChangedError(Exception):
+    """The venue changed an instrument's decimal scale while it is traded here."""
+
+
+def decide_started(
+    *, engine_id: str, epoch: int, environment: str, mode: str, software_version: str, now_ns: int
+) -> EngineStarted:
+    return EngineStarted(
+        ts_ns=now_ns,
+        engine_id=engine_id,
+        epoch=epoch,
+        environment=environment,
+        mode=mode,
+        software_version=software_version,
+    )
+
+
+def decide_roster(kernel: Kernel, signed: SignedRoster, now_ns: int) -> tuple[RosterInstalled, ...]:
+    """Install a roster whose root signature was verified, when it is a new one.
+
+    Raises RosterError for an older version than the one in force, or another roster under the same version.
+    """
+    if roster_digest(signed.roster) == roster_digest(kernel.roster):
+        return ()
+    if signed.roster.version <= kernel.roster.version:
+        raise RosterError(
+            f"roster version {signed.roster.version} can't replace version {kernel.roster.version}, which the engine's "
+            "journal holds. Give the new roster a higher version and have the root key sign it."
+        )
+    return (RosterInstalled(ts_ns=now_ns, roster=signed.roster, signature_hex=signed.signature_hex),)
+
+
+def decide_limits(kernel: Kernel, limits: RiskLimits, now_ns: int) -> tuple[RiskLimitsInstalled, ...]:
+    digest = limits_digest(limits)
+    if digest == kernel.rules_digest_hex:
+        return ()
+    return (RiskLimitsInstalled(ts_ns=now_ns, version=kernel.rules_version + 1, digest_hex=digest, limits=limits),)
+
+
+def decide_instruments(kernel: Kernel, loaded: Sequence[Instrument], now_ns: int) -> tuple[InstrumentsLoaded, ...]:
+    """Take over the venue's instruments. A changed rule raises the instrument's version.
+
+    Raises InstrumentScaleChangedError when a scale changed under an order or a position.
+    """
+    versioned = tuple(_next_version(kernel, item) for item in loaded)
+    keys = tuple((item.venue, item.symbol) for item in versioned)
+    if keys == kernel.listed and all(
+        kernel.instruments[key] == item for key, item in zip(keys, versioned, strict=True)
+    ):
+        return ()
+    return (InstrumentsLoaded(ts_ns=now_ns, instruments=versioned),)
+
+
+def decide_check(kernel: Kernel, canonical: bytes, inputs: DecisionInputs, now_ns: int) -> RiskDecision:
+    """Risk's first run (I3), on a proposal that nobody has signed yet. Changes nothing."""
+    proposal = read_proposal(canonical)
+    if isinstance(proposal, Refusal):
+        return RiskDecision((), proposal)
+    refusal = _not_for_this_engine(kernel, proposal, now_ns)
+    if refusal is not None:
+        return RiskDecision((), refusal)
+    return _run_risk(kernel, proposal, inputs, at_send=False)
+
+
+def decide_approval(
+    kernel: Kernel,
+    canonical: bytes,
+    digest_hex: str,
+    signatures: Sequence[tuple[str, bytes]],
+    *,
+    trace_id: str | None,
+    inputs: DecisionInputs,
+    now_ns: int,
+) -> Refusal | ApprovalDecided:
+    """Consume an approval: authority, then risk against this moment (I2, I3).
+
+    A Refusal is a failure of authority: nothing is consumed. An ApprovalDecided consumes the approval, whether it
+    leads to an intent or to risk's refusal.
+    """
+    verdict = verify_approval(
+        canonical,
+        digest_hex,
+        signatures,
+        roster=kernel.roster,
+        identity=_identity(kernel),
+        instrument_versions=kernel.instrument_versions(),
+        consumed=kernel.consumed,
+        now_ns=now_ns,
+    )
+    if isinstance(verdict, Refusal):
+        return verdict
+    proposal = verdict.proposal
+    decision = _run_risk(kernel, proposal, inputs, at_send=True)
+    return ApprovalDecided(
+        ts_ns=now_ns,
+        trace_id=trace_id or proposal.trace_id or None,
+        suggestion_id=proposal.suggestion_id,
+        version=int(proposal.version),
+        digest_hex=digest_hex,
+        proposal=canonical.decode(),
+        account_id=proposal.account_id,
+        asker_id=proposal.asker_id,
+        run_id=proposal.run_id,
+        signatures=verdict.signatures,
+        roster_version=kernel.roster.version,
+        rules_version=kernel.rules_version,
+        market=inputs.market,
+        checks=decision.checks,
+        intent=_intent(kernel, verdict) if decision.refusal is None else None,
+        refusal=decision.refusal,
+    )
+
+
+def decide_accepted(kernel: Kernel, order_id: str, venue_order_id: str, now_ns: int) -> tuple[OrderAccepted, ...]:
+    order = kernel.orders[order_id]
+    waiting = order.status in {OrderStatus.INTENDED, OrderStatus.UNKNOWN, OrderStatus.REJECTED}
+    if not waiting and order.venue_order_id == venue_order_id:
+        return ()
+    return (
+        OrderAccepted(ts_ns=now_ns, trace_id=order.trace_id, client_order_id=order_id, venue_order_id=venue_order_id),
+    )
+
+
+def decide_rejected(kernel: Kernel, order_id: str, refusal: Refusal, now_ns: int) -> tuple[OrderRejected, ...]:
+    """The venue said no, or it is proved that the order never arrived. What it showed meanwhile is stronger."""
+    order = kernel.orders[order_id]
+    if order.status not in {OrderStatus.INTENDED, OrderStatus.UNKNOWN}:
+        return ()
+    return (OrderRejected(ts_ns=now_ns, trace_id=order.trace_id, client_order_id=order_id, refusal=refusal),)
+
+
+def decide_unknown(kernel: Kernel, order_id: str, detail: str, now_ns: int) -> tuple[OrderBecameUnknown, ...]:
+    """A submit ended without an answer (I5); unless the user data stream has told us meanwhile."""
+    order = kernel.orders[order_id]
+    if order.status is not OrderStatus.INTENDED:
+        return ()
+    return (OrderBecameUnknown(ts_ns=now_ns, trace_id=order.trace_id, client_order_id=order_id, detail=detail),)
+
+
+def decide_fill(kernel: Kernel, report: FillReport, now_ns: int) -> tuple[OrderFilled, ...]:
+    """A fill, once. Both sides of a trade with ourselves have one trade id, so it is the order's own that counts.
+
+    Raises OverFillError.
+    """
+    order = kernel.orders[report.client_order_id]
+    if report.trade_id in order.trade_ids:
+        return ()
+    intent = order.intent
+    instrument = kernel.instruments[intent.venue, intent.symbol]
+    status = status_after_fill(order, report.quantity)
+    fee_quote = fee_in_quote(
+        report.fee,
+        report.fee_asset,
+        instrument.base_asset,
+        instrument.quote_asset,
+        from_scaled(report.price, intent.price_scale),
+        intent.price_scale + intent.quantity_scale,
+    )
+    key = (intent.account_id, intent.venue, intent.symbol)
+    fill = Fill(
+        report.client_order_id,
+        report.trade_id,
+        intent.side,
+        report.price,
+        report.quantity,
+        fee_quote or 0,
+        report.venue_ts_ns,
+    )
+    position, closed = apply_fill(kernel.positions.get(key, Position()), fill, "/".join(key))
+    return (
+        OrderFilled(
+            ts_ns=now_ns,
+            trace_id=order.trace_id,
+            account_id=intent.account_id,
+            venue=intent.venue,
+            symbol=intent.symbol,
+            client_order_id=report.client_order_id,
+            venue_order_id=report.venue_order_id,
+            trade_id=report.trade_id,
+            side=intent.side,
+            price=report.price,
+            quantity=report.quantity,
+            price_scale=intent.price_scale,
+            quantity_scale=intent.quantity_scale,
+            fee=format(report.fee, "f"),
+            fee_asset=report.fee_asset,
+            fee_quote=fee_quote or 0,
+            is_maker=report.is_maker,
+            venue_ts_ns=report.venue_ts_ns,
+            status=status,
+            position=position.snapshot(),
+            closed=closed,
+            inferred=report.inferred,
+        ),
+    )
+
+
+def decide_closed(
+    kernel: Kernel, order_id: str, status: OrderStatus, reason: str, now_ns: int
+) -> tuple[OrderClosed, ...]:
+    """The venue says that an order is off its book."""
+    order = kernel.orders[order_id]
+    if order.status.is_final:
+        return ()
+    return (OrderClosed(ts_ns=now_ns, trace_id=order.trace_id, client_order_id=order_id, status=status, reason=reason),)
+
+
+def decide_cancel(
+    kernel: Kernel, order_id: str, requested_by: str, trace_id: str | None, now_ns: int
+) -> Refusal | CancelRequested:
+    order = kernel.orders.get(order_id)
+    if order is None:
+        return Refusal(ReasonCode.ORDER_UNKNOWN, f"This engine knows no order {order_id[:64]!r}. Check its id.")
+    if order.status.is_final:
+        return Refusal(
+            ReasonCode.ORDER_ALREADY_FINAL,
+            f"Order {order_id} is {order.status}; there is nothing left to cancel.",
+            actual=order.status,
+        )
+    return CancelRequested(
+        ts_ns=now_ns, trace_id=trace_id or order.trace_id, client_order_id=order_id, requested_by=requested_by
+    )
+
+
+def decide_kill_switch(
+    kernel: Kernel, state: KillSwitch, requested_by: str, reason: str, trace_id: str | None, now_ns: int
+) -> Refusal | tuple[KillSwitchChanged, ...]:
+    """Tighten. Loosening is refused; the state it is in already gives no event."""
+    if state.tightness < kernel.kill_switch.tightness:
+        return Refusal(ReasonCode.AUTHORITY_KIND_NOT_ACCEPTED, THAW_CURE, limit=kernel.kill_switch, actual=state)
+    if state is kernel.kill_switch:
+        return ()
+    return (KillSwitchChanged(ts_ns=now_ns, trace_id=trace_id, state=state, requested_by=requested_by, reason=reason),)
+
+
+def open_intents_after_restart(kernel: Kernel, now_ns: int) -> tuple[OrderBecameUnknown, ...]:
+    """Intents that were durable when the engine stopped: whether they reached the venue isn't known."""
+    return tuple(
+        event
+        for order in kernel.open_orders()
+        for event in decide_unknown(kernel, order.intent.client_order_id, "the engine restarted meanwhile", now_ns)
+    )
+
+
+def _identity(kernel: Kernel) -> EngineIdentity:
+    return EngineIdentity(kernel.engine_id, kernel.environment, kernel.mode)
+
+
+def _not_for_this_engine(kernel: Kernel, proposal: Proposal, now_ns: int) -> Refusal | None:
+    """The part of verification that needs no signature."""
+    return (
+        check_identity(proposal, _identity(kernel))
+        or check_expiry(proposal, now_ns)
+        or check_instrument(proposal, kernel.instrument_versions())
+    )
+
+
+def _run_risk(kernel: Kernel, proposal: Proposal, inputs: DecisionInputs, *, at_send: bool) -> RiskDecision:
+    assert kernel.limits is not None, "the engine installs its limits before it serves"
+    instrument = kernel.instruments[proposal.venue, proposal.symbol]
+    side = Side(proposal.side)
+    position = kernel.positions.get((proposal.account_id, proposal.venue, proposal.symbol), Position())
+    mine = [
+        order
+        for order in kernel.open_orders()
+        if (order.intent.account_id, order.intent.venue, order.intent.symbol, order.intent.side)
+        == (proposal.account_id, proposal.venue, proposal.symbol, side)
+    ]
+    return evaluate(
+        RiskInputs(
+            instrument=instrument,
+            side=side,
+            order_type=OrderType(proposal.order_type),
+            quantity=Decimal(proposal.quantity),
+            price=Decimal(proposal.price) if proposal.price else None,
+            reduce_only=proposal.reduce_only == "true",
+            limits=kernel.limits,
+            kill_switch=kernel.kill_switch,
+            venue_connected=inputs.venue_connected,
+            market=inputs.market,
+            position_quantity=from_scaled(position.quantity, instrument.quantity_scale),
+            reducing_quantity=from_scaled(sum(o.remaining_quantity for o in mine), instrument.quantity_scale),
+            intent_unresolved=any(order.status is OrderStatus.UNKNOWN for order in mine),
+            worst_price=inputs.worst_price,
+            depth_quantity=inputs.depth_quantity,
+            reference_price=Decimal(proposal.reference_price) if at_send else None,
+            max_deviation_bps=Decimal(proposal.max_deviation_bps),
+            available=None if inputs.balances is None else _available(kernel, inputs.balances),
+        )
+    )
+
+
+def _available(kernel: Kernel, balances: Balances) -> dict[str, Decimal]:
+    """Free balances less what the venue's figure can't hold yet: orders decided since, and those without an answer."""
+    available = dict(balances.free)
+    recent = itertools.takewhile(lambda o: o.created_ns > balances.as_of_ns, reversed(kernel.orders.values()))
+    unanswered = (o for o in kernel.open_orders() if o.created_ns <= balances.as_of_ns and o.status in UNANSWERED)
+    for order in itertools.chain(recent, unanswered):
+        if order.status is OrderStatus.REJECTED:
+            continue
+        asset, amount = _reservation(kernel, order)
+        available[asset] = EXACT.subtract(available.get(asset, Decimal(0)), amount)
+    return available
+
+
+def _reservation(kernel: Kernel, order: Order) -> tuple[str, Decimal]:
+    intent = order.intent
+    instrument = kernel.instruments[intent.venue, intent.symbol]
+    quantity = from_scaled(intent.quantity, intent.quantity_scale)
+    if intent.side is Side.SELL:
+        return instrument.base_asset, quantity
+    if intent.price is None:
+        return instrument.quote_asset, Decimal(order.notional_quote)
+    return instrument.quote_asset, EXACT.multiply(quantity, from_scaled(intent.price, intent.price_scale))
+
+
+def _intent(kernel: Kernel, approved: Approved) -> OrderIntent:
+    proposal = approved.proposal
+    instrument = kernel.instruments[proposal.venue, proposal.symbol]
+    return OrderIntent(
+        account_id=proposal.account_id,
+        venue=proposal.venue,
+        symbol=proposal.symbol,
+        side=Side(proposal.side),
+        order_type=OrderType(proposal.order_type),
+        time_in_force=TimeInForce(proposal.time_in_force),
+        quantity=to_scaled(Decimal(proposal.quantity), instrument.quantity_scale),
+        price=to_scaled(Decimal(proposal.price), instrument.price_scale) if proposal.price else None,
+        price_scale=instrument.price_scale,
+        quantity_scale=instrument.quantity_scale,
+        client_order_id=client_order_id(approved.digest_hex),
+        post_only=proposal.post_only == "true",
+        reduce_only=proposal.reduce_only == "true",
+    )
+
+
+def _next_version(kernel: Kernel, item: Instrument) -> Instrument:
+    known = kernel.instruments.get((item.venue, item.symbol))
+    if known is None:
+        return msgspec.structs.replace(item, version=1)
+    same = msgspec.structs.replace(item, version=known.version)
+    if same == known:
+        return known
+    if (item.price_scale, item.quantity_scale) != (known.price_scale, known.quantity_scale):
+        _refuse_scale_change_in_use(kernel, known, item)
+    return msgspec.structs.replace(item, version=known.version + 1)
+
+
+def _refuse_scale_change_in_use(kernel: Kernel, known: Instrument, item: Instrument) -> None:
+    in_use = any((venue, symbol) == (known.venue, known.symbol) for _, venue, symbol in kernel.positions) or any(
+        order.intent.symbol == known.symbol for order in kernel.open_orders()
+    )
+    if in_use:
+        raise InstrumentScaleChangedError(
+            f"{item.venue}/{item.symbol}: the venue's decimal places changed from {known.price_scale}/"
+            f"{known.quantity_scale} to {item.price_scale}/{item.quantity_scale} while this engine holds positions or "
+            "orders in it. Start the engine with the former market, or with a new VELOZ_HOME."
+        )

@@ -1,0 +1,201 @@
+"""Positions by (account, venue, symbol), from executed quantities.
+
+Cost is kept as an int at notional scale (price_scale + quantity_scale), so nothing drifts: a partial reduction takes
+its share of the cost rounded half even, and the reduction to zero takes what is left. When a position is flat, its
+realised PnL is exactly what was received minus what was paid. Average prices are shown rounded half even.
+
+Binance takes a buy's commission in the base asset. The position counts what was executed; commissions are kept
+apart, in quote, at the fill's price. Realised PnL is before fees.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+
+import msgspec
+
+from core.types.events import ClosedPosition, PositionSnapshot
+from core.types.orders import Side
+
+EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
+
+
+class Fill(msgspec.Struct, frozen=True):
+    """A fill as positions see it: ints at the instrument's scales, fee_quote at notional scale."""
+
+    client_order_id: str
+    trade_id: int
+    side: Side
+    price: int
+    quantity: int
+    fee_quote: int
+    ts_ns: int
+
+
+class Episode(msgspec.Struct, frozen=True):
+    """One stretch from flat to flat."""
+
+    position_id: str
+    side: Side
+    opened_ns: int
+    max_quantity: int
+    entry_quantity: int
+    entry_notional: int
+    exit_quantity: int
+    exit_notional: int
+    realised_pnl: int
+    fees: int
+    client_order_ids: tuple[str, ...]
+
+
+class Position(msgspec.Struct, frozen=True):
+    """quantity is signed, at quantity_scale; cost is what the open quantity cost, unsigned, at notional scale.
+
+    realised_pnl and fees cover the position's whole life, at notional scale.
+    """
+
+    quantity: int = 0
+    cost: int = 0
+    realised_pnl: int = 0
+    fees: int = 0
+    updated_ns: int = 0
+    episode: Episode | None = None
+
+    @property
+    def average_price(self) -> int:
+        """At price_scale, rounded half even; zero when flat."""
+        return divide_half_even(self.cost, abs(self.quantity)) if self.quantity else 0
+
+    def snapshot(self) -> PositionSnapshot:
+        return PositionSnapshot(self.quantity, self.average_price, self.realised_pnl, self.fees)
+
+
+def apply_fill(position: Position, fill: Fill, position_key: str) -> tuple[Position, ClosedPosition | None]:
+    """The position after a fill, and the episode that the fill ended, if it did.
+
+    A fill that crosses zero ends one episode and opens the next. position_key names (account, venue, symbol); the
+    episode's id is a pure function of it and of the fill that opened it.
+    """
+    signed = fill.quantity if fill.side is Side.BUY else -fill.quantity
+    if position.quantity * signed >= 0:
+        return _increase(position, fill, position_key), None
+    closing_quantity = min(fill.quantity, abs(position.quantity))
+    closing_fee = divide_half_even(fill.fee_quote * closing_quantity, fill.quantity)
+    closing = msgspec.structs.replace(fill, quantity=closing_quantity, fee_quote=closing_fee)
+    reduced, closed = _reduce(position, closing)
+    if closing_quantity == fill.quantity:
+        return reduced, closed
+    opening = msgspec.structs.replace(
+        fill, quantity=fill.quantity - closing_quantity, fee_quote=fill.fee_quote - closing_fee
+    )
+    return _increase(reduced, opening, position_key), closed
+
+
+def fee_in_quote(
+    fee: Decimal, fee_asset: str, base_asset: str, quote_asset: str, price: Decimal, notional_scale: int
+) -> int | None:
+    """A commission in quote at notional scale, rounded half even; base is converted at the fill's price.
+
+    None when it was taken in an asset that is neither (its price isn't in the fill).
+    """
+    if fee == 0 or fee_asset == quote_asset:
+        amount = fee
+    elif fee_asset == base_asset:
+        amount = EXACT.multiply(fee, price)
+    else:
+        return None
+    return int(EXACT.to_integral_value(EXACT.scaleb(amount, notional_scale)))
+
+
+def unrealised_pnl(position: Position, mark_price: int) -> int:
+    """At notional scale, against a mark at price_scale."""
+    value = abs(position.quantity) * mark_price
+    return value - position.cost if position.quantity >= 0 else position.cost - value
+
+
+def divide_half_even(numerator: int, denominator: int) -> int:
+    """numerator / denominator for a positive denominator, rounded half even."""
+    assert denominator > 0
+    quotient, remainder = divmod(numerator, denominator)
+    twice = 2 * remainder
+    if twice > denominator or (twice == denominator and quotient % 2):
+        quotient += 1
+    return quotient
+
+
+def _increase(position: Position, fill: Fill, position_key: str) -> Position:
+    signed = fill.quantity if fill.side is Side.BUY else -fill.quantity
+    notional = fill.price * fill.quantity
+    quantity = position.quantity + signed
+    episode = position.episode or Episode(
+        _position_id(position_key, fill), fill.side, fill.ts_ns, 0, 0, 0, 0, 0, 0, 0, ()
+    )
+    return Position(
+        quantity=quantity,
+        cost=position.cost + notional,
+        realised_pnl=position.realised_pnl,
+        fees=position.fees + fill.fee_quote,
+        updated_ns=fill.ts_ns,
+        episode=msgspec.structs.replace(
+            episode,
+            max_quantity=max(episode.max_quantity, abs(quantity)),
+            entry_quantity=episode.entry_quantity + fill.quantity,
+            entry_notional=episode.entry_notional + notional,
+            fees=episode.fees + fill.fee_quote,
+            client_order_ids=_with_order(episode, fill),
+        ),
+    )
+
+
+def _reduce(position: Position, fill: Fill) -> tuple[Position, ClosedPosition | None]:
+    held = abs(position.quantity)
+    assert position.episode is not None
+    assert fill.quantity <= held
+    cost_share = position.cost if fill.quantity == held else divide_half_even(position.cost * fill.quantity, held)
+    notional = fill.price * fill.quantity
+    realised = notional - cost_share if position.quantity > 0 else cost_share - notional
+    episode = msgspec.structs.replace(
+        position.episode,
+        exit_quantity=position.episode.exit_quantity + fill.quantity,
+        exit_notional=position.episode.exit_notional + notional,
+        realised_pnl=position.episode.realised_pnl + realised,
+        fees=position.episode.fees + fill.fee_quote,
+        client_order_ids=_with_order(position.episode, fill),
+    )
+    flat = fill.quantity == held
+    reduced = Position(
+        quantity=position.quantity + (fill.quantity if fill.side is Side.BUY else -fill.quantity),
+        cost=position.cost - cost_share,
+        realised_pnl=position.realised_pnl + realised,
+        fees=position.fees + fill.fee_quote,
+        updated_ns=fill.ts_ns,
+        episode=None if flat else episode,
+    )
+    return reduced, _closed(episode, fill.ts_ns) if flat else None
+
+
+def _closed(episode: Episode, closed_ns: int) -> ClosedPosition:
+    return ClosedPosition(
+        position_id=episode.position_id,
+        side=episode.side,
+        max_quantity=episode.max_quantity,
+        entry_average_price=divide_half_even(episode.entry_notional, episode.entry_quantity),
+        exit_average_price=divide_half_even(episode.exit_notional, episode.exit_quantity),
+        realised_pnl=episode.realised_pnl,
+        fees=episode.fees,
+        opened_ns=episode.opened_ns,
+        closed_ns=closed_ns,
+        client_order_ids=episode.client_order_ids,
+    )
+
+
+def _with_order(episode: Episode, fill: Fill) -> tuple[str, ...]:
+    if fill.client_order_id in episode.client_order_ids:
+        return episode.client_order_ids
+    return (*episode.client_order_ids, fill.client_order_id)
+
+
+def _position_id(position_key: str, fill: Fill) -> str:
+    opening = f"{position_key}\x00{fill.client_order_id}\x00{fill.trade_id}"
+    return "pos-" + hashlib.sha256(b"veloz/position-id/v1\x00" + opening.encode()).hexdigest()[:26]
