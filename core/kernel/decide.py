@@ -58,9 +58,9 @@ THAW_CURE = (
 
 
 class Balances(msgspec.Struct, frozen=True):
-    """What the venue said was free, by asset, and when."""
+    """What the venue said the account holds, free and locked together, by asset, and when."""
 
-    free: Mapping[str, Decimal]
+    total: Mapping[str, Decimal]
     as_of_ns: int
 
 
@@ -383,27 +383,28 @@ def _run_risk(kernel: Kernel, proposal: Proposal, inputs: DecisionInputs, *, at_
 
 
 def _available(kernel: Kernel, balances: Balances) -> dict[str, Decimal]:
-    """Free balances less what the venue's figure can't hold yet: orders decided since, and those without an answer."""
-    available = dict(balances.free)
+    """What the venue said there is, less what our orders take: all of an order that changed since, else its rest."""
+    available = dict(balances.total)
     recent = itertools.takewhile(lambda o: o.created_ns > balances.as_of_ns, reversed(kernel.orders.values()))
-    unanswered = (o for o in kernel.open_orders() if o.created_ns <= balances.as_of_ns and o.status in UNANSWERED)
-    for order in itertools.chain(recent, unanswered):
+    older = (o for o in kernel.open_orders() if o.created_ns <= balances.as_of_ns)
+    for order in itertools.chain(recent, older):
         if order.status is OrderStatus.REJECTED:
             continue
-        asset, amount = _reservation(kernel, order)
+        whole = order.updated_ns > balances.as_of_ns or order.status in UNANSWERED
+        asset, amount = _reservation(kernel, order, order.intent.quantity if whole else order.remaining_quantity)
         available[asset] = EXACT.subtract(available.get(asset, Decimal(0)), amount)
     return available
 
 
-def _reservation(kernel: Kernel, order: Order) -> tuple[str, Decimal]:
+def _reservation(kernel: Kernel, order: Order, quantity: int) -> tuple[str, Decimal]:
     intent = order.intent
     instrument = kernel.instruments[intent.venue, intent.symbol]
-    quantity = from_scaled(intent.quantity, intent.quantity_scale)
+    amount = from_scaled(quantity, intent.quantity_scale)
     if intent.side is Side.SELL:
-        return instrument.base_asset, quantity
+        return instrument.base_asset, amount
     if intent.price is None:
         return instrument.quote_asset, Decimal(order.notional_quote)
-    return instrument.quote_asset, EXACT.multiply(quantity, from_scaled(intent.price, intent.price_scale))
+    return instrument.quote_asset, EXACT.multiply(amount, from_scaled(intent.price, intent.price_scale))
 
 
 def _intent(kernel: Kernel, approved: Approved) -> OrderIntent:

@@ -17,16 +17,16 @@ import msgspec
 from core.storage.journal_files import SEGMENT_SUFFIX, JournalFile, JournalFolder
 from core.storage.journal_format import (
     GENESIS_HASH,
-    HEADER_LIMIT_BYTES,
     HEADER_SCHEMA,
-    PREFIX_LENGTH_BYTES,
     BadRecordError,
     SegmentHeader,
+    check_payload,
     decode_header,
     decode_record,
     encode_header,
     encode_record,
     has_record_after,
+    is_torn_tail,
 )
 from core.types.events import JournalEntry
 
@@ -124,10 +124,13 @@ class Journal:
     async def append(self, payloads: Sequence[bytes]) -> tuple[JournalEntry, ...]:
         """Make records durable, together: all of them or none.
 
-        Appends that wait at the same time share one sync. Raises JournalUnavailableError.
+        Appends that wait at the same time share one sync. Raises JournalUnavailableError, and ValueError for a
+        record that is too large.
         """
         if self._dead is not None:
             raise JournalUnavailableError(self._dead)
+        for payload in payloads:
+            check_payload(payload)
         if len(self._waiting) >= WAITING_APPENDS_LIMIT:
             raise JournalUnavailableError(f"{WAITING_APPENDS_LIMIT} appends are waiting for the disk already")
         done: asyncio.Future[tuple[JournalEntry, ...]] = asyncio.get_running_loop().create_future()
@@ -165,7 +168,7 @@ class Journal:
                 for waiting in group:
                     _fail(waiting.done, JournalUnavailableError(str(error)))
                 continue
-            self.sequence = entries[-1][-1].sequence if entries[-1] else self.sequence
+            self.sequence = self._segments[-1].last_sequence
             grown, self._grown = self._grown, asyncio.Event()
             grown.set()
             for waiting, written in zip(group, entries, strict=True):
@@ -173,7 +176,8 @@ class Journal:
                     waiting.done.set_result(written)
 
     def _take_group(self) -> list[_Waiting]:
-        group, records = [], 0
+        group: list[_Waiting] = []
+        records = 0
         while self._waiting and (not group or records + len(self._waiting[0].payloads) <= GROUP_LIMIT_RECORDS):
             waiting = self._waiting.pop(0)
             records += len(waiting.payloads)
@@ -251,7 +255,7 @@ class Journal:
         try:
             header, offset = decode_header(data)
         except BadRecordError as error:
-            if is_last and error.incomplete:
+            if is_last and error.incomplete and not has_record_after(data, 0):
                 self._cut(name, file, 0, len(data))
                 file.close()
                 return
@@ -264,7 +268,7 @@ class Journal:
             try:
                 record = decode_record(data, offset, self._hash)
             except BadRecordError as error:
-                if not is_last or has_record_after(data, offset):
+                if not is_last or not is_torn_tail(data, offset, error):
                     raise self._damaged(name, offset, str(error)) from error
                 self._cut(name, file, offset, len(data) - offset)
                 break
@@ -278,8 +282,8 @@ class Journal:
             raise self._damaged(name, 0, f"its schema is {header.schema!r}, this engine reads {HEADER_SCHEMA!r}")
         if header.engine_id != self.engine_id:
             raise JournalDamagedError(
-                f"{self._folder.path(name)}: this journal is of engine {header.engine_id!r}, not {self.engine_id!r}. Set "
-                "engine.engine_id back, or use another VELOZ_HOME."
+                f"{self._folder.path(name)}: the journal is of engine {header.engine_id!r}, not {self.engine_id!r}. "
+                "Set engine.engine_id back, or use another VELOZ_HOME."
             )
         expected = (self.sequence + 1, self._hash.hex())
         if (header.first_sequence, header.previous_hash_hex) != expected or header.epoch < self.epoch:
@@ -293,8 +297,8 @@ class Journal:
 
     def _damaged(self, name: str, offset: int, detail: str) -> JournalDamagedError:
         return JournalDamagedError(
-            f"{self._folder.path(name)}: damaged at offset {offset}: {detail}. Nothing was changed. Restore the file from "
-            "a copy; the ledger's projections and the venue's own records tell what it held."
+            f"{self._folder.path(name)}: damaged at offset {offset}: {detail}. Nothing was changed. Restore the file "
+            "from a copy; the ledger's projections and the venue's own records tell what it held."
         )
 
     def _locate(self, after_sequence: int) -> int:
@@ -328,7 +332,8 @@ class JournalReader:
             if self._offset is None:
                 self._offset, self._sequence = segment.first_offset, segment.header.first_sequence - 1
             self._read_segment(segment, entries, limit)
-            if len(entries) >= limit or self._index == len(segments) - 1:
+            # While a roll is going on, the segment's last records may not be confirmed yet.
+            if self._sequence < segment.last_sequence or self._index == len(segments) - 1:
                 break
             self._index, self._offset = self._index + 1, None
         return entries
@@ -362,8 +367,6 @@ def _fail(future: asyncio.Future[tuple[JournalEntry, ...]], error: Exception) ->
 
 
 __all__ = [
-    "HEADER_LIMIT_BYTES",
-    "PREFIX_LENGTH_BYTES",
     "SEGMENT_LIMIT_BYTES",
     "Journal",
     "JournalDamagedError",

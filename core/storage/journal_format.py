@@ -76,10 +76,14 @@ def decode_header(data: bytes) -> tuple[SegmentHeader, int]:
         raise BadRecordError(f"the header can't be read: {error}", incomplete=False) from error
 
 
+def check_payload(payload: bytes) -> None:
+    """Raises ValueError for a payload that no record can hold. A last byte of zero would look unwritten."""
+    if not 0 < len(payload) <= RECORD_LIMIT_BYTES or payload[-1] == 0:
+        raise ValueError(f"a journal record has 1 to {RECORD_LIMIT_BYTES} bytes, the last not zero; got {len(payload)}")
+
+
 def encode_record(previous: bytes, payload: bytes) -> tuple[bytes, bytes]:
-    """The record's bytes and its hash. Raises ValueError above RECORD_LIMIT_BYTES."""
-    if not 0 < len(payload) <= RECORD_LIMIT_BYTES:
-        raise ValueError(f"a journal record of {len(payload)} bytes; from 1 to {RECORD_LIMIT_BYTES} are allowed")
+    """The record's bytes and its hash."""
     length = _LENGTH.pack(len(payload))
     checksum = google_crc32c.value(length + previous + payload)
     return length + _LENGTH.pack(checksum) + previous + payload, record_hash(previous, payload)
@@ -117,3 +121,20 @@ def has_record_after(data: bytes, offset: int) -> bool:
             continue
         return True
     return False
+
+
+def is_torn_tail(data: bytes, offset: int, error: BadRecordError) -> bool:
+    """Whether what is at offset, at the end of the last segment, is the rest of an append that never returned.
+
+    A crash leaves a record short, or pages unwritten (zero). A whole record with a wrong byte is damage to something
+    that was confirmed, and so is one whose only fault is its length.
+    """
+    if has_record_after(data, offset):
+        return False
+    if not error.incomplete and data[-1] != 0:
+        return False
+    length = len(data) - offset - OVERHEAD_BYTES
+    if length <= 0:
+        return True
+    checksum = _LENGTH.unpack_from(data, offset + _LENGTH.size)[0]
+    return bool(google_crc32c.value(_LENGTH.pack(length) + data[offset + _FRAME.size :]) != checksum)
