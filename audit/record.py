@@ -24,8 +24,8 @@ class Action(StrEnum):
 
     LOGIN = "auth.login"
     LOGIN_REFUSED = "auth.login_refused"
-    TOKEN_REFRESHED = "auth.token_refreshed"
-    TOKEN_REUSE_DETECTED = "auth.token_reuse_detected"
+    TOKEN_REFRESHED = "auth.token_refreshed"  # noqa: S105
+    TOKEN_REUSE_DETECTED = "auth.token_reuse_detected"  # noqa: S105
     LOGOUT = "auth.logout"
     QUESTION_ASKED = "copilot.question_asked"
     MODEL_CALLED = "copilot.model_called"

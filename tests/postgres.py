@@ -74,7 +74,7 @@ class PostgresDatabase:
             if not target.exists():
                 target.write_bytes(source.read_bytes())
                 target.chmod(0o600)
-        return Settings(home=home, database={"url": self.url}, **sections)  # type: ignore[arg-type]
+        return Settings(home=home, database={"url": self.url}, **sections)
 
     def seed_demo_tenancy(self) -> None:
         """Firm, desk, account and users of the demo; their passwords match nothing."""

@@ -67,7 +67,7 @@ def _check_prerequisites(connection: Connection) -> None:
     if missing:
         raise MigrationError(
             f"database {database}: role {', '.join(missing)} is missing. The embedded PostgreSQL gets its roles from "
-            "`veloz up`; on a server of your own, create them as its administrator: CREATE ROLE <name> LOGIN PASSWORD ..."
+            "`veloz up`; on a server of your own its administrator creates them: CREATE ROLE <name> LOGIN PASSWORD ..."
         )
     if connection.scalar(text("SELECT count(*) FROM pg_extension WHERE extname = 'vector'")) == 0:
         raise MigrationError(

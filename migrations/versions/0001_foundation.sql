@@ -250,6 +250,17 @@ CREATE TRIGGER log_append_only BEFORE UPDATE OR DELETE ON audit.log
 CREATE TRIGGER log_no_truncate BEFORE TRUNCATE ON audit.log
     FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
 
+-- A writer has its transaction id before it draws an arrival number. So once every transaction that is older than a
+-- moment has ended, all arrivals up to the highest one seen at that moment are there to be read: the ledger numbers
+-- them in order and without gaps, however many writers there are.
+CREATE FUNCTION audit.begin_arrival() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_current_xact_id();
+    RETURN NULL;
+END $$;
+CREATE TRIGGER inbox_transaction_before_arrival BEFORE INSERT ON audit.inbox
+    FOR EACH STATEMENT EXECUTE FUNCTION audit.begin_arrival();
+
 -- Privileges: deny by default.
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO veloz_api, veloz_ledger, veloz_audit_writer;

@@ -60,10 +60,14 @@ async def test_the_scope_ends_with_its_transaction(two_accounts: PostgresDatabas
 
 async def test_a_body_that_raises_leaves_nothing_behind(postgres: PostgresDatabase, tmp_path: Path) -> None:
     engine = create_engine(postgres.settings(tmp_path), "owner")
-    with pytest.raises(KeyError):
+
+    async def fail_half_way() -> None:
         async with scoped_session(engine, []) as connection:
             await connection.execute(text("INSERT INTO firms (id, name) VALUES ('firm-x', 'X')"))
             raise KeyError
+
+    with pytest.raises(KeyError):
+        await fail_half_way()
     async with scoped_session(engine, []) as connection:
         assert await connection.scalar(text("SELECT count(*) FROM firms")) == 0
     await engine.dispose()

@@ -1,0 +1,261 @@
+"""Redaction, tier 1: on everything that leaves, always. Pure and bounded.
+
+Field policy by key name first, then patterns with checksums over text. Trading text must survive: prices, quantities,
+order ids, ULIDs, digests and symbols are what the rest of the house works with.
+
+One value gets one pseudonym within its scope, so redacted records still join: `<EMAIL:3f2a90c1d4e7>`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import unicodedata
+from datetime import date, datetime, time
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from core.text._detectors import Kind, Span, find_spans, words
+
+__all__ = ["Finding", "Kind", "Redacted", "RedactedValue", "Redactor", "redact_text", "redact_value"]
+
+TEXT_LIMIT_CHARS = 65_536
+CUT_TOKEN_LIMIT_CHARS = 512
+DEPTH_LIMIT = 32
+NODES_LIMIT = 20_000
+PSEUDONYM_HEX_CHARS = 12
+IDENTIFIER_LIMIT_CHARS = 160
+
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
+_PLACEHOLDER = re.compile(r"<[A-Z_]{2,20}(?::[0-9a-f]{12})?>")
+_IDENTIFIER = re.compile(rf"[A-Za-z0-9:_.\-/]{{1,{IDENTIFIER_LIMIT_CHARS}}}")
+_NOT_ALPHANUMERIC = re.compile(r"[^a-z0-9]")
+
+# Keys are compared in lower case without separators: `X-MBX-APIKEY` is `xmbxapikey`.
+_SECRET_KEYS = words(
+    "password passwd passphrase passcode pwd secret token authorization proxyauthorization apikey apisecret privatekey "
+    "privatekeyhex mnemonic seedphrase recoveryphrase cookie setcookie signature credentials credential sessionkey "
+    "otp totp cvv cvc bearer jwt kek"
+)
+_SECRET_KEY_ENDINGS = (
+    *("password", "secret", "apikey", "privatekey", "accesstoken", "refreshtoken", "authtoken", "idtoken"),
+    *("secretkey", "accesskey", "signingkey", "sessiontoken", "bearertoken", "controltoken"),
+)
+_SEED_KEYS = frozenset({"seed", "seedhex", "keyseed"})
+_PERSONAL_KEYS = {
+    **dict.fromkeys(("email", "emailaddress", "mail"), Kind.EMAIL),
+    **dict.fromkeys(("phone", "phonenumber", "mobile", "telephone"), Kind.PHONE),
+    **dict.fromkeys(("username", "displayname", "fullname", "firstname", "lastname", "surname"), Kind.PERSON),
+    **dict.fromkeys(("postaladdress", "streetaddress", "homeaddress"), Kind.ADDRESS),
+    **dict.fromkeys(("iban",), Kind.IBAN),
+    **dict.fromkeys(("cardnumber", "pan"), Kind.CARD),
+    **dict.fromkeys(("accountnumber", "sortcode", "routingnumber"), Kind.ACCOUNT_NUMBER),
+    **dict.fromkeys(("ssn", "nationalid", "passportnumber", "taxid"), Kind.NATIONAL_ID),
+    **dict.fromkeys(("walletaddress", "depositaddress", "withdrawaladdress"), Kind.WALLET),
+}
+# Under these keys a value in an identifier's form is one of ours or the venue's, whatever number it resembles.
+_IDENTIFIER_KEY_ENDINGS = (
+    *("id", "ids", "hex", "hash", "digest", "digests", "ns", "ms", "sequence", "version", "symbol", "traceparent"),
+    *("price", "quantity", "notional", "quote", "volume", "scale", "bps", "figure", "value"),
+)
+_KINDS_OFF_IN_IDENTIFIERS = frozenset(
+    {Kind.CARD, Kind.PHONE, Kind.NATIONAL_ID, Kind.ACCOUNT_NUMBER, Kind.IBAN, Kind.SEED_PHRASE}
+)
+_RANK = {kind: rank for rank, kind in enumerate(Kind)}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Where something was found, never what. start and end count characters of the text that was given; path leads
+    to the text inside a value (``$.orders[0].note``)."""
+
+    kind: Kind
+    start: int
+    end: int
+    path: str = "$"
+
+
+class Redacted(msgspec.Struct, frozen=True):
+    """text with placeholders. cut tells that the input was longer than TEXT_LIMIT_CHARS and its rest is gone."""
+
+    text: str
+    findings: tuple[Finding, ...]
+    cut: bool = False
+
+
+class RedactedValue(msgspec.Struct, frozen=True):
+    value: Any
+    findings: tuple[Finding, ...]
+
+
+class Redactor:
+    """Redaction within one scope. Equal values get equal pseudonyms under one scope_key and unrelated ones under
+    another; without a key placeholders carry the kind only."""
+
+    def __init__(self, scope_key: bytes | None = None) -> None:
+        self._scope_key = scope_key
+
+    def placeholder(self, kind: Kind, value: str) -> str:
+        """What stands in for value."""
+        if self._scope_key is None:
+            return f"<{kind}>"
+        message = f"{kind}\x00{_normalise(kind, value)}".encode("utf-8", "surrogatepass")
+        return f"<{kind}:{hmac.new(self._scope_key, message, hashlib.sha256).hexdigest()[:PSEUDONYM_HEX_CHARS]}>"
+
+    def text(self, text: str) -> Redacted:
+        """Redact free text. Longer text than TEXT_LIMIT_CHARS is cut, which the result says."""
+        return self._text(text, "$", frozenset())
+
+    def replace(self, text: str, spans: list[Span], path: str = "$", cut: bool = False) -> Redacted:
+        """Put placeholders for spans of text; overlapping ones become one, of the kind that ranks first."""
+        merged: list[Span] = []
+        for span in sorted(spans, key=lambda each: (each.start, -each.end)):
+            if merged and span.start < merged[-1].end:
+                last = merged[-1]
+                kind = min(last.kind, span.kind, key=_RANK.__getitem__)
+                merged[-1] = Span(last.start, max(last.end, span.end), kind)
+            else:
+                merged.append(span)
+        pieces, position = [], 0
+        for span in merged:
+            pieces += [text[position : span.start], self.placeholder(span.kind, text[span.start : span.end])]
+            position = span.end
+        pieces.append(text[position:])
+        findings = tuple(Finding(span.kind, span.start, span.end, path) for span in merged)
+        return Redacted("".join(pieces), findings, cut)
+
+    def value(self, value: Any) -> RedactedValue:
+        """Redact dicts, lists and what is in them: by key name, then by pattern. Numbers, bools and None stay.
+
+        What lies deeper than DEPTH_LIMIT or beyond NODES_LIMIT is dropped and said so; objects of other types
+        become their redacted text.
+        """
+        findings: list[Finding] = []
+        return RedactedValue(_Walk(self, findings).visit(value, "$", "", 0), tuple(findings))
+
+    def _text(self, text: str, path: str, off: frozenset[Kind]) -> Redacted:
+        text = _INVISIBLE.sub("", text)
+        removed = 0
+        if len(text) > TEXT_LIMIT_CHARS:
+            kept = _cut(text)
+            removed, text = len(text) - len(kept), kept
+        searched = text if text.isascii() else "".join(map(_plain_character, text))
+        spans = [span for span in find_spans(searched) if span.kind not in off]
+        redacted = self.replace(text, spans, path, cut=removed > 0)
+        if removed:
+            return msgspec.structs.replace(redacted, text=f"{redacted.text} <CUT: {removed} characters>")
+        return redacted
+
+
+class _Walk:
+    """One pass over one value."""
+
+    def __init__(self, redactor: Redactor, findings: list[Finding]) -> None:
+        self._redactor = redactor
+        self._findings = findings
+        self._nodes = 0
+
+    def visit(self, value: Any, path: str, key: str, depth: int) -> Any:
+        self._nodes += 1
+        if depth > DEPTH_LIMIT or self._nodes > NODES_LIMIT:
+            return "<CUT: too deep or too large>"
+        if value is None or isinstance(value, bool):
+            return value
+        kind = _field_kind(key)
+        if kind is not None and not (isinstance(value, int) and key in _SEED_KEYS):  # a random seed is a number
+            return self._replace_field(value, kind, path)
+        if isinstance(value, str) and not isinstance(value, Enum):
+            return self._visit_text(value, path, key)
+        if isinstance(value, int | float | Decimal | datetime | date | time | Enum):
+            return value
+        if isinstance(value, dict):
+            return {
+                self._visit_key(name): self.visit(item, f"{path}.{name}", str(name), depth + 1)
+                for name, item in value.items()
+            }
+        if isinstance(value, list | tuple):
+            items = [self.visit(item, f"{path}[{index}]", key, depth + 1) for index, item in enumerate(value)]
+            return tuple(items) if type(value) is tuple else items
+        if isinstance(value, msgspec.Struct):
+            return self.visit({name: getattr(value, name) for name in value.__struct_fields__}, path, key, depth)
+        if isinstance(value, bytes | bytearray | memoryview):
+            return f"<BINARY: {len(value)} bytes>"
+        return self._visit_text(str(value), path, key)
+
+    def _visit_key(self, name: Any) -> Any:
+        return self._redactor.text(name).text if isinstance(name, str) else name
+
+    def _visit_text(self, text: str, path: str, key: str) -> str:
+        is_identifier = _is_identifier_key(key) and _IDENTIFIER.fullmatch(text) is not None
+        off = _KINDS_OFF_IN_IDENTIFIERS if is_identifier else frozenset()
+        redacted = self._redactor._text(text, path, off)
+        self._findings.extend(redacted.findings)
+        return redacted.text
+
+    def _replace_field(self, value: Any, kind: Kind, path: str) -> Any:
+        if isinstance(value, str):
+            if not value or _PLACEHOLDER.fullmatch(value):
+                return value
+            text = value
+        elif isinstance(value, bytes):
+            text = value.hex()
+        else:
+            text = repr(value)
+        self._findings.append(Finding(kind, 0, len(text), path))
+        return self._redactor.placeholder(kind, text)
+
+
+_UNSCOPED = Redactor()
+
+
+def redact_text(text: str) -> Redacted:
+    """Redact free text with placeholders that carry the kind only; use a Redactor where records must join."""
+    return _UNSCOPED.text(text)
+
+
+def redact_value(value: Any) -> RedactedValue:
+    """Redact a JSON-like value; see Redactor.value."""
+    return _UNSCOPED.value(value)
+
+
+def _field_kind(key: str) -> Kind | None:
+    if not key:
+        return None
+    name = _NOT_ALPHANUMERIC.sub("", key.lower())
+    if name in _SECRET_KEYS or name in _SEED_KEYS or name.endswith(_SECRET_KEY_ENDINGS):
+        return Kind.SECRET
+    return _PERSONAL_KEYS.get(name)
+
+
+def _is_identifier_key(key: str) -> bool:
+    return _NOT_ALPHANUMERIC.sub("", key.lower()).endswith(_IDENTIFIER_KEY_ENDINGS)
+
+
+def _cut(text: str) -> str:
+    """The first TEXT_LIMIT_CHARS without a word cut in two: half a secret is no longer recognised as one."""
+    head = text[:TEXT_LIMIT_CHARS]
+    boundary = max(head.rfind(" "), head.rfind("\n"))
+    return head[:boundary] if boundary >= TEXT_LIMIT_CHARS - CUT_TOKEN_LIMIT_CHARS else head[:-CUT_TOKEN_LIMIT_CHARS]
+
+
+def _plain_character(character: str) -> str:
+    """Full-width digits, letters and signs as their ASCII selves; positions stay."""
+    plain = unicodedata.normalize("NFKC", character)
+    return plain if len(plain) == 1 else character
+
+
+def _normalise(kind: Kind, value: str) -> str:
+    match kind:
+        case Kind.PHONE | Kind.CARD | Kind.ACCOUNT_NUMBER | Kind.NATIONAL_ID:
+            return "".join(character for character in value if character.isdigit())
+        case Kind.IBAN:
+            return re.sub(r"[ -]", "", value).upper()
+        case Kind.EMAIL:
+            return value.casefold().replace("%40", "@")
+        case Kind.PERSON:
+            return " ".join(value.casefold().split())
+        case _:
+            return value
