@@ -1,0 +1,208 @@
+"""Fan-out to WebSocket clients: who hears which stream, with a bounded queue each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import Any
+
+import msgspec
+import structlog
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+log = structlog.get_logger("venue.streams")
+
+MAX_QUEUED_MESSAGES = 20_000
+MAX_QUEUED_CHARACTERS = 16 * 1024 * 1024
+MAX_STREAMS_PER_CONNECTION = 1_024
+MAX_MESSAGES_PER_TURN = 64
+"""Messages sent to one client without giving way to the others."""
+CLOSE_TIMEOUT_S = 5.0
+POLICY_VIOLATION = 1008
+GOING_AWAY = 1001
+
+
+class Connection:
+    """One client. `offer` never waits: a client that doesn't keep up is cut off with 1008."""
+
+    def __init__(self, hub: Hub, socket: WebSocket, is_combined: bool) -> None:
+        self.streams: set[str] = set()
+        self.is_combined = is_combined
+        self._hub = hub
+        self._socket = socket
+        self._queue: deque[str] = deque()
+        self._queued_characters = 0
+        self._wake = asyncio.Event()
+        self._close_code: int | None = None
+        self._close_reason = ""
+
+    def offer(self, message: str) -> None:
+        if self._close_code is not None:
+            return
+        if len(self._queue) >= MAX_QUEUED_MESSAGES or self._queued_characters + len(message) > MAX_QUEUED_CHARACTERS:
+            log.warning("slow_consumer_disconnected", queued_messages=len(self._queue), streams=len(self.streams))
+            self.close(POLICY_VIOLATION, "slow consumer: too many queued messages")
+            return
+        self._queue.append(message)
+        self._queued_characters += len(message)
+        self._wake.set()
+
+    def close(self, code: int, reason: str) -> None:
+        """Drop what is queued and close."""
+        self._close_code, self._close_reason = code, reason
+        self._queue.clear()
+        self._queued_characters = 0
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send and receive until one of the two ends."""
+        sender = asyncio.create_task(self._send_all())
+        receiver = asyncio.create_task(self._receive_all())
+        try:
+            await asyncio.wait({sender, receiver}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._hub.forget(self)
+            for task in (sender, receiver):
+                task.cancel()
+            for outcome in await asyncio.gather(sender, receiver, return_exceptions=True):
+                if isinstance(outcome, Exception) and not isinstance(
+                    outcome, WebSocketDisconnect | RuntimeError | OSError
+                ):
+                    log.error("websocket_failed", error=repr(outcome))
+
+    async def _send_all(self) -> None:
+        while self._close_code is None:
+            await self._wake.wait()
+            self._wake.clear()
+            sent = 0
+            while self._queue:
+                message = self._queue.popleft()
+                self._queued_characters -= len(message)
+                await self._socket.send_text(message)
+                sent += 1
+                if sent % MAX_MESSAGES_PER_TURN == 0:
+                    await asyncio.sleep(0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._socket.close(self._close_code, self._close_reason)
+
+    async def _receive_all(self) -> None:
+        while True:
+            text = await self._socket.receive_text()
+            self.offer(self._answer(text))
+
+    def _answer(self, text: str) -> str:
+        """SUBSCRIBE, UNSUBSCRIBE and LIST_SUBSCRIPTIONS, with Binance's answers."""
+        try:
+            request: Any = msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            return _error(3, "Invalid JSON: not a JSON object")
+        if not isinstance(request, dict):
+            return _error(3, "Invalid JSON: not a JSON object")
+        request_id, method, names = request.get("id"), request.get("method"), request.get("params", [])
+        if request_id is not None and not isinstance(request_id, int | str):
+            return _error(2, "Invalid request: request ID must be an unsigned integer or a string")
+        if method == "LIST_SUBSCRIPTIONS":
+            return _result(sorted(self.streams), request_id)
+        if method not in {"SUBSCRIBE", "UNSUBSCRIBE"}:
+            return _error(
+                2,
+                f"Invalid request: unknown variant {method}, expected one of `SUBSCRIBE`, `UNSUBSCRIBE`, "
+                "`LIST_SUBSCRIPTIONS`",
+                request_id,
+            )
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            return _error(2, "Invalid request: params must be an array of strings", request_id)
+        if method == "UNSUBSCRIBE":
+            for name in names:
+                self._hub.unsubscribe(self, name)
+            return _result(None, request_id)
+        refused = self._hub.subscribe_all(self, names)
+        return _error(2, f"Invalid request: {refused}", request_id) if refused else _result(None, request_id)
+
+
+class Hub:
+    """Streams by name. A stream without a listener costs nothing: ask `has` before writing its message."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, set[Connection]] = {}
+        self._connections: set[Connection] = set()
+        self._public: set[str] = set()
+        self._private: set[str] = set()
+
+    def add_public(self, name: str) -> None:
+        self._public.add(name)
+
+    def set_private(self, names: set[str]) -> None:
+        """The listen keys that are valid now; those who listen on others are cut off."""
+        for name in self._private - names:
+            for connection in tuple(self._listeners.get(name, ())):
+                self.unsubscribe(connection, name)
+        self._private = names
+
+    def knows(self, name: str) -> bool:
+        return name in self._public or name in self._private
+
+    async def serve(self, socket: WebSocket, names: list[str], is_combined: bool) -> None:
+        """One client's whole life; its first subscriptions are in the path."""
+        connection = Connection(self, socket, is_combined)
+        refused = self.subscribe_all(connection, names)
+        if refused:
+            self.forget(connection)
+            await socket.close(POLICY_VIOLATION, refused)
+            return
+        self._connections.add(connection)
+        await socket.accept()
+        await connection.run()
+
+    def subscribe_all(self, connection: Connection, names: list[str]) -> str | None:
+        """All or none; the reason when none."""
+        for name in names:
+            if not self.knows(name):
+                # A listen key is a secret: an unknown one isn't repeated.
+                return f"unknown stream {name}" if "@" in name else "unknown stream or expired listenKey"
+        if len(connection.streams | set(names)) > MAX_STREAMS_PER_CONNECTION:
+            return f"more than {MAX_STREAMS_PER_CONNECTION} streams"
+        for name in names:
+            connection.streams.add(name)
+            self._listeners.setdefault(name, set()).add(connection)
+        return None
+
+    def unsubscribe(self, connection: Connection, name: str) -> None:
+        connection.streams.discard(name)
+        listeners = self._listeners.get(name)
+        if listeners is not None:
+            listeners.discard(connection)
+            if not listeners:
+                del self._listeners[name]
+
+    def forget(self, connection: Connection) -> None:
+        for name in tuple(connection.streams):
+            self.unsubscribe(connection, name)
+        self._connections.discard(connection)
+
+    def has(self, name: str) -> bool:
+        return name in self._listeners
+
+    def publish(self, name: str, payload: str) -> None:
+        """Raw payload on /ws connections, wrapped with its stream's name on /stream ones."""
+        combined: str | None = None
+        for connection in tuple(self._listeners.get(name, ())):
+            if connection.is_combined:
+                combined = combined or f'{{"stream":"{name}","data":{payload}}}'
+                connection.offer(combined)
+            else:
+                connection.offer(payload)
+
+    def close(self) -> None:
+        for connection in tuple(self._connections):
+            connection.close(GOING_AWAY, "the venue is stopping")
+
+
+def _result(result: Any, request_id: Any) -> str:
+    return msgspec.json.encode({"result": result, "id": request_id}).decode()
+
+
+def _error(code: int, message: str, request_id: Any = None) -> str:
+    return msgspec.json.encode({"error": {"code": code, "msg": message}, "id": request_id}).decode()
