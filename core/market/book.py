@@ -54,7 +54,8 @@ class BookSide:
         return len(self._keys)
 
     def replace(self, levels: Iterable[Level]) -> None:
-        self._quantities = {price * self._sign: quantity for price, quantity in levels if quantity}
+        given = {price * self._sign: quantity for price, quantity in levels}
+        self._quantities = {key: quantity for key, quantity in given.items() if quantity}
         self._keys = sorted(self._quantities)
         self._prune()
 

@@ -89,21 +89,21 @@ class MarketHub:
 
     # what the feed tells
 
-    def on_stream_opened(self) -> tuple[SyncOutput, ...]:
-        """All streams start (again)."""
+    def on_stream_opened(self, symbols: Iterable[str]) -> tuple[SyncOutput, ...]:
+        """The streams of these symbols start (again)."""
         now_ns = self._clock.now_ns()
         outputs: tuple[SyncOutput, ...] = NOTHING
-        for market in self._markets.values():
+        for market in map(self._market, symbols):
             market.ticker = None
             market.trade_id = 0
             outputs += self._told(market.sync.on_stream_opened(now_ns))
         return outputs
 
-    def on_stream_closed(self) -> tuple[SyncOutput, ...]:
-        """All streams ended."""
+    def on_stream_closed(self, symbols: Iterable[str]) -> tuple[SyncOutput, ...]:
+        """The streams of these symbols ended."""
         now_ns = self._clock.now_ns()
         outputs: tuple[SyncOutput, ...] = NOTHING
-        for market in self._markets.values():
+        for market in map(self._market, symbols):
             outputs += self._told(market.sync.on_stream_closed(now_ns))
         return outputs
 

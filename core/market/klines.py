@@ -150,17 +150,19 @@ def _merge(group: list[Kline], width_ns: int) -> list[Kline]:
     closed = group[-1].closed and group[-1].close_time_ns == open_time_ns + width_ns - 1
     if closed and group[0].open_time_ns != open_time_ns:
         return []
+    # A flat minute repeats the price before it, which may lie outside of what was traded in the longer bar.
+    traded = [bar for bar in group if bar.trades] or group[:1]
     return [
         Kline(
             open_time_ns,
             open_time_ns + width_ns - 1,
-            group[0].open,
-            max(bar.high for bar in group),
-            min(bar.low for bar in group),
-            group[-1].close,
-            sum(bar.volume for bar in group),
-            sum(bar.quote_volume for bar in group),
-            sum(bar.trades for bar in group),
+            traded[0].open,
+            max(bar.high for bar in traded),
+            min(bar.low for bar in traded),
+            traded[-1].close,
+            sum(bar.volume for bar in traded),
+            sum(bar.quote_volume for bar in traded),
+            sum(bar.trades for bar in traded),
             closed,
         )
     ]

@@ -1,0 +1,325 @@
+"""Binance spot's wire format, as far as it is read here, and its translation.
+
+Field names are the venue's (https://developers.binance.com/docs/binance-spot-api-docs); prices and quantities are
+decimal text, times milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from typing import ParamSpec, TypeVar
+
+import msgspec
+
+from core.types.clock import NS_PER_MS
+from core.types.codes import ReasonCode, Refusal
+from core.types.instruments import Instrument
+from core.types.market import DepthSnapshot, Level
+from core.types.money import MAX_SCALE, decimal_text, from_scaled, parse_scaled
+from core.types.orders import OrderIntent, OrderStatus, OrderType, Side
+from core.venues.ports import ExecutionReport, VenueOrder, VenueTrade, VenueUnavailableError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+TRADING = "TRADING"
+MAX_QUANTITY_63_BITS = 2**63 - 1
+
+STATUSES = {
+    "NEW": OrderStatus.ACCEPTED,
+    "PENDING_NEW": OrderStatus.ACCEPTED,
+    "PENDING_CANCEL": OrderStatus.ACCEPTED,
+    "PARTIALLY_FILLED": OrderStatus.PARTIALLY_FILLED,
+    "FILLED": OrderStatus.FILLED,
+    "CANCELED": OrderStatus.CANCELED,
+    "REJECTED": OrderStatus.REJECTED,
+    "EXPIRED": OrderStatus.EXPIRED,
+    "EXPIRED_IN_MATCH": OrderStatus.EXPIRED,
+}
+
+
+class ErrorBody(msgspec.Struct):
+    code: int
+    msg: str = ""
+
+
+class ServerTime(msgspec.Struct):
+    serverTime: int
+
+
+class Filter(msgspec.Struct, rename="camel"):
+    filter_type: str
+    tick_size: str = ""
+    step_size: str = ""
+    min_qty: str = ""
+    max_qty: str = ""
+    min_notional: str = ""
+
+
+class SymbolInfo(msgspec.Struct, rename="camel"):
+    symbol: str
+    status: str
+    base_asset: str
+    quote_asset: str
+    filters: list[Filter]
+
+
+class ExchangeInfo(msgspec.Struct):
+    symbols: list[SymbolInfo]
+
+
+class DepthBody(msgspec.Struct, rename="camel"):
+    last_update_id: int
+    bids: list[tuple[str, str]]
+    asks: list[tuple[str, str]]
+
+
+class NewOrderAck(msgspec.Struct, rename="camel"):
+    order_id: int
+
+
+class OrderBody(msgspec.Struct, rename="camel"):
+    symbol: str
+    order_id: int
+    client_order_id: str
+    executed_qty: str
+    status: str
+    time: int = 0
+    update_time: int = 0
+
+
+class MyTrade(msgspec.Struct, rename="camel"):
+    symbol: str
+    id: int
+    order_id: int
+    price: str
+    qty: str
+    commission: str
+    commission_asset: str
+    time: int
+    is_buyer: bool
+    is_maker: bool
+
+
+class Balance(msgspec.Struct):
+    asset: str
+    free: str
+    locked: str
+
+
+class Account(msgspec.Struct):
+    balances: list[Balance]
+
+
+class ListenKey(msgspec.Struct, rename="camel"):
+    listen_key: str
+
+
+class UserMessage(msgspec.Struct, rename={"kind": "e"}):
+    """The kind of a user data stream message; what follows is decoded by kind."""
+
+    kind: str = ""
+
+
+class ExecutionReportMessage(msgspec.Struct):
+    """`executionReport`. c is the id of the last request: for a cancel C holds the order's own."""
+
+    E: int
+    s: str
+    c: str
+    S: str
+    x: str
+    X: str
+    r: str
+    i: int
+    l: str  # noqa: E741
+    z: str
+    L: str
+    T: int
+    t: int
+    m: bool
+    C: str = ""
+    n: str | None = None
+    N: str | None = None
+
+
+def readable(translate: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Call a translation below. Raises VenueUnavailableError when the venue's answer makes no sense to it."""
+    try:
+        return translate(*arguments, **named)
+    except (ValueError, ArithmeticError) as error:
+        raise VenueUnavailableError(f"the venue's answer can't be read: {error}") from error
+
+
+def instrument_of(info: SymbolInfo, venue: str) -> Instrument:
+    """Raises ValueError when a filter that is needed is missing or out of form: no limit defaults to none (I11)."""
+    filters = {item.filter_type: item for item in info.filters}
+    price, lot = filters.get("PRICE_FILTER"), filters.get("LOT_SIZE")
+    notional = filters.get("NOTIONAL") or filters.get("MIN_NOTIONAL")
+    if price is None or lot is None or notional is None:
+        raise ValueError(f"{info.symbol}: PRICE_FILTER, LOT_SIZE and NOTIONAL are all needed, has {sorted(filters)}")
+    price_scale, quantity_scale = scale_of(price.tick_size), scale_of(lot.step_size)
+    tick, step = parse_scaled(price.tick_size, price_scale), parse_scaled(lot.step_size, quantity_scale)
+    if tick <= 0 or step <= 0:
+        raise ValueError(f"{info.symbol}: tick {price.tick_size} and step {lot.step_size} must be positive")
+    return Instrument(
+        venue=venue,
+        symbol=info.symbol,
+        base_asset=info.base_asset,
+        quote_asset=info.quote_asset,
+        price_scale=price_scale,
+        quantity_scale=quantity_scale,
+        tick_size=tick,
+        lot_size=step,
+        min_quantity=parse_scaled(lot.min_qty, quantity_scale),
+        max_quantity=min(int(Decimal(lot.max_qty).scaleb(quantity_scale)), MAX_QUANTITY_63_BITS),
+        min_notional=parse_scaled(notional.min_notional, price_scale + quantity_scale),
+    )
+
+
+def scale_of(step: str) -> int:
+    """Decimal places of a tick or step, trailing zeros aside: ``0.01000000`` is 2.
+
+    Raises ValueError for more than MAX_SCALE.
+    """
+    scale = len(step.partition(".")[2].rstrip("0"))
+    if scale > MAX_SCALE:
+        raise ValueError(f"step {step!r} has more than {MAX_SCALE} decimal places")
+    return scale
+
+
+def levels_of(levels: Sequence[Sequence[str]], price_scale: int, quantity_scale: int) -> tuple[Level, ...]:
+    """Raises ValueError when a price has more places than its scale; quantities are as `market_quantity` reads them."""
+    try:
+        return tuple(
+            [(parse_scaled(level[0], price_scale), parse_scaled(level[1], quantity_scale)) for level in levels]
+        )
+    except ValueError:
+        return tuple(
+            [(parse_scaled(level[0], price_scale), market_quantity(level[1], quantity_scale)) for level in levels]
+        )
+
+
+def market_quantity(text: str, scale: int) -> int:
+    """A quantity of the public market, without the part below the instrument's step.
+
+    Books do hold such quantities: orders from before a step was made coarser (BTCUSDT on 2024-08-08 had 25.426189 at a
+    step of 0.00001). Rounding down never promises liquidity that isn't there.
+    """
+    whole, _, fraction = text.partition(".")
+    return parse_scaled(f"{whole}.{fraction[:scale]}", scale)
+
+
+def snapshot_of(body: DepthBody, instrument: Instrument, now_ns: int) -> DepthSnapshot:
+    price_scale, quantity_scale = instrument.price_scale, instrument.quantity_scale
+    return DepthSnapshot(
+        instrument.symbol,
+        body.last_update_id,
+        levels_of(body.bids, price_scale, quantity_scale),
+        levels_of(body.asks, price_scale, quantity_scale),
+        now_ns,
+        now_ns,
+    )
+
+
+def order_parameters(intent: OrderIntent) -> dict[str, str]:
+    """An intent as the parameters of POST /api/v3/order, to be acknowledged only: fills come on the user stream.
+
+    Raises ValueError for what spot orders can't say.
+    """
+    if intent.reduce_only:
+        raise ValueError("spot orders can't be reduce-only")
+    parameters = {
+        "symbol": intent.symbol,
+        "side": intent.side.value,
+        "type": intent.order_type.value,
+        "quantity": decimal_text(from_scaled(intent.quantity, intent.quantity_scale)),
+        "newClientOrderId": intent.client_order_id,
+        "newOrderRespType": "ACK",
+    }
+    if intent.order_type is OrderType.MARKET:
+        return parameters
+    if intent.price is None:
+        raise ValueError("a LIMIT order needs a price")
+    parameters["price"] = decimal_text(from_scaled(intent.price, intent.price_scale))
+    if intent.post_only:
+        parameters["type"] = "LIMIT_MAKER"
+    else:
+        parameters["timeInForce"] = intent.time_in_force.value
+    return parameters
+
+
+def venue_refusal(code: int, message: str) -> Refusal:
+    """The venue's no, with its own code and words."""
+    return Refusal(
+        ReasonCode.ORDER_REJECTED_BY_VENUE,
+        f"The venue refused the order: {code} {message}",
+        actual=str(code),
+        unit="venue_code",
+    )
+
+
+def status_of(text: str) -> OrderStatus:
+    """Raises ValueError for a status that this release doesn't know."""
+    status = STATUSES.get(text)
+    if status is None:
+        raise ValueError(f"unknown order status {text[:32]!r}")
+    return status
+
+
+def order_of(body: OrderBody, instrument: Instrument) -> VenueOrder:
+    return VenueOrder(
+        body.symbol,
+        body.client_order_id,
+        str(body.order_id),
+        status_of(body.status),
+        parse_scaled(body.executed_qty, instrument.quantity_scale),
+        (body.update_time or body.time) * NS_PER_MS,
+    )
+
+
+def trade_of(body: MyTrade, instrument: Instrument, client_order_id: str) -> VenueTrade:
+    return VenueTrade(
+        symbol=body.symbol,
+        trade_id=body.id,
+        venue_order_id=str(body.order_id),
+        client_order_id=client_order_id,
+        side=Side.BUY if body.is_buyer else Side.SELL,
+        price=parse_scaled(body.price, instrument.price_scale),
+        quantity=parse_scaled(body.qty, instrument.quantity_scale),
+        fee=Decimal(body.commission),
+        fee_asset=body.commission_asset,
+        is_maker=body.is_maker,
+        ts_event_ns=body.time * NS_PER_MS,
+    )
+
+
+def report_of(message: ExecutionReportMessage, instrument: Instrument) -> ExecutionReport:
+    """An executionReport; trade is set when it carries a fill (x is TRADE)."""
+    client_order_id = message.C or message.c
+    ts_event_ns = message.T * NS_PER_MS
+    order = VenueOrder(
+        message.s,
+        client_order_id,
+        str(message.i),
+        status_of(message.X),
+        parse_scaled(message.z, instrument.quantity_scale),
+        ts_event_ns,
+    )
+    trade = None
+    if message.x == "TRADE":
+        trade = VenueTrade(
+            symbol=message.s,
+            trade_id=message.t,
+            venue_order_id=str(message.i),
+            client_order_id=client_order_id,
+            side=Side(message.S),
+            price=parse_scaled(message.L, instrument.price_scale),
+            quantity=parse_scaled(message.l, instrument.quantity_scale),
+            fee=Decimal(message.n or "0"),
+            fee_asset=message.N or "",
+            is_maker=message.m,
+            ts_event_ns=ts_event_ns,
+        )
+    return ExecutionReport(order, trade, "" if message.r == "NONE" else message.r)

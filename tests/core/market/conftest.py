@@ -1,0 +1,37 @@
+"""The recordings, and instruments to read them with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from core.types.instruments import Instrument
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    folder = Path(os.environ.get("VELOZ_RECORDINGS", ROOT.parent / "shared" / "recordings"))
+    if not (folder / "spot_btcusdt_20240808.gz").exists():
+        pytest.skip(f"no market recordings at {folder}; set VELOZ_RECORDINGS to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def btcusdt() -> Instrument:
+    return Instrument(
+        venue="paper",
+        symbol="BTCUSDT",
+        base_asset="BTC",
+        quote_asset="USDT",
+        price_scale=2,
+        quantity_scale=5,
+        tick_size=1,
+        lot_size=1,
+        min_quantity=1,
+        max_quantity=900_000_000,
+        min_notional=50_000_000,
+    )
