@@ -1,0 +1,354 @@
+"""Tools that look at one account: what it holds, what is open, what risk allows, what was learnt from past trades."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import Field
+
+from core.types.codes import ReasonCode, refuse
+from core.types.views import OrderView, PositionView
+from knowledge.search import QUERY_LIMIT_CHARS, RESULTS_LIMIT, ReviewHit
+from tools.market_tools import EVERYONE, READ_TIMEOUT_MS, SymbolInput
+from tools.registry import DataScope, ToolContext, ToolDefinition
+from tools.values import Cells, DecimalText, ToolInput, ToolOutput, WholeInput, WholeText, utc_text
+
+SEARCH_TIMEOUT_MS = 5_000
+
+AccountInput = Annotated[
+    str | None,
+    Field(max_length=64, description="The account; leave it out when you have only one."),
+]
+
+
+class AccountOnlyInput(ToolInput):
+    account_id: AccountInput = None
+
+
+class AccountSymbolInput(AccountOnlyInput):
+    symbol: SymbolInput | None = None
+
+
+class PositionCells(Cells):
+    symbol: str
+    direction: str
+    quantity: DecimalText
+    average_price: DecimalText
+    mark_price: DecimalText | None
+    notional_quote: DecimalText | None
+    unrealised_pnl_quote: DecimalText | None
+    realised_pnl_quote: DecimalText
+    fees_quote: DecimalText
+
+
+class GetPositionsOutput(ToolOutput):
+    """Totals are sums over the positions shown; unrealised_pnl_quote is None when one of them has no mark."""
+
+    account_id: str
+    count: WholeText
+    realised_pnl_quote: DecimalText
+    unrealised_pnl_quote: DecimalText | None
+    fees_quote: DecimalText
+    positions: list[PositionCells]
+
+
+async def _get_positions(context: ToolContext, arguments: AccountSymbolInput) -> GetPositionsOutput:
+    symbol = (await context.ports.instruments.find(arguments.symbol)).symbol if arguments.symbol else None
+    positions = await context.ports.engine.positions(context.account_id)
+    shown = [position for position in positions if symbol in {None, position.symbol}]
+    unrealised = [position.unrealised_pnl_quote for position in shown]
+    return GetPositionsOutput(
+        as_of_ns=min((position.as_of_ns for position in shown), default=context.ports.clock.now_ns()),
+        account_id=context.account_id,
+        count=len(shown),
+        realised_pnl_quote=sum((position.realised_pnl_quote for position in shown), Decimal(0)),
+        unrealised_pnl_quote=_sum_if_all(unrealised),
+        fees_quote=sum((position.fees_quote for position in shown), Decimal(0)),
+        positions=[_position_cells(position) for position in shown],
+    )
+
+
+def _position_cells(position: PositionView) -> PositionCells:
+    mark = position.mark_price
+    return PositionCells(
+        symbol=position.symbol,
+        direction="long" if position.quantity > 0 else "short" if position.quantity < 0 else "flat",
+        quantity=position.quantity,
+        average_price=position.average_price,
+        mark_price=mark,
+        notional_quote=abs(position.quantity) * mark if mark is not None else None,
+        unrealised_pnl_quote=position.unrealised_pnl_quote,
+        realised_pnl_quote=position.realised_pnl_quote,
+        fees_quote=position.fees_quote,
+    )
+
+
+def _sum_if_all(amounts: list[Decimal | None]) -> Decimal | None:
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known, Decimal(0)) if len(known) == len(amounts) else None
+
+
+class OrderCells(Cells):
+    symbol: str
+    client_order_id: str
+    venue_order_id: str | None
+    suggestion_id: str | None
+    side: str
+    order_type: str
+    time_in_force: str
+    quantity: DecimalText
+    filled_quantity: DecimalText
+    open_quantity: DecimalText
+    price: DecimalText | None
+    average_fill_price: DecimalText | None
+    status: str
+    created_at: str
+
+
+class GetOpenOrdersOutput(ToolOutput):
+    account_id: str
+    count: WholeText
+    orders: list[OrderCells]
+
+
+async def _get_open_orders(context: ToolContext, arguments: AccountSymbolInput) -> GetOpenOrdersOutput:
+    symbol = (await context.ports.instruments.find(arguments.symbol)).symbol if arguments.symbol else None
+    orders = await context.ports.engine.open_orders(context.account_id)
+    shown = [order for order in orders if symbol in {None, order.symbol}]
+    return GetOpenOrdersOutput(
+        as_of_ns=min((order.as_of_ns for order in shown), default=context.ports.clock.now_ns()),
+        account_id=context.account_id,
+        count=len(shown),
+        orders=[_order_cells(order) for order in shown],
+    )
+
+
+def _order_cells(order: OrderView) -> OrderCells:
+    return OrderCells(
+        symbol=order.symbol,
+        client_order_id=order.client_order_id,
+        venue_order_id=order.venue_order_id,
+        suggestion_id=order.suggestion_id,
+        side=order.side.value,
+        order_type=order.order_type.value,
+        time_in_force=order.time_in_force.value,
+        quantity=order.quantity,
+        filled_quantity=order.filled_quantity,
+        open_quantity=order.quantity - order.filled_quantity,
+        price=order.price,
+        average_fill_price=order.average_fill_price,
+        status=order.status.value,
+        created_at=utc_text(order.created_ns),
+    )
+
+
+class LimitCells(Cells):
+    name: str
+    limit: str | None
+    actual: str | None
+    unit: str | None
+    passed: bool
+
+
+class GetRiskStateOutput(ToolOutput):
+    account_id: str
+    kill_switch: str
+    venue_connected: bool
+    rules_version: WholeText
+    limits: list[LimitCells]
+
+
+async def _get_risk_state(context: ToolContext, arguments: AccountOnlyInput) -> GetRiskStateOutput:
+    state = await context.ports.engine.risk_state(context.account_id)
+    return GetRiskStateOutput(
+        as_of_ns=state.as_of_ns,
+        account_id=state.account_id,
+        kill_switch=state.kill_switch,
+        venue_connected=state.venue_connected,
+        rules_version=state.rules_version,
+        limits=[
+            LimitCells(name=check.name, limit=check.limit, actual=check.actual, unit=check.unit, passed=check.passed)
+            for check in state.limits
+        ],
+    )
+
+
+class SearchReviewsInput(AccountOnlyInput):
+    query: Annotated[
+        str, Field(min_length=1, max_length=QUERY_LIMIT_CHARS, description="What to look for, in plain words.")
+    ]
+    limit: Annotated[WholeInput, Field(ge=1, le=RESULTS_LIMIT)] = 5
+
+
+class ReviewCells(Cells):
+    """The facts are those that the review has; times are UTC, amounts in quote currency."""
+
+    review_id: str
+    position_id: str
+    symbol: str
+    closed_at: str
+    narrative: str
+    facts: dict[str, str]
+
+
+class SearchReviewsOutput(ToolOutput):
+    account_id: str
+    query: str
+    count: WholeText
+    reviews: list[ReviewCells]
+
+
+async def _search_reviews(context: ToolContext, arguments: SearchReviewsInput) -> SearchReviewsOutput:
+    hits = await context.ports.reviews.search((context.account_id,), arguments.query, arguments.limit)
+    return SearchReviewsOutput(
+        as_of_ns=context.ports.clock.now_ns(),
+        account_id=context.account_id,
+        query=arguments.query,
+        count=len(hits),
+        reviews=[_review_cells(hit) for hit in hits],
+    )
+
+
+def _review_cells(hit: ReviewHit) -> ReviewCells:
+    review = hit.review
+    return ReviewCells(
+        review_id=review.review_id,
+        position_id=review.position_id,
+        symbol=review.symbol,
+        closed_at=utc_text(review.closed_ns),
+        narrative=review.narrative,
+        facts=review.facts,
+    )
+
+
+class GetSuggestionInput(AccountOnlyInput):
+    suggestion_id: Annotated[str, Field(pattern=r"^[0-9A-Za-z]{26}$", description="The suggestion's 26-character id.")]
+
+
+class GetSuggestionOutput(ToolOutput):
+    """status is pending, approved, rejected, expired, superseded, consumed, executed, failed or needs_review."""
+
+    suggestion_id: str
+    version: WholeText
+    account_id: str
+    status: str
+    digest: str
+    proposal: dict[str, str]
+    created_at: str
+    expires_at: str
+    decided_at: str | None
+    decided_by: str | None
+    decision_reason: str | None
+    refusal_code: str | None
+    client_order_id: str | None
+
+
+async def _get_suggestion(context: ToolContext, arguments: GetSuggestionInput) -> GetSuggestionOutput:
+    suggestion_id = arguments.suggestion_id.upper()
+    suggestion = await context.ports.suggestions.get((context.account_id,), suggestion_id)
+    if suggestion is None:
+        raise refuse(
+            ReasonCode.RESOURCE_NOT_FOUND,
+            f"There is no suggestion {suggestion_id} in account {context.account_id}. Check the id.",
+            actual=suggestion_id,
+            unit="suggestion",
+        )
+    now_ns = context.ports.clock.now_ns()
+    return GetSuggestionOutput(
+        as_of_ns=now_ns,
+        suggestion_id=suggestion.suggestion_id,
+        version=suggestion.version,
+        account_id=suggestion.account_id,
+        status=suggestion.status_at(now_ns).value,
+        digest=suggestion.digest_hex,
+        proposal=suggestion.order_fields(),
+        created_at=utc_text(suggestion.created_at_ns),
+        expires_at=utc_text(suggestion.expires_at_ns),
+        decided_at=utc_text(suggestion.decided_at_ns) if suggestion.decided_at_ns is not None else None,
+        decided_by=suggestion.decided_by,
+        decision_reason=suggestion.decision_reason,
+        refusal_code=suggestion.refusal_code,
+        client_order_id=suggestion.client_order_id,
+    )
+
+
+ACCOUNT_TOOLS = (
+    ToolDefinition(
+        name="get_positions",
+        version="1",
+        kind="read",
+        description=(
+            "The account's positions: quantity (negative is short), average price, mark price, notional, realised and "
+            "unrealised profit and loss and fees in quote currency, with totals. Give a symbol to see one instrument."
+        ),
+        input_model=AccountSymbolInput,
+        output_model=GetPositionsOutput,
+        run=_get_positions,
+        roles=EVERYONE,
+        scope=DataScope.ACCOUNT,
+        timeout_ms=READ_TIMEOUT_MS,
+    ),
+    ToolDefinition(
+        name="get_open_orders",
+        version="1",
+        kind="read",
+        description=(
+            "The account's orders that are not final: side, type, price, quantity, how much is filled, status. "
+            "UNKNOWN means sent without an answer: it may be live. Give a symbol to see one instrument."
+        ),
+        input_model=AccountSymbolInput,
+        output_model=GetOpenOrdersOutput,
+        run=_get_open_orders,
+        roles=EVERYONE,
+        scope=DataScope.ACCOUNT,
+        timeout_ms=READ_TIMEOUT_MS,
+    ),
+    ToolDefinition(
+        name="get_risk_state",
+        version="1",
+        kind="read",
+        description=(
+            "The risk limits in force for the account (largest order, price collar, allowed drift, book age), whether "
+            "the kill switch is on and whether the venue is connected."
+        ),
+        input_model=AccountOnlyInput,
+        output_model=GetRiskStateOutput,
+        run=_get_risk_state,
+        roles=EVERYONE,
+        scope=DataScope.ACCOUNT,
+        timeout_ms=READ_TIMEOUT_MS,
+    ),
+    ToolDefinition(
+        name="search_reviews",
+        version="1",
+        kind="read",
+        description=(
+            "Search the reviews of the account's closed positions by plain words (instrument, side, profit or loss, "
+            "slippage, holding time). Each hit has a narrative and its facts as figures. Use it for past trades."
+        ),
+        input_model=SearchReviewsInput,
+        output_model=SearchReviewsOutput,
+        run=_search_reviews,
+        roles=EVERYONE,
+        scope=DataScope.REVIEWS,
+        timeout_ms=SEARCH_TIMEOUT_MS,
+        cost=2,
+    ),
+    ToolDefinition(
+        name="get_suggestion",
+        version="1",
+        kind="read",
+        description=(
+            "What became of a suggested order: pending, approved, rejected, expired, consumed, executed or failed, by "
+            "whom and why, with the exact order that was proposed."
+        ),
+        input_model=GetSuggestionInput,
+        output_model=GetSuggestionOutput,
+        run=_get_suggestion,
+        roles=EVERYONE,
+        scope=DataScope.ACCOUNT,
+        timeout_ms=READ_TIMEOUT_MS,
+        untrusted=True,
+    ),
+)

@@ -1,0 +1,58 @@
+"""Wires a gateway from its ports: the one place that decides what tools can reach."""
+
+from __future__ import annotations
+
+from core.text.redaction import Redactor
+from core.types.clock import Clock
+from core.types.ids import IdSource
+from knowledge.search import ReviewSearch
+from tools.catalogue import build_registry
+from tools.instruments import InstrumentDirectory
+from tools.limits import GatewayLimits, Limiter
+from tools.pipeline import ToolGateway
+from tools.policy import Policy
+from tools.ports import EngineReads, ReadOnlyEngine, ResultStore, SuggestionStore, Trail
+from tools.registry import Registry, ToolPorts
+from tools.suggestion_writer import SuggestionWriter
+
+
+def build_gateway(
+    *,
+    engine: EngineReads,
+    suggestions: SuggestionStore,
+    results: ResultStore,
+    reviews: ReviewSearch,
+    trail: Trail,
+    clock: Clock,
+    ids: IdSource,
+    suggestion_ttl_s: int,
+    max_tool_calls_per_run: int,
+    mode: str,
+    redactor: Redactor | None = None,
+    policy: Policy | None = None,
+    limiter: Limiter | None = None,
+    registry: Registry | None = None,
+) -> ToolGateway:
+    """suggestion_ttl_s and max_tool_calls_per_run come from settings.copilot, mode from settings.mode."""
+    reads = ReadOnlyEngine(engine)
+    ports = ToolPorts(
+        engine=reads,
+        instruments=InstrumentDirectory(reads.instruments, clock),
+        suggestions=suggestions,
+        suggestion_writer=SuggestionWriter(suggestions, trail),
+        reviews=reviews,
+        clock=clock,
+        ids=ids,
+        suggestion_ttl_s=suggestion_ttl_s,
+    )
+    return ToolGateway(
+        registry=registry or build_registry(),
+        policy=policy or Policy(),
+        ports=ports,
+        trail=trail,
+        results=results,
+        limits=GatewayLimits(max_calls_per_run=max_tool_calls_per_run),
+        limiter=limiter,
+        redactor=redactor,
+        mode=mode,
+    )

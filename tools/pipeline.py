@@ -1,0 +1,297 @@
+"""The gateway: the one path to every tool, in DESIGN section 6's order.
+
+authorise -> validate -> rate, budget -> (suggest: durable intent) -> execute with a deadline -> stamp -> redact ->
+audit record, durable -> store -> release. Each step either goes on or refuses; a refusal is recorded too. It fails
+closed: without its record nothing is released (I7), and nothing but a result or a refusal ever comes out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import rfc8785
+import structlog
+
+from audit.record import Action
+from core.text.redaction import Redactor
+from core.types.clock import NS_PER_MS
+from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
+from tools.arguments import as_record, plain_text, validate
+from tools.contracts import Principal, ToolCall, ToolDescription, ToolResult
+from tools.limits import GatewayLimits, Limiter
+from tools.policy import Policy
+from tools.ports import ResultStore, StoredResult, Trail
+from tools.registry import DataScope, Registry, ToolContext, ToolDefinition, ToolPorts
+from tools.values import ToolInput, ToolOutput
+
+NAME_LIMIT_CHARS = 64
+ACCOUNT_LIMIT_CHARS = 64
+DEFAULT_MODE = "PAPER"
+
+_log = structlog.get_logger("tools.pipeline")
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One call on its way: what is known of it so far, for the record."""
+
+    call: ToolCall
+    started_ns: int
+    definition: ToolDefinition | None = None
+    account_id: str = ""
+    scope: tuple[str, ...] = ()
+
+    @property
+    def tool(self) -> str:
+        return self.definition.name if self.definition else plain_text(self.call.tool, NAME_LIMIT_CHARS)
+
+
+class ToolGateway:
+    """Implements tools.contracts.Gateway. mode is the engine's, stated on every result."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        policy: Policy,
+        ports: ToolPorts,
+        trail: Trail,
+        results: ResultStore,
+        limits: GatewayLimits,
+        redactor: Redactor | None = None,
+        limiter: Limiter | None = None,
+        mode: str = DEFAULT_MODE,
+    ) -> None:
+        self._registry = registry
+        self._policy = policy
+        self._ports = ports
+        self._trail = trail
+        self._results = results
+        self._clock = ports.clock
+        self._limiter = limiter or Limiter(limits, ports.clock)
+        self._redactor = redactor or Redactor()
+        self._mode = mode
+
+    def describe(self, principal: Principal) -> list[ToolDescription]:
+        """The tools that this principal may call."""
+        return [
+            definition.describe()
+            for definition in self._registry
+            if self._policy.decide(principal, definition, None) is None
+        ]
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        """See tools.contracts.Gateway. Only cancellation comes out as an exception."""
+        attempt = _Attempt(call, self._clock.now_ns())
+        try:
+            return await self._attempt(attempt)
+        except RefusalError as error:
+            return await self._refused(attempt, error.refusal)
+        except Exception as error:  # whatever breaks inside stays inside; the trace leads to it
+            _log.exception(
+                "tool_failed", tool=attempt.tool, trace_id=call.trace.trace_id, call_id=call.call_id, error=repr(error)
+            )
+            return await self._refused(
+                attempt,
+                Refusal(
+                    ReasonCode.TOOL_FAILED,
+                    f"{attempt.tool} failed inside the service. Trace {call.trace.trace_id} leads to the cause.",
+                ),
+            )
+
+    async def _attempt(self, attempt: _Attempt) -> ToolResult:
+        call = attempt.call
+        definition = self._authorise(attempt)
+        arguments = validate(definition, call.arguments)
+        await self._limiter.take(call.principal.user_id, definition.name, definition.cost, call.run_id)
+        async with self._limiter.place(call.run_id):
+            if definition.kind == "suggest":
+                await self._record(attempt, Action.TOOL_INTENDED, "intended", {})
+            output = await self._execute(attempt, definition, arguments)
+        result = self._stamp(attempt, definition, output)
+        await self._record(attempt, Action.TOOL_CALLED, "ok", self._outcome_cells(attempt, result))
+        await self._store(attempt, result)
+        return result
+
+    def _authorise(self, attempt: _Attempt) -> ToolDefinition:
+        call = attempt.call
+        definition = attempt.definition = self._registry.get(call.tool)
+        # First whether the role may at all, so that a refusal doesn't depend on which account was named.
+        refusal = self._policy.decide(call.principal, definition, None)
+        account_id = ""
+        if refusal is None and definition.scope.needs_account:
+            account_id = _account_of(call)
+            refusal = self._policy.decide(call.principal, definition, account_id)
+        if refusal is not None:
+            raise RefusalError(refusal)
+        attempt.account_id = account_id
+        attempt.scope = _scope(definition, attempt.account_id)
+        return definition
+
+    async def _execute(self, attempt: _Attempt, definition: ToolDefinition, arguments: ToolInput) -> ToolOutput:
+        call = attempt.call
+        context = ToolContext(
+            ports=self._ports,
+            principal=call.principal,
+            account_id=attempt.account_id,
+            trace=call.trace,
+            run_id=call.run_id,
+            call_id=call.call_id,
+        )
+        deadline = asyncio.timeout(definition.timeout_ms / 1_000)
+        try:
+            async with deadline:
+                return await definition.run(context, arguments)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            elapsed_ms = (self._clock.now_ns() - attempt.started_ns) // NS_PER_MS
+            raise refuse(
+                ReasonCode.TOOL_DEADLINE_EXCEEDED,
+                f"{definition.name} took too long and was stopped. Try again, or ask for less.",
+                limit=str(definition.timeout_ms),
+                actual=str(elapsed_ms),
+                unit="ms",
+            ) from None
+
+    def _stamp(self, attempt: _Attempt, definition: ToolDefinition, output: ToolOutput) -> ToolResult:
+        """Turn the output into cells of text, redact them, and say when, where and in which mode they hold."""
+        assert isinstance(output, definition.output_model), f"{definition.name} gave a {type(output).__name__}"
+        data = self._redactor.value(output.model_dump(mode="json")).value
+        return ToolResult(
+            call_id=attempt.call.call_id,
+            tool=definition.name,
+            tool_version=definition.version,
+            data=data,
+            refusal=None,
+            mode=self._mode,
+            scope=attempt.scope,
+            as_of_ns=output.as_of_ns,
+            digest_hex=result_digest(data),
+            untrusted=definition.untrusted,
+        )
+
+    def _outcome_cells(self, attempt: _Attempt, result: ToolResult) -> dict[str, str]:
+        now_ns = self._clock.now_ns()
+        return {
+            "result_digest": result.digest_hex,
+            "as_of_ns": str(result.as_of_ns),
+            "data_age_ms": str((now_ns - result.as_of_ns) // NS_PER_MS),
+            "duration_ms": str((now_ns - attempt.started_ns) // NS_PER_MS),
+        }
+
+    async def _store(self, attempt: _Attempt, result: ToolResult) -> None:
+        call = attempt.call
+        await self._results.put(
+            StoredResult(
+                call_id=call.call_id,
+                run_id=call.run_id,
+                trace_id=call.trace.trace_id,
+                user_id=call.principal.user_id,
+                account_id=attempt.account_id or None,
+                tool=result.tool,
+                digest_hex=result.digest_hex,
+                canonical=rfc8785.dumps(result.data),
+                created_at_ns=self._clock.now_ns(),
+            )
+        )
+
+    async def _refused(self, attempt: _Attempt, refusal: Refusal) -> ToolResult:
+        refusal = msgspec.structs.replace(refusal, message=self._redactor.text(refusal.message).text)
+        if refusal.code is not ReasonCode.SERVICE_AUDIT_UNAVAILABLE:
+            cells = {
+                "message": refusal.message,
+                "limit": refusal.limit,
+                "actual": refusal.actual,
+                "unit": refusal.unit,
+                "duration_ms": str((self._clock.now_ns() - attempt.started_ns) // NS_PER_MS),
+            }
+            try:
+                await self._record(attempt, Action.TOOL_REFUSED, refusal.code.value, cells)
+            except RefusalError as error:
+                refusal = error.refusal
+        return ToolResult(
+            call_id=attempt.call.call_id,
+            tool=attempt.tool,
+            tool_version=attempt.definition.version if attempt.definition else "",
+            data={},
+            refusal=refusal,
+            mode=self._mode,
+            scope=attempt.scope,
+            as_of_ns=self._clock.now_ns(),
+            digest_hex=result_digest({}),
+        )
+
+    async def _record(self, attempt: _Attempt, action: Action, outcome: str, cells: dict[str, Any]) -> None:
+        """Raises RefusalError(SERVICE_AUDIT_UNAVAILABLE), whatever kept the record from being durable."""
+        call, definition = attempt.call, attempt.definition
+        payload = {
+            "tool": attempt.tool,
+            "tool_version": definition.version if definition else None,
+            "schema_digest": definition.schema_digest_hex if definition else None,
+            "kind": definition.kind if definition else None,
+            "call_id": plain_text(call.call_id, NAME_LIMIT_CHARS),
+            "span_id": call.trace.span_id,
+            "arguments": self._redactor.value(as_record(call.arguments)).value,
+            "data_scope": list(attempt.scope),
+            "mode": self._mode,
+            "policy_version": self._policy.version,
+            **cells,
+        }
+        try:
+            await self._trail.record(
+                action=action,
+                actor=call.principal.user_id,
+                actor_identity=call.principal.username,
+                on_behalf_of=call.principal.on_behalf_of,
+                resource=f"tool:{attempt.tool}",
+                outcome=outcome,
+                trace_id=call.trace.trace_id,
+                account_id=attempt.account_id or None,
+                run_id=call.run_id,
+                payload=payload,
+            )
+        except RefusalError:
+            raise
+        except Exception as error:
+            _log.exception("audit_record_failed", tool=attempt.tool, trace_id=call.trace.trace_id, error=repr(error))
+            raise refuse(
+                ReasonCode.SERVICE_AUDIT_UNAVAILABLE,
+                "The record of this call couldn't be written, so its result is withheld. Try again in a few seconds.",
+            ) from error
+
+
+def result_digest(data: dict[str, Any]) -> str:
+    """SHA-256 over the RFC 8785 form of data, in hex."""
+    return hashlib.sha256(rfc8785.dumps(data)).hexdigest()
+
+
+def _account_of(call: ToolCall) -> str:
+    """The account that the call is about: the one it names, else the principal's only one.
+
+    Raises RefusalError: TOOL_ARGUMENTS_INVALID, AUTH_ACCOUNT_OUT_OF_SCOPE.
+    """
+    granted = call.principal.account_ids
+    named = call.arguments.get("account_id") if isinstance(call.arguments, dict) else None
+    if isinstance(named, str) and len(named) <= ACCOUNT_LIMIT_CHARS:
+        return named.strip()
+    if named is not None:
+        raise refuse(ReasonCode.TOOL_ARGUMENTS_INVALID, "account_id must be one of your accounts' ids, as text.")
+    if len(granted) == 1:
+        return granted[0]
+    raise refuse(
+        ReasonCode.TOOL_ARGUMENTS_INVALID,
+        "You have several accounts: say which one in account_id.",
+        limit=", ".join(granted),
+        unit="account",
+    )
+
+
+def _scope(definition: ToolDefinition, account_id: str) -> tuple[str, ...]:
+    if definition.scope is DataScope.MARKET:
+        return (DataScope.MARKET.value,)
+    return (f"{definition.scope.value}:{account_id}",)

@@ -1,0 +1,164 @@
+"""The ports that tools reach the world by. None of them can place, amend or cancel an order (I1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from decimal import Decimal
+from typing import Any, Protocol
+
+import msgspec
+
+from audit.record import Action
+from core.types.orders import Side
+from core.types.views import (
+    EngineStatusView,
+    ExecutionEstimateView,
+    InstrumentView,
+    KlineView,
+    OrderBookView,
+    OrderView,
+    PositionView,
+    PreTradeView,
+    RiskStateView,
+    TickerView,
+)
+from tools.suggestions import Decision, Suggestion, SuggestionStatus
+
+
+class EngineReads(Protocol):
+    """The engine without execute_approval: all that a tool ever sees of it. check_proposal changes nothing."""
+
+    async def status(self) -> EngineStatusView: ...
+    async def instruments(self) -> list[InstrumentView]: ...
+    async def ticker(self, symbol: str) -> TickerView: ...
+    async def order_book(self, symbol: str, depth: int) -> OrderBookView: ...
+    async def klines(self, symbol: str, interval: str, limit: int) -> list[KlineView]: ...
+    async def estimate_execution(self, symbol: str, side: Side, quantity: Decimal) -> ExecutionEstimateView: ...
+    async def positions(self, account_id: str) -> list[PositionView]: ...
+    async def open_orders(self, account_id: str) -> list[OrderView]: ...
+    async def risk_state(self, account_id: str) -> RiskStateView: ...
+    async def check_proposal(self, proposal: bytes) -> PreTradeView: ...
+
+
+class ReadOnlyEngine:
+    """Holds the read methods of an engine client and nothing else: the narrowing is there at run time too."""
+
+    __slots__ = (
+        "check_proposal",
+        "estimate_execution",
+        "instruments",
+        "klines",
+        "open_orders",
+        "order_book",
+        "positions",
+        "risk_state",
+        "status",
+        "ticker",
+    )
+
+    def __init__(self, engine: EngineReads) -> None:
+        self.status = engine.status
+        self.instruments = engine.instruments
+        self.ticker = engine.ticker
+        self.order_book = engine.order_book
+        self.klines = engine.klines
+        self.estimate_execution = engine.estimate_execution
+        self.positions = engine.positions
+        self.open_orders = engine.open_orders
+        self.risk_state = engine.risk_state
+        self.check_proposal = engine.check_proposal
+
+
+class Trail(Protocol):
+    """The audit trail as its writers here use it; audit.trail.AuditTrail is one.
+
+    record MUST return only after the record is durable and raises RefusalError(SERVICE_AUDIT_UNAVAILABLE) otherwise.
+    """
+
+    async def record(
+        self,
+        *,
+        action: Action,
+        actor: str,
+        resource: str,
+        outcome: str,
+        trace_id: str,
+        actor_identity: str | None = None,
+        on_behalf_of: str | None = None,
+        account_id: str | None = None,
+        run_id: str | None = None,
+        suggestion_id: str | None = None,
+        payload: Mapping[str, Any] | None = None,
+    ) -> object: ...
+
+
+class StoredResult(msgspec.Struct, frozen=True):
+    """A released result: redacted data in RFC 8785 form, and whose it is. account_id is None for market data."""
+
+    call_id: str
+    run_id: str | None
+    trace_id: str
+    user_id: str
+    account_id: str | None
+    tool: str
+    digest_hex: str
+    canonical: bytes
+    created_at_ns: int
+
+
+class ResultStore(Protocol):
+    """Where figures resolve. Raises RefusalError(SERVICE_DATABASE_UNAVAILABLE).
+
+    put MUST be durable on return, and refuses a call id that was used before with REQUEST_INVALID. get sees results
+    of the given accounts and results without an account; None for all else.
+    """
+
+    async def put(self, result: StoredResult) -> None: ...
+    async def get(self, account_ids: tuple[str, ...], call_id: str) -> StoredResult | None: ...
+
+
+class SuggestionStore(Protocol):
+    """Suggestions inside an account scope. Raises RefusalError(SERVICE_DATABASE_UNAVAILABLE)."""
+
+    async def insert(self, suggestion: Suggestion) -> None: ...
+
+    async def get(
+        self, account_ids: tuple[str, ...], suggestion_id: str, version: int | None = None
+    ) -> Suggestion | None:
+        """The version, or the newest when none is given."""
+        ...
+
+    async def list(
+        self,
+        account_ids: tuple[str, ...],
+        *,
+        status: SuggestionStatus | None = None,
+        before_id: str | None = None,
+        limit: int = 50,
+    ) -> list[Suggestion]:
+        """Newest first; ids are ULIDs, so before_id is the cursor."""
+        ...
+
+    async def mark_viewed(
+        self, account_ids: tuple[str, ...], suggestion_id: str, version: int, at_ns: int
+    ) -> Suggestion | None:
+        """Sets viewed_at when it isn't set yet; returns the row as it now is."""
+        ...
+
+    def deciding(
+        self, account_ids: tuple[str, ...], suggestion_id: str, version: int
+    ) -> AbstractAsyncContextManager[Decision | None]:
+        """The row, locked until the block ends: an approval and a rejection of one suggestion see each other.
+
+        What Decision records is durable when the block ends without an exception; None when there is no such row.
+        """
+        ...
+
+
+class SuggestionReads(Protocol):
+    """What tools may read of suggestions."""
+
+    async def get(
+        self, account_ids: tuple[str, ...], suggestion_id: str, version: int | None = None
+    ) -> Suggestion | None: ...
