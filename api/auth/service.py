@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from audit.trail import AuditTrail
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.auth import repository
 from api.auth.schemas import TokenResponse
 from api.auth.tokens import ACCESS_TOKEN_LIFETIME_S, AccessTokens, hash_refresh_token, new_refresh_token
+from api.transactions import Transactions
 from audit.record import Action
+from audit.trail import AuditTrail
 from core.types.clock import NS_PER_S, Clock
 from core.types.codes import ReasonCode, refuse
 from core.types.ids import IdSource, new_trace
@@ -25,12 +24,6 @@ FAILED_LOGINS_LIMIT = 10
 FAILED_LOGINS_WINDOW_S = 60
 TRACKED_NAMES_LIMIT = 10_000
 CONCURRENT_HASHES_LIMIT = 4
-
-
-class Transactions(Protocol):
-    """Opens one transaction with the given account scope."""
-
-    def __call__(self, account_ids: tuple[str, ...]) -> AbstractAsyncContextManager[AsyncConnection]: ...
 
 
 class FailedLogins:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import nats.errors
 import nats.js.errors
+import structlog
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
@@ -24,7 +25,11 @@ RETENTION_S = 7 * 24 * 3600
 STREAM_SIZE_LIMIT_BYTES = 1 << 30
 PUBLISH_TIMEOUT_S = 2.0
 NEXT_EVENT_POLL_S = 1.0
+CONNECT_TIMEOUT_S = 2
+CONNECT_RETRY_S = 0.2
 TERMINAL_EVENTS = frozenset({"RUN_FINISHED", "RUN_ERROR"})
+
+log = structlog.get_logger("runs")
 
 
 class LoggedEvent(msgspec.Struct, frozen=True):
@@ -36,38 +41,43 @@ class LoggedEvent(msgspec.Struct, frozen=True):
 
 
 class RunEventLog:
-    """Append and read. Raises RefusalError(SERVICE_EVENT_LOG_UNAVAILABLE) when NATS can't be reached."""
+    """Append and read. Raises RefusalError(SERVICE_EVENT_LOG_UNAVAILABLE) while NATS can't be reached.
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._streams: JetStreamContext = client.jetstream(timeout=PUBLISH_TIMEOUT_S)
+    start() connects in the background and again whenever the connection is lost.
+    """
 
-    async def prepare(self) -> None:
-        """Create the stream, or take it as it is."""
-        config = StreamConfig(
-            name=STREAM,
-            subjects=[f"{SUBJECT_PREFIX}*"],
-            retention=RetentionPolicy.LIMITS,
-            storage=StorageType.FILE,
-            max_age=RETENTION_S,
-            max_bytes=STREAM_SIZE_LIMIT_BYTES,
-        )
-        try:
-            await self._streams.add_stream(config)
-        except nats.js.errors.BadRequestError:
-            await self._streams.update_stream(config)
-        except (nats.errors.Error, OSError) as error:
-            raise _unavailable() from error
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url
+        self._token = token
+        self._client: Client | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._client is not None and self._client.is_connected
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._stay_connected(), name="event-log")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def streams(self) -> JetStreamContext:
+        """JetStream over the present connection."""
+        if self._client is None or not self._client.is_connected:
+            raise _unavailable()
+        return self._client.jetstream(timeout=PUBLISH_TIMEOUT_S)
 
     def writer(self, run_id: str) -> RunWriter:
-        return RunWriter(self._client, self._streams, run_id)
+        return RunWriter(self, run_id)
 
     async def read(self, run_id: str, after: int) -> AsyncIterator[LoggedEvent]:
         """Events of the run after number `after`, the stored ones first, then live ones, until the last."""
-        if not self._client.is_connected:
-            raise _unavailable()
+        streams = self.streams()
         try:
-            subscription = await self._streams.subscribe(SUBJECT_PREFIX + run_id, ordered_consumer=True)
+            subscription = await streams.subscribe(SUBJECT_PREFIX + run_id, ordered_consumer=True)
         except (nats.errors.Error, OSError) as error:
             raise _unavailable() from error
         try:
@@ -75,7 +85,7 @@ class RunEventLog:
                 try:
                     message = await subscription.next_msg(timeout=NEXT_EVENT_POLL_S)
                 except (TimeoutError, nats.errors.TimeoutError):
-                    if not self._client.is_connected:
+                    if not self.connected:
                         raise _unavailable() from None
                     continue
                 except nats.errors.Error as error:
@@ -88,13 +98,52 @@ class RunEventLog:
         finally:
             await _quietly_unsubscribe(subscription)
 
+    async def _stay_connected(self) -> None:
+        while True:
+            lost = asyncio.Event()
+            client = await self._connect(lost)
+            if client is None:
+                await asyncio.sleep(CONNECT_RETRY_S)
+                continue
+            self._client = client
+            try:
+                await lost.wait()
+            finally:
+                self._client = None
+                await client.close()
+
+    async def _connect(self, lost: asyncio.Event) -> Client | None:
+        async def on_lost() -> None:
+            lost.set()
+
+        async def on_error(error: Exception) -> None:
+            log.warning("event_log_connection", error=str(error))
+
+        client = Client()
+        try:
+            await client.connect(
+                self._url,
+                token=self._token,
+                name="api-runs",
+                allow_reconnect=False,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                disconnected_cb=on_lost,
+                closed_cb=on_lost,
+                error_cb=on_error,
+            )
+            await _prepare(client.jetstream(timeout=PUBLISH_TIMEOUT_S))
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            log.warning("event_log_unavailable", error=str(error))
+            await client.close()
+            return None
+        return client
+
 
 class RunWriter:
     """The one writer of a run's log."""
 
-    def __init__(self, client: Client, streams: JetStreamContext, run_id: str) -> None:
-        self._client = client
-        self._streams = streams
+    def __init__(self, events: RunEventLog, run_id: str) -> None:
+        self._events = events
         self._subject = SUBJECT_PREFIX + run_id
         self._n = 0
         self._last_sequence = 0
@@ -104,10 +153,9 @@ class RunWriter:
         """MUST be awaited before the next append; durable as JetStream is."""
         async with self._lock:
             event = LoggedEvent(self._n + 1, event_type in TERMINAL_EVENTS, data)
-            if not self._client.is_connected:
-                raise _unavailable()
+            streams = self._events.streams()
             try:
-                acknowledgement = await self._streams.publish(
+                acknowledgement = await streams.publish(
                     self._subject,
                     msgspec.json.encode(event),
                     headers={"Nats-Expected-Last-Subject-Sequence": str(self._last_sequence)},
@@ -116,6 +164,21 @@ class RunWriter:
                 raise _unavailable() from error
             self._n += 1
             self._last_sequence = acknowledgement.seq
+
+
+async def _prepare(streams: JetStreamContext) -> None:
+    config = StreamConfig(
+        name=STREAM,
+        subjects=[f"{SUBJECT_PREFIX}*"],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        max_age=RETENTION_S,
+        max_bytes=STREAM_SIZE_LIMIT_BYTES,
+    )
+    try:
+        await streams.add_stream(config)
+    except nats.js.errors.BadRequestError:
+        await streams.update_stream(config)
 
 
 async def _quietly_unsubscribe(subscription: JetStreamContext.PushSubscription) -> None:

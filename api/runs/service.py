@@ -13,15 +13,15 @@ from typing import Any
 
 import structlog
 from ag_ui.core import BaseEvent, EventType, RunAgentInput, RunErrorEvent
-from agent.copilot import Copilot, RunOutcome, RunRequest
 from audit.redact import redact_prompt
-from audit.trail import AuditTrail
 
-from api.auth.service import Transactions
+from agent.copilot import Copilot, RunOutcome, RunRequest
 from api.runs import repository
 from api.runs.event_log import LoggedEvent, RunEventLog, RunWriter
 from api.runs.schemas import RunResponse
+from api.transactions import Transactions
 from audit.record import Action
+from audit.trail import AuditTrail
 from core.types.codes import ReasonCode, RefusalError, refuse
 from core.types.ids import IdSource, TraceContext, new_trace
 from tools.contracts import Principal
@@ -155,7 +155,7 @@ class RunService:
         action = {"failed": Action.RUN_FAILED, "cancelled": Action.RUN_CANCELLED}.get(
             outcome.status, Action.ANSWER_GIVEN
         )
-        figures = [figure for figure in _plain(outcome)["figures"] if figure.get("call_id")]
+        sourced = [figure for figure in outcome.figures if figure.call_id]
         await self._trail.record(
             action=action,
             actor=f"copilot:{outcome.model}",
@@ -170,13 +170,13 @@ class RunService:
                 "answer": outcome.answer[:ANSWER_SUMMARY_LENGTH],
                 "answer_digest": hashlib.sha256(outcome.answer.encode()).hexdigest(),
                 "figures": str(len(outcome.figures)),
-                "figures_sourced": str(len(figures)),
+                "figures_sourced": str(len(sourced)),
                 "model": outcome.model,
                 "tool_calls": str(len(outcome.tool_calls)),
             },
         )
         async with self._transactions(request.principal.account_ids) as connection:
-            await repository.finish(connection, request.run_id, outcome.status, outcome.model, _plain(outcome))
+            await repository.finish(connection, request.run_id, outcome.status, outcome.model, outcome.as_dict())
         for event in last:
             await writer.append(event.type.value, _json(event))
 
@@ -198,10 +198,6 @@ class RunService:
 
 def _json(event: BaseEvent) -> str:
     return event.model_dump_json(by_alias=True, exclude_none=True)
-
-
-def _plain(outcome: RunOutcome) -> dict[str, Any]:
-    return outcome.as_dict()
 
 
 def _account_of(principal: Principal) -> str:

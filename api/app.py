@@ -1,0 +1,72 @@
+"""The api process: REST, SSE and OpenAPI over the services."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+
+import uvicorn
+from fastapi import FastAPI
+
+from api import health, problems
+from api.audit_trail.endpoints import router as audit_router
+from api.auth.endpoints import router as auth_router
+from api.limits import BodyLimitMiddleware
+from api.runs.endpoints import router as runs_router
+from api.services import Services, open_services
+from api.suggestions.endpoints import router as suggestions_router
+from core.config import Settings
+
+CONCURRENT_REQUESTS_LIMIT = 1_000
+KEEPALIVE_TIMEOUT_S = 30
+GRACEFUL_SHUTDOWN_TIMEOUT_S = 3
+DESCRIPTION = "A crypto trading service with a copilot. Errors are RFC 9457 problems with a stable `code`."
+
+
+def create_app(services: Services) -> FastAPI:
+    """The ASGI app over wired services."""
+    app = FastAPI(title="VeloZ", version=version("veloz"), description=DESCRIPTION)
+    app.state.services = services
+    app.add_middleware(BodyLimitMiddleware)
+    problems.install(app)
+    for router in (health.router, auth_router, runs_router, suggestions_router, audit_router):
+        app.include_router(router)
+    return app
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the process that hosts it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+    """Serve until stop is set. PostgreSQL, NATS and the engine may come and go meanwhile."""
+    async with open_services(settings) as services:
+        server = _Server(
+            uvicorn.Config(
+                create_app(services),
+                host=settings.api.host,
+                port=settings.api.port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                limit_concurrency=CONCURRENT_REQUESTS_LIMIT,
+                timeout_keep_alive=KEEPALIVE_TIMEOUT_S,
+                timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_TIMEOUT_S,
+            )
+        )
+        serving = asyncio.create_task(server.serve())
+        stopping = asyncio.create_task(stop.wait())
+        while not server.started and not serving.done():
+            await asyncio.wait({serving}, timeout=0.01)
+        if server.started:
+            ready()
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        stopping.cancel()
+        await serving

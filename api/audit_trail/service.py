@@ -1,0 +1,68 @@
+"""Reading the audit trail, which is itself recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api.audit_trail.summaries import summary
+from audit.keys import PersonKeys
+from audit.read import TraceRecord, find_trace
+from audit.record import Action
+from audit.trail import AuditTrail
+from core.types.codes import ReasonCode, refuse
+from core.types.ids import IdSource, new_trace
+from tools.contracts import Principal
+
+IDENTIFIER_LENGTH_LIMIT = 64
+
+
+class AuditReader:
+    """What one question led to, in order, inside the reader's accounts."""
+
+    def __init__(self, database: AsyncEngine, person_keys: PersonKeys, trail: AuditTrail, ids: IdSource) -> None:
+        self._database = database
+        self._person_keys = person_keys
+        self._trail = trail
+        self._ids = ids
+
+    async def trace(self, principal: Principal, identifier: str) -> dict[str, Any]:
+        """identifier is a trace (ULID or hex), run or suggestion id. Raises RESOURCE_NOT_FOUND."""
+        if not identifier.isalnum():
+            raise refuse(ReasonCode.REQUEST_INVALID, "A trace, run or suggestion id has letters and digits only.")
+        found = await find_trace(self._database, identifier, principal.account_ids)
+        if not found.records:
+            raise refuse(ReasonCode.RESOURCE_NOT_FOUND, f"The trail holds nothing of {identifier} in your accounts.")
+        await self._trail.record(
+            action=Action.AUDIT_READ,
+            actor=principal.user_id,
+            actor_identity=principal.username,
+            resource=f"trace:{identifier}",
+            outcome="ok",
+            trace_id=new_trace(self._ids).trace_id,
+            payload={"records": str(len(found.records))},
+        )
+        records = [await self._shown(item) for item in found.records]
+        trace_ids = [item.record.trace_id for item in found.records if item.record is not None]
+        return {
+            "trace_id": trace_ids[0] if trace_ids else identifier,
+            "intact": all(item.verified for item in found.records),
+            "truncated": found.truncated,
+            "records": records,
+        }
+
+    async def _shown(self, item: TraceRecord) -> dict[str, Any]:
+        shown: dict[str, Any] = {
+            "record_id": item.record_id,
+            "sequence": item.sequence,
+            "leaf_hash": item.leaf_hash_hex,
+            "problems": list(item.problems),
+        }
+        record = item.record
+        if record is None:
+            return shown | {"action": "?", "actor": "?", "outcome": "unreadable", "occurred_at": "", "summary": ""}
+        identity = await self._person_keys.open(record.actor_identity) if record.actor_identity else None
+        plain = {name: value for name, value in msgspec.to_builtins(record).items() if name != "actor_identity"}
+        return shown | plain | {"identity": identity, "summary": summary(record)}

@@ -1,0 +1,134 @@
+"""What the api process is made of, wired together once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import msgspec
+from audit.redact import warm
+from core.runtime.client import EngineClient
+
+from agent.copilot import Copilot
+from api.audit_trail.service import AuditReader
+from api.auth.service import AuthService
+from api.auth.tokens import AccessTokens
+from api.results.repository import SqlResultStore
+from api.reviews.repository import SqlReviewStore
+from api.runs.event_log import RunEventLog
+from api.runs.service import RunService
+from api.suggestions.repository import SqlSuggestionStore
+from api.transactions import Transactions
+from audit.keys import PersonKeys
+from audit.store import PostgresAuditSink, audit_redactor
+from audit.trail import AuditTrail
+from core.config import Settings
+from core.runtime.address import engine_address
+from core.storage.database import DatabaseRole, create_engine, scoped_session
+from core.types.clock import SystemClock
+from core.types.ids import SystemIdSource
+from knowledge.embed import HashingEmbedder
+from knowledge.search import HybridSearch
+from tools.approvals import Approvals
+from tools.catalogue import build_registry
+from tools.instruments import InstrumentDirectory
+from tools.limits import GatewayLimits
+from tools.pipeline import ToolGateway
+from tools.policy import Policy
+from tools.ports import ReadOnlyEngine
+from tools.registry import ToolPorts
+from tools.suggestion_writer import SuggestionWriter
+
+
+class Services(msgspec.Struct, frozen=True):
+    """Everything that endpoints call."""
+
+    settings: Settings
+    transactions: Transactions
+    tokens: AccessTokens
+    auth: AuthService
+    runs: RunService
+    suggestions: SqlSuggestionStore
+    approvals: Approvals
+    results: SqlResultStore
+    audit: AuditReader
+    engine: EngineClient
+    events: RunEventLog
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Wire the services; connections are made on first use or in the background, so that none of them holds up the
+    start. Raises ConfigurationError for a missing secret."""
+    clock, ids = SystemClock(), SystemIdSource()
+    api_database = create_engine(settings, DatabaseRole.API)
+    audit_database = create_engine(settings, DatabaseRole.AUDIT_WRITER)
+    transactions: Transactions = partial(scoped_session, api_database)
+    kek = bytes.fromhex(settings.read_secret("audit-kek.key"))
+    redactor = audit_redactor(kek)
+    person_keys = PersonKeys(api_database, kek)
+    sink = PostgresAuditSink(audit_database, redactor)
+    trail = AuditTrail(sink, person_keys, clock, ids)
+    engine = EngineClient(engine_address(settings), settings.read_secret("engine-control.token"))
+    events = RunEventLog(settings.nats.url, settings.read_secret("nats.token"))
+    suggestions = SqlSuggestionStore(transactions)
+    results = SqlResultStore(transactions, bytes.fromhex(settings.read_secret("results.key")))
+    ports = ToolPorts(
+        engine=ReadOnlyEngine(engine),
+        instruments=InstrumentDirectory(engine.instruments, clock),
+        suggestions=suggestions,
+        suggestion_writer=SuggestionWriter(suggestions, trail),
+        reviews=HybridSearch(SqlReviewStore(transactions), HashingEmbedder()),
+        clock=clock,
+        ids=ids,
+        suggestion_ttl_s=settings.copilot.suggestion_ttl_s,
+    )
+    policy = Policy()
+    gateway = ToolGateway(
+        registry=build_registry(),
+        policy=policy,
+        ports=ports,
+        trail=trail,
+        results=results,
+        limits=GatewayLimits(max_calls_per_run=settings.copilot.max_tool_calls_per_run),
+        redactor=redactor,
+        mode=settings.mode,
+    )
+    copilot = Copilot(settings, gateway, ids, clock)
+    tokens = AccessTokens(bytes.fromhex(settings.read_secret("jwt.key")), clock)
+    services = Services(
+        settings=settings,
+        transactions=transactions,
+        tokens=tokens,
+        auth=AuthService(transactions, tokens, trail, clock, ids),
+        runs=RunService(copilot, events, transactions, trail, ids),
+        suggestions=suggestions,
+        approvals=Approvals(
+            engine=engine,
+            suggestions=suggestions,
+            trail=trail,
+            clock=clock,
+            ids=ids,
+            policy=policy,
+            redactor=redactor,
+        ),
+        results=results,
+        audit=AuditReader(api_database, person_keys, trail, ids),
+        engine=engine,
+        events=events,
+    )
+    events.start()
+    warming = asyncio.gather(copilot.warm(), asyncio.to_thread(warm))
+    try:
+        yield services
+    finally:
+        warming.cancel()
+        await services.runs.close()
+        await copilot.close()
+        await events.stop()
+        await sink.close()
+        await engine.close()
+        await api_database.dispose()
+        await audit_database.dispose()
