@@ -37,7 +37,7 @@ class EmbeddedNats:
     def __init__(self, data_directory: Path, secrets_directory: Path, log_file: Path | None = None) -> None:
         self._folder = data_directory.absolute()
         self._secrets = secrets_directory.absolute()
-        self.log_file = log_file or self._folder / "nats.log"
+        self._log_file = log_file
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
         self._token = ""
@@ -47,6 +47,11 @@ class EmbeddedNats:
         """Without the token, which is in secrets/nats.token. Known after prepare() or start()."""
         assert self._port, "prepare() or start() first"
         return f"nats://{HOST}:{self._port}"
+
+    @property
+    def log_file(self) -> Path:
+        """Where the server's own messages go."""
+        return self._log_file or self._folder / "nats.log"
 
     @property
     def process(self) -> subprocess.Popen[bytes] | None:

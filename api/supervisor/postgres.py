@@ -50,6 +50,10 @@ class PostgresError(Exception):
     """PostgreSQL doesn't start or stop as it should; the message says where to look and what to do."""
 
 
+class BackendsStillAttachedError(PostgresError):
+    """The postmaster was killed and its backends haven't noticed yet: starting again in a moment works."""
+
+
 class EmbeddedPostgres:
     """One cluster: data_directory is VELOZ_HOME/postgres (its parent must exist).
 
@@ -86,8 +90,15 @@ class EmbeddedPostgres:
     def start(self) -> None:
         """Create the cluster if there is none, start it, and return when it answers. Raises PostgresError."""
         self.prepare()
-        self.spawn()
-        self.wait_ready()
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while True:
+            self.spawn()
+            try:
+                return self.wait_ready()
+            except BackendsStillAttachedError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(POLL_S * 10)
 
     def prepare(self) -> None:
         """Everything before the server runs; safe to repeat after a crash at any point of it."""
@@ -117,6 +128,9 @@ class EmbeddedPostgres:
             "log_timezone": "UTC",
             "password_encryption": "scram-sha-256",
             "logging_collector": "off",
+            # Statements and details hold people's data, which must not reach a log unredacted.
+            "log_error_verbosity": "terse",
+            "log_min_error_statement": "panic",
         }
         command = [str(self._binaries / "postgres"), "-D", str(self.data)]
         for name, value in options.items():
@@ -134,10 +148,8 @@ class EmbeddedPostgres:
         while True:
             assert self._process is not None, "spawn() first"
             if (code := self._process.poll()) is not None:
-                if "pre-existing shared memory block" in self._log_tail() and time.monotonic() < deadline:
-                    time.sleep(POLL_S * 10)  # the dead postmaster's backends need a moment to notice
-                    self.spawn()
-                    continue
+                if "pre-existing shared memory block" in self._log_tail():
+                    raise BackendsStillAttachedError("backends of the server that died haven't ended yet; start again")
                 raise PostgresError(
                     f"PostgreSQL ended with code {code} while starting. {self.log_file} ends: \n{self._log_tail()}"
                 )
