@@ -11,7 +11,6 @@ import contextlib
 from collections import deque
 
 import msgspec
-import nats
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -28,6 +27,7 @@ DUPLICATE_WINDOW_S = 120
 CONNECT_TIMEOUT_S = 2
 CONNECT_RETRY_S = 0.5
 PUBLISH_TIMEOUT_S = 2.0
+PUBLISH_ATTEMPTS = 3
 CLOSE_TIMEOUT_S = 2.0
 
 _log = structlog.get_logger("bus")
@@ -53,6 +53,7 @@ class NatsBus:
         self._market: dict[str, bytes] = {}
         self._trading: deque[tuple[str, bytes, str]] = deque()
         self._trading_waits = asyncio.Event()
+        self._ready = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._lost = asyncio.Event()
         self.counters = BusCounters()
@@ -85,8 +86,9 @@ class NatsBus:
     async def _connect(self) -> None:
         while True:
             self._lost.clear()
+            client = Client()
             try:
-                client = await nats.connect(
+                await client.connect(
                     self._url,
                     token=self._token or None,
                     name=self._name,
@@ -101,12 +103,15 @@ class NatsBus:
                 await self._ensure_stream(client)
             except (NatsError, OSError, TimeoutError) as error:
                 _log.debug("nats_unreachable", error=str(error))
+                await _close(client)
                 await asyncio.sleep(CONNECT_RETRY_S)
                 continue
             self._client = client
             self.counters.connections += 1
+            self._ready.set()
             _log.info("nats_connected")
             await self._lost.wait()
+            self._ready.clear()
             _log.warning("nats_lost")
             await self._close()
 
@@ -142,13 +147,24 @@ class NatsBus:
                     self.counters.market_dropped += 1
 
     async def _send_trading(self) -> None:
+        attempts = 0
         while True:
             await self._trading_waits.wait()
-            self._trading_waits.clear()
-            while self._trading:
-                subject, payload, message_id = self._trading.popleft()
-                if not await self._publish_durably(subject, payload, message_id):
-                    self.counters.trading_dropped += 1
+            await self._ready.wait()
+            if not self._trading:
+                self._trading_waits.clear()
+                continue
+            subject, payload, message_id = event = self._trading.popleft()
+            attempts += 1
+            if await self._publish_durably(subject, payload, message_id):
+                attempts = 0
+            elif attempts < PUBLISH_ATTEMPTS and len(self._trading) < TRADING_QUEUE_LIMIT:
+                # The message id makes a repeat harmless.
+                self._trading.appendleft(event)
+                await asyncio.sleep(CONNECT_RETRY_S)
+            else:
+                attempts = 0
+                self.counters.trading_dropped += 1
 
     async def _publish_durably(self, subject: str, payload: bytes, message_id: str) -> bool:
         client = self._client
@@ -159,7 +175,7 @@ class NatsBus:
                 subject, payload, timeout=PUBLISH_TIMEOUT_S, headers={"Nats-Msg-Id": message_id}
             )
         except (NatsError, OSError, TimeoutError) as error:
-            _log.warning("trading_event_dropped", subject=subject, message_id=message_id, error=str(error))
+            _log.warning("trading_event_not_published", subject=subject, message_id=message_id, error=str(error))
             return False
         self.counters.published += 1
         return True
@@ -173,5 +189,9 @@ class NatsBus:
     async def _close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            with contextlib.suppress(NatsError, OSError, TimeoutError):
-                await asyncio.wait_for(client.close(), CLOSE_TIMEOUT_S)
+            await _close(client)
+
+
+async def _close(client: Client) -> None:
+    with contextlib.suppress(NatsError, OSError, TimeoutError):
+        await asyncio.wait_for(client.close(), CLOSE_TIMEOUT_S)

@@ -14,6 +14,7 @@ import msgspec
 
 from core.authority.proposal import Proposal
 from core.authority.roster import RosterError, SignedRoster, roster_digest
+from core.authority.thaw import SignedThaw, verify_thaw
 from core.authority.verify import (
     Approved,
     EngineIdentity,
@@ -323,6 +324,25 @@ def decide_kill_switch(
     if state is kernel.kill_switch:
         return ()
     return (KillSwitchChanged(ts_ns=now_ns, trace_id=trace_id, state=state, requested_by=requested_by, reason=reason),)
+
+
+def decide_thaw(
+    kernel: Kernel, signed: SignedThaw, root_public_key_hex: str, now_ns: int
+) -> Refusal | KillSwitchChanged:
+    """Loosen the kill switch under the root key: once, soon after it was signed, and not what was thrown later."""
+    refusal = verify_thaw(
+        signed,
+        root_public_key_hex,
+        engine_id=kernel.engine_id,
+        kill_switch_changed_ns=kernel.kill_switch_changed_ns,
+        now_ns=now_ns,
+    )
+    if refusal is not None:
+        return refusal
+    thaw = signed.thaw
+    return KillSwitchChanged(
+        ts_ns=now_ns, state=KillSwitch(thaw.state), requested_by=f"root:{thaw.requested_by}", reason=thaw.reason
+    )
 
 
 def open_intents_after_restart(kernel: Kernel, now_ns: int) -> tuple[OrderBecameUnknown, ...]:

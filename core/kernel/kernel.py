@@ -47,7 +47,7 @@ class Kernel:
     """The state that the journal's events add up to.
 
     consumed maps a suggestion to the version of it that was decided on. sequence counts the events applied, which is
-    the journal's own. kill_switch_sequence is the event that put the switch where it is.
+    the journal's own. kill_switch_changed_ns is when the switch came to where it is.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Kernel:
         self.rules_version = 0
         self.rules_digest_hex = ""
         self.kill_switch = KillSwitch.NORMAL
-        self.kill_switch_sequence = 0
+        self.kill_switch_changed_ns = 0
         self.consumed: dict[str, int] = {}
         self.orders: dict[str, Order] = {}
         self.open_order_ids: dict[str, None] = {}
@@ -102,7 +102,7 @@ class Kernel:
             "listed": ["/".join(key) for key in self.listed],
             "roster": [self.roster, self.roster_signature_hex],
             "limits": [self.limits, self.rules_version, self.rules_digest_hex],
-            "kill_switch": [self.kill_switch, self.kill_switch_sequence],
+            "kill_switch": [self.kill_switch, self.kill_switch_changed_ns],
             "consumed": self.consumed,
             "orders": self.orders,
             "positions": {"/".join(key): value for key, value in self.positions.items()},
@@ -135,7 +135,7 @@ class Kernel:
                 self._apply_to_order(event)
             case KillSwitchChanged():
                 self.kill_switch = KillSwitch(event.state)
-                self.kill_switch_sequence = self.sequence + 1
+                self.kill_switch_changed_ns = event.ts_ns
                 if self.kill_switch is KillSwitch.HALTED:
                     return tuple(self._cancel(order_id) for order_id in self.open_order_ids)
             case _:

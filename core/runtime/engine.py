@@ -1,0 +1,295 @@
+"""The engine process: start-up is crash recovery, one path.
+
+Lock and verify the journal, replay it, open an epoch, install roster and limits when they changed, serve, and follow
+the venue: which resolves every order that was open when the engine last stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+from importlib.metadata import version
+
+import msgspec
+import structlog
+from grpc_health.v1 import health_pb2
+
+from core.authority.roster import RosterError, SignedRoster, parse_signed_roster
+from core.authority.thaw import SignedThaw
+from core.bus.nats import NatsBus
+from core.config import ConfigurationError, Settings
+from core.kernel import decide
+from core.kernel.kernel import Kernel
+from core.market.hub import MarketHub
+from core.risk.kill_switch import KillSwitch
+from core.risk.limits import RiskLimitsError, parse_risk_limits
+from core.runtime.address import prepare_address
+from core.runtime.follow import VenueFollower
+from core.runtime.market import MarketPublisher
+from core.runtime.server import SERVICE_NAME, STOP_GRACE_S, build_server
+from core.runtime.service import EngineService
+from core.runtime.thaw import kill_file, thaw_file
+from core.storage.journal import Journal, JournalDamagedError, JournalLockedError, JournalUnavailableError
+from core.storage.journal_files import PosixFolder
+from core.types.clock import Clock, MonotonicClock, SystemClock
+from core.types.codes import Refusal
+from core.types.events import KillSwitchChanged, RiskLimits
+from core.venues.binance.adapter import BinanceSpot
+from core.venues.binance.feed import BinanceMarketFeed
+
+SAFETY_POLL_S = 0.2
+BOOKS_WAIT_S = 5.0
+BOOKS_POLL_S = 0.02
+ROSTER_NAME = "roster.json"
+THAW_LIMIT_BYTES = 16_384
+
+_log = structlog.get_logger("engine")
+
+
+async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+    """Run the engine until stop is set; ready is called once it serves and its books are live, or after 5 s.
+
+    Raises ConfigurationError for limits, roster, secrets, journal or address that don't start (I11).
+    """
+    limits = _read_limits(settings)
+    roster = _read_roster(settings)
+    token = settings.read_secret("engine-control.token")
+    journal = _open_journal(settings)
+    try:
+        kernel = Kernel()
+        kernel.replay(entry.event() for entry in journal.entries())
+        _check_surroundings(settings, kernel)
+        clock = MonotonicClock(SystemClock(), floor_ns=kernel.last_ts_ns)
+        bus = NatsBus(settings.nats.url, settings.read_secret("nats.token"), f"engine-{settings.engine.engine_id}")
+        venue = _connect_venue(settings, clock)
+        try:
+            hub = _build_hub(kernel, limits, clock)
+            service = EngineService(kernel, journal, venue, hub, clock, bus)
+            await _open_epoch(service, settings, roster, limits)
+            await _serve(settings, service, bus, venue, token, stop, ready)
+        finally:
+            await venue.aclose()
+    finally:
+        await journal.close()
+
+
+async def _serve(
+    settings: Settings,
+    service: EngineService,
+    bus: NatsBus,
+    venue: BinanceSpot,
+    token: str,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+) -> None:
+    safety = SafetyWatch(settings, service)
+    await safety.look()
+    server, health = build_server(service, prepare_address(settings), token)
+    publisher = MarketPublisher(service, bus, settings.venue.kind)
+
+    async def run_feed(hub: MarketHub, until: asyncio.Event) -> None:
+        if hub.symbols:
+            await BinanceMarketFeed(
+                settings.venue.websocket_url, venue.rest, hub, hub.symbols, service.clock, publisher.updated
+            ).run(until)
+
+    def build_hub() -> MarketHub:
+        assert service.kernel.limits is not None
+        return _build_hub(service.kernel, service.kernel.limits, service.clock)
+
+    follower = VenueFollower(service, build_hub, run_feed, settings.venue.recv_window_ms)
+    bus.start()
+    await server.start()
+    await health.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(follower.run(stop))
+            background = [
+                group.create_task(safety.run()),
+                group.create_task(publisher.run()),
+                group.create_task(_tell_ready(service, ready)),
+            ]
+            await stop.wait()
+            for task in background:
+                task.cancel()
+    finally:
+        safety.close()
+        await server.stop(STOP_GRACE_S)
+        await service.stop()
+        await bus.stop()
+
+
+class SafetyWatch:
+    """The ways to stop the engine that need nothing else to work: a file, and a signal (I10)."""
+
+    def __init__(self, settings: Settings, service: EngineService) -> None:
+        self._kill_file = kill_file(settings)
+        self._thaw_file = thaw_file(settings)
+        self._root_public_key_hex = settings.read_secret("root.pub")
+        self._service = service
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._signalled)
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGUSR1)
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(SAFETY_POLL_S)
+            try:
+                await self.look()
+            except Exception:
+                # This watch must outlive whatever goes wrong once.
+                _log.exception("safety_watch_failed")
+
+    async def look(self) -> None:
+        """Halt when the kill file is there; take a signed thaw when it isn't."""
+        service = self._service
+        if self._kill_file.exists():
+            if service.kernel.kill_switch is not KillSwitch.HALTED:
+                await service.set_kill_switch(KillSwitch.HALTED, "file:KILL", f"{self._kill_file} exists")
+        elif self._thaw_file.exists():
+            await self._thaw()
+
+    async def _thaw(self) -> None:
+        service = self._service
+        try:
+            content = self._thaw_file.read_bytes()[: THAW_LIMIT_BYTES + 1]
+            self._thaw_file.unlink()
+            signed = msgspec.json.decode(content, type=SignedThaw)
+        except (OSError, msgspec.MsgspecError) as error:
+            _log.error("thaw_unreadable", error=str(error))
+            return
+        refused: list[Refusal] = []
+
+        def decision(now_ns: int) -> tuple[KillSwitchChanged, ...]:
+            decided = decide.decide_thaw(service.kernel, signed, self._root_public_key_hex, now_ns)
+            if isinstance(decided, Refusal):
+                refused.append(decided)
+                return ()
+            return (decided,)
+
+        try:
+            await service.record(decision)
+        except JournalUnavailableError as error:
+            _log.error("thaw_not_recorded", error=str(error))
+            return
+        for refusal in refused:
+            _log.error("thaw_refused", code=refusal.code, message=refusal.message)
+        if not refused:
+            _log.warning("kill_switch", state=service.kernel.kill_switch, requested_by=signed.thaw.requested_by)
+
+    def _signalled(self) -> None:
+        service = self._service
+        service.spawn(self._halt(), "halt by signal")
+
+    async def _halt(self) -> None:
+        await self._service.set_kill_switch(KillSwitch.HALTED, "signal:SIGUSR1", "SIGUSR1 was received")
+
+
+async def _open_epoch(service: EngineService, settings: Settings, roster: SignedRoster, limits: RiskLimits) -> None:
+    kernel, journal = service.kernel, service.journal
+    try:
+        await service.record(
+            lambda now_ns: (
+                decide.decide_started(
+                    engine_id=settings.engine.engine_id,
+                    epoch=journal.epoch,
+                    environment=settings.environment,
+                    mode=settings.mode,
+                    software_version=version("veloz"),
+                    now_ns=now_ns,
+                ),
+                *decide.decide_roster(kernel, roster, now_ns),
+                *decide.decide_limits(kernel, limits, now_ns),
+                *decide.open_intents_after_restart(kernel, now_ns),
+            )
+        )
+    except RosterError as error:
+        raise ConfigurationError(f"{settings.home / ROSTER_NAME}: {error}") from error
+    except JournalUnavailableError as error:
+        raise ConfigurationError(f"the engine can't write its journal: {error}") from error
+    _log.info(
+        "engine_started",
+        engine_id=kernel.engine_id,
+        epoch=journal.epoch,
+        mode=kernel.mode,
+        sequence=journal.sequence,
+        open_orders=len(kernel.open_order_ids),
+        state_digest=kernel.state_digest(),
+    )
+
+
+async def _tell_ready(service: EngineService, ready: Callable[[], None]) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(BOOKS_WAIT_S):
+            while True:
+                states = service.hub.book_states()
+                if states and service.venue_connected and all(state == "LIVE" for state in states.values()):
+                    break
+                await asyncio.sleep(BOOKS_POLL_S)
+    _log.info("engine_ready", books=service.hub.book_states(), venue_connected=service.venue_connected)
+    ready()
+
+
+def _read_limits(settings: Settings) -> RiskLimits:
+    path = settings.paths.risk_file
+    try:
+        return parse_risk_limits(path.read_text(), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: can't be read: {error}. The engine doesn't start without limits.") from error
+    except RiskLimitsError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def _read_roster(settings: Settings) -> SignedRoster:
+    path = settings.home / ROSTER_NAME
+    try:
+        return parse_signed_roster(path.read_bytes(), str(path), settings.read_secret("root.pub"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: can't be read: {error}. The engine doesn't start without it.") from error
+    except RosterError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def _open_journal(settings: Settings) -> Journal:
+    try:
+        journal = Journal.open(PosixFolder(settings.paths.journal), settings.engine.engine_id)
+    except (JournalDamagedError, JournalLockedError) as error:
+        raise ConfigurationError(str(error)) from error
+    except OSError as error:
+        raise ConfigurationError(f"{settings.paths.journal}: the journal can't be opened: {error}") from error
+    if journal.torn_tail is not None:
+        tail = journal.torn_tail
+        _log.warning("journal_torn_tail_cut", path=tail.path, offset=tail.offset, length=tail.length)
+    return journal
+
+
+def _check_surroundings(settings: Settings, kernel: Kernel) -> None:
+    was, now = (kernel.environment, kernel.mode), (settings.environment, settings.mode)
+    if kernel.sequence and was != now:
+        raise ConfigurationError(
+            f"{settings.paths.journal}: this journal is of environment and mode {was}, the settings say {now}. Set "
+            "them back, or use another VELOZ_HOME: positions and approvals of one can't go on in the other."
+        )
+
+
+def _connect_venue(settings: Settings, clock: MonotonicClock) -> BinanceSpot:
+    for key, value in (("rest_url", settings.venue.rest_url), ("websocket_url", settings.venue.websocket_url)):
+        if not value:
+            raise ConfigurationError(f"venue.{key} is empty; `veloz up` sets it, or give VELOZ_VENUE__{key.upper()}")
+    return BinanceSpot(
+        settings.venue.rest_url,
+        settings.read_secret(f"venue-{settings.venue.kind}.key"),
+        settings.read_secret(f"venue-{settings.venue.kind}.secret"),
+        clock,
+        settings.venue.recv_window_ms,
+        venue=settings.venue.kind,
+        websocket_url=settings.venue.websocket_url,
+    )
+
+
+def _build_hub(kernel: Kernel, limits: RiskLimits, clock: Clock) -> MarketHub:
+    instruments = [kernel.instruments[key] for key in kernel.listed]
+    return MarketHub(instruments, clock, limits.book_stale_after_ms)

@@ -1,0 +1,309 @@
+"""What keeps the engine and the venue of one mind: instruments, market data, the user data stream, reconciliation.
+
+The user data stream is primary; asking by REST is the authority when it was away, when an order is UNKNOWN, and
+periodically. Start-up is the same path as a reconnect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from core.kernel import decide
+from core.kernel.decide import Balances, FillReport
+from core.market.hub import MarketHub
+from core.orders.machine import Order, OverFillError
+from core.risk.kill_switch import KillSwitch
+from core.runtime.service import EngineService
+from core.storage.journal import JournalUnavailableError
+from core.types.clock import NS_PER_MS
+from core.types.codes import ReasonCode, Refusal
+from core.types.instruments import Instrument
+from core.types.orders import OrderStatus
+from core.venues.ports import (
+    ExecutionReport,
+    UserEvent,
+    UserStreamConnected,
+    UserStreamLost,
+    VenueOrder,
+    VenueTrade,
+    VenueUnavailableError,
+)
+
+CONNECT_RETRY_S = 0.5
+RESOLVE_FIRST_S = 0.2
+RESOLVE_CAP_S = 5.0
+SWEEP_INTERVAL_S = 30.0
+BALANCES_INTERVAL_S = 10.0
+CATCH_UP_RETRY_S = 1.0
+HEAL_INTERVAL_S = 1.0
+ARRIVAL_MARGIN_MS = 2_000
+"""On top of recvWindow: a signed time may lie 1 s ahead of the venue's clock, its query may lag behind its book."""
+
+FeedRunner = Callable[[MarketHub, asyncio.Event], Awaitable[None]]
+HubBuilder = Callable[[], MarketHub]
+
+_log = structlog.get_logger("engine.follow")
+
+
+class VenueFollower:
+    """Follows one venue for one engine until it is stopped.
+
+    build_hub makes a hub of the kernel's instruments; run_feed feeds it until its event is set.
+    """
+
+    def __init__(
+        self, service: EngineService, build_hub: HubBuilder, run_feed: FeedRunner, recv_window_ms: int
+    ) -> None:
+        self._service = service
+        self._build_hub = build_hub
+        self._run_feed = run_feed
+        self._arrival_window_ns = (recv_window_ms + ARRIVAL_MARGIN_MS) * NS_PER_MS
+        self._resolving: set[str] = set()
+        self._balances_due = asyncio.Event()
+        self._catching_up: asyncio.Task[None] | None = None
+        service.on_order_changed = self.order_changed
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until stop is set. The venue may be down at the start, and go and come back."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._follow(stop)), group.create_task(self._heal())]
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+
+    def order_changed(self, order_id: str) -> None:
+        """An order has news: its exposure is due for a look, and an unknown one for a question to the venue."""
+        self._balances_due.set()
+        order = self._service.kernel.orders[order_id]
+        if order.status is OrderStatus.UNKNOWN and order_id not in self._resolving:
+            self._resolving.add(order_id)
+            self._service.spawn(self._resolve(order_id), f"resolve {order_id}")
+
+    async def reconcile(self, order_id: str) -> None:
+        """Ask the venue what became of one order, and record what it says.
+
+        Raises VenueUnavailableError, JournalUnavailableError.
+        """
+        service = self._service
+        intent = service.kernel.orders[order_id].intent
+        asked_ns = service.clock.now_ns()
+        seen = await service.venue.order(intent.symbol, order_id)
+        order = service.kernel.orders[order_id]
+        if seen is None:
+            await self._not_there(order, asked_ns)
+            return
+        if seen.status is not OrderStatus.REJECTED:
+            await service.record(
+                lambda now_ns: decide.decide_accepted(service.kernel, order_id, seen.venue_order_id, now_ns)
+            )
+        if seen.filled_quantity > order.filled_quantity:
+            for trade in await service.venue.trades_of(intent.symbol, seen.venue_order_id):
+                await self._fill(trade, order_id)
+        await self._close_if_over(seen, "reconciled with the venue")
+        service.on_order_changed(order_id)
+
+    async def _follow(self, stop: asyncio.Event) -> None:
+        await self._load_instruments()
+        service = self._service
+        service.hub = self._build_hub()
+        for order in service.kernel.open_orders():
+            self.order_changed(order.intent.client_order_id)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._feed(stop))
+                group.create_task(self._user_events())
+                group.create_task(self._sweep())
+                group.create_task(self._keep_balances())
+        finally:
+            self._stop_catching_up()
+            service.venue_connected = False
+
+    async def _load_instruments(self) -> None:
+        service, said = self._service, False
+        while True:
+            try:
+                await self._record_instruments(await service.venue.instruments())
+                return
+            except (VenueUnavailableError, JournalUnavailableError) as error:
+                if not said:
+                    _log.warning(
+                        "venue_unavailable", error=str(error), cure="retrying; start the venue or mend its URL"
+                    )
+                    said = True
+            await asyncio.sleep(CONNECT_RETRY_S)
+
+    async def _record_instruments(self, loaded: tuple[Instrument, ...]) -> None:
+        service = self._service
+        await service.record(lambda now_ns: decide.decide_instruments(service.kernel, loaded, now_ns))
+        _log.info("instruments_loaded", count=len(loaded))
+
+    async def _feed(self, stop: asyncio.Event) -> None:
+        await self._run_feed(self._service.hub, stop)
+
+    async def _user_events(self) -> None:
+        async for event in self._service.venue.user_events():
+            try:
+                await self._user_event(event)
+            except JournalUnavailableError as error:
+                _log.error("user_event_not_recorded", error=str(error))
+
+    async def _user_event(self, event: UserEvent) -> None:
+        match event:
+            case ExecutionReport():
+                await self._report(event)
+            case UserStreamConnected():
+                self._stop_catching_up()
+                self._catching_up = asyncio.create_task(self._catch_up())
+            case UserStreamLost():
+                self._stop_catching_up()
+                self._service.venue_connected = False
+                _log.warning("user_stream_lost", detail=event.detail)
+
+    async def _catch_up(self) -> None:
+        """What happened while the stream was away; only then does the engine count as connected."""
+        while True:
+            if await self._reconcile_open():
+                break
+            await asyncio.sleep(CATCH_UP_RETRY_S)
+        self._service.venue_connected = True
+        self._balances_due.set()
+        _log.info("venue_connected", open_orders=len(self._service.kernel.open_order_ids))
+
+    def _stop_catching_up(self) -> None:
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+
+    async def _reconcile_open(self) -> bool:
+        for order in self._service.kernel.open_orders():
+            try:
+                await self.reconcile(order.intent.client_order_id)
+            except (VenueUnavailableError, JournalUnavailableError) as error:
+                _log.warning("not_reconciled", client_order_id=order.intent.client_order_id, error=str(error))
+                return False
+        return True
+
+    async def _report(self, report: ExecutionReport) -> None:
+        service, seen = self._service, report.order
+        order_id = seen.client_order_id
+        if order_id not in service.kernel.orders:
+            # The account may trade outside of this engine; such orders are not its own to track.
+            _log.warning("foreign_order", client_order_id=order_id, symbol=seen.symbol, status=seen.status)
+            return
+        if seen.status is not OrderStatus.REJECTED:
+            await service.record(
+                lambda now_ns: decide.decide_accepted(service.kernel, order_id, seen.venue_order_id, now_ns)
+            )
+        if report.trade is not None:
+            await self._fill(report.trade, order_id)
+        if service.kernel.orders[order_id].filled_quantity < seen.filled_quantity:
+            service.spawn(self._reconcile_missed(order_id), f"reconcile {order_id}")
+        else:
+            await self._close_if_over(seen, report.reason)
+        service.on_order_changed(order_id)
+
+    async def _reconcile_missed(self, order_id: str) -> None:
+        try:
+            await self.reconcile(order_id)
+        except (VenueUnavailableError, JournalUnavailableError) as error:
+            _log.warning("not_reconciled", client_order_id=order_id, error=str(error))
+
+    async def _fill(self, trade: VenueTrade, order_id: str) -> None:
+        service = self._service
+        report = FillReport(
+            client_order_id=order_id,
+            venue_order_id=trade.venue_order_id,
+            trade_id=trade.trade_id,
+            price=trade.price,
+            quantity=trade.quantity,
+            fee=trade.fee,
+            fee_asset=trade.fee_asset,
+            is_maker=trade.is_maker,
+            venue_ts_ns=trade.ts_event_ns,
+        )
+        try:
+            await service.record(lambda now_ns: decide.decide_fill(service.kernel, report, now_ns))
+        except OverFillError as error:
+            _log.error("over_fill", client_order_id=order_id, error=str(error))
+            await service.set_kill_switch(KillSwitch.HALTED, f"engine:{service.kernel.engine_id}", str(error))
+
+    async def _close_if_over(self, seen: VenueOrder, reason: str) -> None:
+        service, order_id = self._service, seen.client_order_id
+        order = service.kernel.orders[order_id]
+        if order.filled_quantity < seen.filled_quantity:
+            # The missing trades come first: the next sweep asks again.
+            return
+        if seen.status in {OrderStatus.CANCELED, OrderStatus.EXPIRED}:
+            await service.record(
+                lambda now_ns: decide.decide_closed(service.kernel, order_id, seen.status, reason, now_ns)
+            )
+        elif seen.status is OrderStatus.REJECTED:
+            refusal = Refusal(ReasonCode.ORDER_REJECTED_BY_VENUE, f"The venue rejected the order: {reason}")
+            await service.record(lambda now_ns: decide.decide_rejected(service.kernel, order_id, refusal, now_ns))
+
+    async def _not_there(self, order: Order, asked_ns: int) -> None:
+        """Absence proves nothing before the last moment at which the venue could still take the order (I5)."""
+        service, order_id = self._service, order.intent.client_order_id
+        if order.status is not OrderStatus.UNKNOWN:
+            if order.status is not OrderStatus.INTENDED:
+                _log.error("order_missing_at_venue", client_order_id=order_id, status=order.status)
+            return
+        assert order.unresolved_since_ns is not None
+        if asked_ns <= order.unresolved_since_ns + self._arrival_window_ns:
+            return
+        refusal = Refusal(
+            ReasonCode.ORDER_NEVER_ARRIVED,
+            "The venue doesn't know the order, and it can't arrive any more. Ask for a new suggestion.",
+            limit=str(self._arrival_window_ns // NS_PER_MS),
+            actual=str((asked_ns - order.unresolved_since_ns) // NS_PER_MS),
+            unit="ms",
+        )
+        await service.record(lambda now_ns: decide.decide_rejected(service.kernel, order_id, refusal, now_ns))
+
+    async def _resolve(self, order_id: str) -> None:
+        delay_s = RESOLVE_FIRST_S
+        try:
+            while self._service.kernel.orders[order_id].status is OrderStatus.UNKNOWN:
+                await self._reconcile_missed(order_id)
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, RESOLVE_CAP_S)
+        finally:
+            self._resolving.discard(order_id)
+        _log.info("order_resolved", client_order_id=order_id, status=self._service.kernel.orders[order_id].status)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+            await self._reconcile_open()
+
+    async def _keep_balances(self) -> None:
+        service = self._service
+        while True:
+            self._balances_due.clear()
+            as_of_ns = service.clock.now_ns()
+            try:
+                service.balances = Balances(await service.venue.balances(), as_of_ns)
+            except VenueUnavailableError as error:
+                service.balances = None
+                _log.warning("balances_unknown", error=str(error))
+                await asyncio.sleep(CATCH_UP_RETRY_S)
+                continue
+            try:
+                await asyncio.wait_for(self._balances_due.wait(), BALANCES_INTERVAL_S)
+            except TimeoutError:
+                continue
+
+    async def _heal(self) -> None:
+        """When the journal takes records again, write what is owed and ask the venue what was missed."""
+        service = self._service
+        while True:
+            await asyncio.sleep(HEAL_INTERVAL_S)
+            if service.journal_error is None:
+                continue
+            try:
+                await service.record_what_is_missing()
+            except JournalUnavailableError:
+                continue
+            await self._reconcile_open()

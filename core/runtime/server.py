@@ -1,0 +1,334 @@
+"""The engine's gRPC control plane. Every call but health needs the control token; a refusal travels as JSON in the
+trailing metadata `veloz-refusal`, beside the status code that fits it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from decimal import Decimal, InvalidOperation
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+import grpc.aio
+import msgspec
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from core.risk.kill_switch import KillSwitch
+from core.runtime._proto import engine_pb2 as pb
+from core.runtime._proto import engine_pb2_grpc
+from core.runtime.messages import to_message
+from core.runtime.service import EngineService
+from core.storage.journal import JournalReader
+from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
+from core.types.ids import TraceContext, parse_traceparent
+from core.types.orders import Side
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Engine"].full_name
+REFUSAL_KEY = "veloz-refusal"
+TRACEPARENT_KEY = "traceparent"
+AUTHORIZATION_KEY = "authorization"
+HEALTH_PREFIX = "/grpc.health.v1.Health/"
+STREAMS_LIMIT = 32
+STREAM_BATCH_RECORDS = 256
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_CONCURRENT_CALLS = 1_000
+STOP_GRACE_S = 1.0
+REQUESTED_BY_LENGTH_LIMIT = 128
+REASON_LENGTH_LIMIT = 512
+TEXT_IN_REFUSAL_LIMIT = 1_500
+
+T = TypeVar("T")
+_log = structlog.get_logger("engine.server")
+
+_STATUS_BY_CODE = {
+    ReasonCode.MARKET_INSTRUMENT_UNKNOWN: grpc.StatusCode.NOT_FOUND,
+    ReasonCode.ORDER_UNKNOWN: grpc.StatusCode.NOT_FOUND,
+    ReasonCode.RESOURCE_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    ReasonCode.REQUEST_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    ReasonCode.AUTH_TOKEN_INVALID: grpc.StatusCode.UNAUTHENTICATED,
+    ReasonCode.AUTHORITY_KIND_NOT_ACCEPTED: grpc.StatusCode.PERMISSION_DENIED,
+    ReasonCode.SERVICE_INTERNAL_ERROR: grpc.StatusCode.INTERNAL,
+    ReasonCode.SERVICE_JOURNAL_UNAVAILABLE: grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class EngineServicer(engine_pb2_grpc.EngineServicer):
+    """The calls, each a thin translation to the service."""
+
+    def __init__(self, service: EngineService) -> None:
+        self._service = service
+        self._streams = 0
+
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.EngineStatus:
+        return await _answer(context, lambda: to_message(self._service.status(), pb.EngineStatus))
+
+    async def ListInstruments(self, request: pb.ListInstrumentsRequest, context: Context) -> pb.ListInstrumentsResponse:
+        return await _answer(
+            context,
+            lambda: pb.ListInstrumentsResponse(
+                instruments=[to_message(view, pb.Instrument) for view in self._service.instruments()]
+            ),
+        )
+
+    async def GetTicker(self, request: pb.SymbolRequest, context: Context) -> pb.Ticker:
+        return await _answer(context, lambda: to_message(self._service.hub.ticker(request.symbol), pb.Ticker))
+
+    async def GetOrderBook(self, request: pb.GetOrderBookRequest, context: Context) -> pb.OrderBook:
+        return await _answer(
+            context,
+            lambda: to_message(self._service.hub.order_book(request.symbol, request.depth), pb.OrderBook),
+        )
+
+    async def GetKlines(self, request: pb.GetKlinesRequest, context: Context) -> pb.GetKlinesResponse:
+        def answer() -> pb.GetKlinesResponse:
+            bars = self._service.hub.klines(request.symbol, request.interval, request.limit)
+            return pb.GetKlinesResponse(
+                klines=[to_message(bar, pb.Kline) for bar in bars], as_of_ns=self._service.clock.now_ns()
+            )
+
+        return await _answer(context, answer)
+
+    async def EstimateExecution(self, request: pb.EstimateExecutionRequest, context: Context) -> pb.ExecutionEstimate:
+        def answer() -> pb.ExecutionEstimate:
+            side, quantity = _side(request.side), _decimal("quantity", request.quantity)
+            return to_message(
+                self._service.hub.estimate_execution(request.symbol, side, quantity), pb.ExecutionEstimate
+            )
+
+        return await _answer(context, answer)
+
+    async def GetPositions(self, request: pb.AccountRequest, context: Context) -> pb.GetPositionsResponse:
+        return await _answer(
+            context,
+            lambda: pb.GetPositionsResponse(
+                positions=[to_message(view, pb.Position) for view in self._service.positions(request.account_id)],
+                as_of_ns=self._service.clock.now_ns(),
+            ),
+        )
+
+    async def GetOpenOrders(self, request: pb.AccountRequest, context: Context) -> pb.GetOpenOrdersResponse:
+        return await _answer(
+            context,
+            lambda: pb.GetOpenOrdersResponse(
+                orders=[to_message(view, pb.Order) for view in self._service.open_orders(request.account_id)],
+                as_of_ns=self._service.clock.now_ns(),
+            ),
+        )
+
+    async def GetRiskState(self, request: pb.AccountRequest, context: Context) -> pb.RiskState:
+        return await _answer(context, lambda: to_message(self._service.risk_state(request.account_id), pb.RiskState))
+
+    async def CheckProposal(self, request: pb.CheckProposalRequest, context: Context) -> pb.PreTrade:
+        async def answer() -> pb.PreTrade:
+            return to_message(await self._service.check_proposal(request.proposal), pb.PreTrade)
+
+        return await _answer_later(context, answer)
+
+    async def ExecuteApproval(self, request: pb.ExecuteApprovalRequest, context: Context) -> pb.ExecutionOutcome:
+        async def answer() -> pb.ExecutionOutcome:
+            signatures = [(item.key_id, item.signature) for item in request.signatures]
+            outcome = await self._service.execute_approval(
+                request.proposal, request.digest_hex, signatures, _trace(context)
+            )
+            return to_message(outcome, pb.ExecutionOutcome)
+
+        return await _answer_later(context, answer)
+
+    async def CancelOrder(self, request: pb.CancelOrderRequest, context: Context) -> pb.CancelOrderResponse:
+        async def answer() -> pb.CancelOrderResponse:
+            _check_length("requested_by", request.requested_by, REQUESTED_BY_LENGTH_LIMIT)
+            refusal = await self._service.cancel_order(request.client_order_id, request.requested_by, _trace(context))
+            if refusal is None:
+                return pb.CancelOrderResponse(requested=True)
+            return pb.CancelOrderResponse(requested=False, refusal=to_message(refusal, pb.Refusal))
+
+        return await _answer_later(context, answer)
+
+    async def SetKillSwitch(self, request: pb.SetKillSwitchRequest, context: Context) -> pb.EngineStatus:
+        async def answer() -> pb.EngineStatus:
+            _check_length("requested_by", request.requested_by, REQUESTED_BY_LENGTH_LIMIT)
+            _check_length("reason", request.reason, REASON_LENGTH_LIMIT)
+            try:
+                state = KillSwitch(request.state)
+            except ValueError as error:
+                states = ", ".join(KillSwitch)
+                raise refuse(
+                    ReasonCode.REQUEST_INVALID, f"There is no kill switch state {request.state[:32]!r}; use {states}."
+                ) from error
+            refusal = await self._service.set_kill_switch(state, request.requested_by, request.reason, _trace(context))
+            if refusal is not None:
+                raise RefusalError(refusal)
+            return to_message(self._service.status(), pb.EngineStatus)
+
+        return await _answer_later(context, answer)
+
+    async def StreamJournal(
+        self, request: pb.StreamJournalRequest, context: Context
+    ) -> AsyncIterator[pb.JournalRecord]:
+        journal = self._service.journal
+        if not 0 <= request.after_sequence <= journal.sequence:
+            await _abort(
+                context,
+                Refusal(
+                    ReasonCode.REQUEST_INVALID,
+                    "The journal doesn't reach that sequence. A reader ahead of it has followed another journal: "
+                    "rebuild its projections from 0.",
+                    limit=str(journal.sequence),
+                    actual=str(request.after_sequence),
+                    unit="sequence",
+                ),
+            )
+        if self._streams >= STREAMS_LIMIT:
+            await _abort(
+                context,
+                Refusal(
+                    ReasonCode.AUTH_RATE_EXCEEDED, "Too many readers stream the journal.", limit=str(STREAMS_LIMIT)
+                ),
+            )
+        self._streams += 1
+        try:
+            reader = JournalReader(journal, request.after_sequence)
+            while True:
+                for entry in await asyncio.to_thread(reader.read, STREAM_BATCH_RECORDS):
+                    yield to_message(entry, pb.JournalRecord)
+                await journal.wait_beyond(reader.sequence)
+        finally:
+            self._streams -= 1
+
+
+class TokenInterceptor(grpc.aio.ServerInterceptor):
+    """Refuses every call but health without the control token, compared in constant time."""
+
+    def __init__(self, token: str) -> None:
+        assert token, "the engine never serves without a token"
+        self._expected = f"Bearer {token}".encode()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        if handler_call_details.method.startswith(HEALTH_PREFIX):
+            return await continuation(handler_call_details)
+        given = b""
+        for key, value in handler_call_details.invocation_metadata or ():
+            if key == AUTHORIZATION_KEY:
+                given = value if isinstance(value, bytes) else value.encode()
+        if hmac.compare_digest(given, self._expected):
+            return await continuation(handler_call_details)
+        handler = await continuation(handler_call_details)
+        return None if handler is None else _refusing(handler)
+
+
+def build_server(service: EngineService, address: str, token: str) -> tuple[grpc.aio.Server, HealthServicer]:
+    """A server that is bound to its address and not started.
+
+    Raises RuntimeError when the address can't be bound.
+    """
+    server = grpc.aio.server(
+        interceptors=[TokenInterceptor(token)],
+        maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
+        options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)],
+    )
+    engine_pb2_grpc.add_EngineServicer_to_server(EngineServicer(service), server)  # type: ignore[no-untyped-call]
+    health = HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    reflection.enable_server_reflection(
+        (SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME), server
+    )
+    if server.add_insecure_port(address) == 0:
+        raise RuntimeError(f"can't listen on {address}")
+    return server, health
+
+
+async def _answer(context: Context, answer: Callable[[], T]) -> T:
+    async def later() -> T:
+        return answer()
+
+    return await _answer_later(context, later)
+
+
+async def _answer_later(context: Context, answer: Callable[[], Awaitable[T]]) -> T:
+    try:
+        return await answer()
+    except RefusalError as error:
+        await _abort(context, error.refusal)
+    except Exception:
+        _log.exception("call_failed")
+        await _abort(
+            context,
+            Refusal(ReasonCode.SERVICE_INTERNAL_ERROR, "The engine failed at this call; its log says more."),
+        )
+
+
+async def _abort(context: Context, refusal: Refusal) -> NoReturn:
+    metadata = ((REFUSAL_KEY, encode_refusal(refusal)),)
+    status = _STATUS_BY_CODE.get(refusal.code, grpc.StatusCode.FAILED_PRECONDITION)
+    await context.abort(status, f"{refusal.code}", trailing_metadata=metadata)
+    raise AssertionError("abort raises")
+
+
+def encode_refusal(refusal: Refusal) -> str:
+    """JSON in ASCII: other characters can't stand in metadata."""
+    plain = msgspec.to_builtins(refusal)
+    plain["message"] = plain["message"][:TEXT_IN_REFUSAL_LIMIT]
+    return json.dumps(plain)
+
+
+def _refusing(handler: Any) -> Any:
+    refusal = Refusal(
+        ReasonCode.AUTH_TOKEN_INVALID, "The control token is missing or wrong. Read secrets/engine-control.token again."
+    )
+
+    async def refuse_one(_request: Any, context: Context) -> Any:
+        await _abort(context, refusal)
+
+    async def refuse_stream(_request: Any, context: Context) -> AsyncIterator[Any]:
+        await _abort(context, refusal)
+        yield  # pragma: no cover - makes this a generator
+
+    if handler.request_streaming and handler.response_streaming:
+        return grpc.stream_stream_rpc_method_handler(refuse_stream)
+    if handler.response_streaming:
+        return grpc.unary_stream_rpc_method_handler(refuse_stream)
+    if handler.request_streaming:
+        return grpc.stream_unary_rpc_method_handler(refuse_one)
+    return grpc.unary_unary_rpc_method_handler(refuse_one)
+
+
+def _trace(context: Context) -> TraceContext | None:
+    for key, value in context.invocation_metadata() or ():
+        if key == TRACEPARENT_KEY and isinstance(value, str):
+            try:
+                return parse_traceparent(value)
+            except ValueError:
+                # W3C: a header that can't be read is ignored, the call goes on.
+                return None
+    return None
+
+
+def _side(text: str) -> Side:
+    try:
+        return Side(text)
+    except ValueError as error:
+        raise refuse(ReasonCode.REQUEST_INVALID, f"side must be BUY or SELL, is {text[:32]!r}.") from error
+
+
+def _decimal(name: str, text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation as error:
+        raise refuse(ReasonCode.REQUEST_INVALID, f"{name} must be a decimal, is {text[:32]!r}.") from error
+
+
+def _check_length(name: str, text: str, limit: int) -> None:
+    if not 0 < len(text) <= limit:
+        raise refuse(ReasonCode.REQUEST_INVALID, f"{name} must have 1 to {limit} characters, has {len(text)}.")

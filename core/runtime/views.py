@@ -1,0 +1,129 @@
+"""The kernel's state as its readers see it: Decimals, and how old each answer is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from core.kernel.kernel import Kernel
+from core.orders.machine import Order
+from core.portfolio.positions import EXACT, divide_half_even
+from core.risk.checks import RiskDecision
+from core.types.codes import ReasonCode
+from core.types.events import RiskCheckRecord
+from core.types.instruments import Instrument
+from core.types.money import from_scaled
+from core.types.views import InstrumentView, OrderView, PositionView, PreTradeView, RiskCheckView, RiskStateView
+
+
+def instrument_views(kernel: Kernel) -> list[InstrumentView]:
+    """What can be traded now, as the venue lists it."""
+    return [_instrument_view(kernel.instruments[key]) for key in kernel.listed]
+
+
+def position_views(
+    kernel: Kernel, account_id: str, mark_price: Callable[[str], Decimal | None], now_ns: int
+) -> list[PositionView]:
+    """Every position that the account has or had; unrealised PnL is None without a mark price."""
+    views = []
+    for (account, venue, symbol), position in kernel.positions.items():
+        if account != account_id:
+            continue
+        instrument = kernel.instruments[venue, symbol]
+        scale = instrument.notional_scale
+        mark = mark_price(symbol)
+        quantity = from_scaled(position.quantity, instrument.quantity_scale)
+        cost = from_scaled(position.cost, scale)
+        signed_cost = cost if position.quantity >= 0 else EXACT.minus(cost)
+        views.append(
+            PositionView(
+                account_id=account,
+                symbol=symbol,
+                quantity=quantity,
+                average_price=from_scaled(position.average_price, instrument.price_scale),
+                mark_price=mark,
+                unrealised_pnl_quote=None
+                if mark is None
+                else EXACT.subtract(EXACT.multiply(mark, quantity), signed_cost),
+                realised_pnl_quote=from_scaled(position.realised_pnl, scale),
+                fees_quote=from_scaled(position.fees, scale),
+                as_of_ns=now_ns,
+            )
+        )
+    return views
+
+
+def open_order_views(kernel: Kernel, account_id: str, now_ns: int) -> list[OrderView]:
+    return [_order_view(order, now_ns) for order in kernel.open_orders() if order.intent.account_id == account_id]
+
+
+def risk_state_view(kernel: Kernel, account_id: str, venue_connected: bool, now_ns: int) -> RiskStateView:
+    """The limits in force, each under the code that it refuses with."""
+    assert kernel.limits is not None, "the engine installs its limits before it serves"
+    limits = kernel.limits
+    rows = (
+        (ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER, limits.max_notional_per_order_quote, "quote"),
+        (ReasonCode.RISK_PRICE_OUTSIDE_COLLAR, str(limits.price_collar_bps), "bps"),
+        (ReasonCode.RISK_PRICE_DRIFT_EXCEEDS_MAX, str(limits.max_deviation_bps), "bps"),
+        (ReasonCode.MARKET_BOOK_STALE, str(limits.book_stale_after_ms), "ms"),
+    )
+    return RiskStateView(
+        account_id=account_id,
+        kill_switch=kernel.kill_switch,
+        limits=tuple(RiskCheckView(code, True, limit, None, unit) for code, limit, unit in rows),
+        rules_version=kernel.rules_version,
+        venue_connected=venue_connected,
+        as_of_ns=now_ns,
+    )
+
+
+def pre_trade_view(decision: RiskDecision, mid_price: str | None, now_ns: int) -> PreTradeView:
+    return PreTradeView(
+        checks=check_views(decision.checks),
+        refusal=decision.refusal,
+        reference_price=None if mid_price is None else Decimal(mid_price),
+        as_of_ns=now_ns,
+    )
+
+
+def check_views(records: tuple[RiskCheckRecord, ...]) -> tuple[RiskCheckView, ...]:
+    return tuple(RiskCheckView(r.name, r.passed, r.limit, r.actual, r.unit) for r in records)
+
+
+def _instrument_view(item: Instrument) -> InstrumentView:
+    return InstrumentView(
+        venue=item.venue,
+        symbol=item.symbol,
+        base_asset=item.base_asset,
+        quote_asset=item.quote_asset,
+        tick_size=from_scaled(item.tick_size, item.price_scale),
+        lot_size=from_scaled(item.lot_size, item.quantity_scale),
+        min_quantity=from_scaled(item.min_quantity, item.quantity_scale),
+        max_quantity=from_scaled(item.max_quantity, item.quantity_scale),
+        min_notional_quote=from_scaled(item.min_notional, item.notional_scale),
+        price_scale=item.price_scale,
+        quantity_scale=item.quantity_scale,
+        version=item.version,
+    )
+
+
+def _order_view(order: Order, now_ns: int) -> OrderView:
+    intent = order.intent
+    average = divide_half_even(order.filled_notional, order.filled_quantity) if order.filled_quantity else None
+    return OrderView(
+        account_id=intent.account_id,
+        symbol=intent.symbol,
+        client_order_id=intent.client_order_id,
+        venue_order_id=order.venue_order_id,
+        side=intent.side,
+        order_type=intent.order_type,
+        time_in_force=intent.time_in_force,
+        quantity=from_scaled(intent.quantity, intent.quantity_scale),
+        price=None if intent.price is None else from_scaled(intent.price, intent.price_scale),
+        filled_quantity=from_scaled(order.filled_quantity, intent.quantity_scale),
+        average_fill_price=None if average is None else from_scaled(average, intent.price_scale),
+        status=order.status,
+        suggestion_id=order.suggestion_id,
+        created_ns=order.created_ns,
+        as_of_ns=now_ns,
+    )
