@@ -88,6 +88,8 @@ class RecordingMarket:
         self._start: StartBook | None = None
         self._start_line: _Line | None = None
         self._start_event_ms = 0
+        self._tickers_up_to_start: list[BookTicker] = []
+        self._tickers_after_start: list[BookTicker] = []
         self._book = LevelBook()
         self._pass = 0
         self._recorded_ns = 0
@@ -113,17 +115,17 @@ class RecordingMarket:
         for index, file in enumerate(self._files):
             self._check(index, file)
         before: list[DepthDiff] = []
-        ticker: BookTicker | None = None
+        tickers: list[BookTicker] = []
         event_ns, event_recv_ns = 0, 0
         for line in self._lines():
             event = line.event
             if isinstance(event, StartBook):
-                self._settle_start(line, event, before, ticker)
+                self._settle_start(line, event, before, tickers)
                 self._start_event_ms = (event_ns + line.recv_ns - event_recv_ns) // NS_PER_MS
                 assert self._start is not None
                 return (self._start,)
             if isinstance(event, BookTicker):
-                ticker = event
+                tickers.append(event)
             else:
                 event_ns, event_recv_ns = event.event_ms * NS_PER_MS, line.recv_ns
             if isinstance(event, DepthDiff):
@@ -132,7 +134,7 @@ class RecordingMarket:
         raise PaperVenueError(f"recording {names}: holds no order book snapshot (lastUpdateId); record it with one")
 
     def _settle_start(
-        self, line: _Line, snapshot: StartBook, before: list[DepthDiff], ticker: BookTicker | None
+        self, line: _Line, snapshot: StartBook, before: list[DepthDiff], tickers: list[BookTicker]
     ) -> None:
         """Binance's rule: drop what the snapshot has, the first diff applied must continue it."""
         book = LevelBook()
@@ -143,11 +145,13 @@ class RecordingMarket:
             if diff.first_id > book.last_id + 1:
                 raise self._broken(line, f"updates {book.last_id + 1}..{diff.first_id - 1} are missing at the snapshot")
             book.apply(diff)
-        self._symbol = ticker.symbol if ticker else before[-1].symbol if before else self._first_symbol(line)
+        self._symbol = (tickers or before)[-1].symbol if tickers or before else self._first_symbol(line)
         if self._symbol not in RULES:
             raise self._broken(line, f"symbol {self._symbol} is not listed here; listed are {', '.join(RULES)}")
-        newer = ticker if ticker is not None and ticker.update_id > book.last_id else None
-        self._start = msgspec.structs.replace(book.snapshot(self._symbol), ticker=newer)
+        self._tickers_up_to_start = [ticker for ticker in tickers if ticker.update_id <= book.last_id][-1:]
+        self._tickers_after_start = [ticker for ticker in tickers if ticker.update_id > book.last_id]
+        newest = self._tickers_after_start[-1] if self._tickers_after_start else None
+        self._start = msgspec.structs.replace(book.snapshot(self._symbol), ticker=newest)
         self._start_line = line
         self._recorded_ns = line.recv_ns
 
@@ -214,9 +218,12 @@ class RecordingMarket:
         publish(event)
 
     def _bridge(self, publish: Publish, shift: int, schedule: _Schedule) -> None:
-        """One diff that turns the last book of a pass into the first one of the next."""
+        """One diff that turns the last book of a pass into the first one of the next, and the recorded tickers around
+        it: a ticker is never later than the diff that has its update."""
         start = self._start
         assert start is not None
+        for ticker in self._tickers_up_to_start:
+            publish(msgspec.structs.replace(ticker, update_id=ticker.update_id + shift))
         publish(
             DepthDiff(
                 symbol=self._symbol,
@@ -227,8 +234,8 @@ class RecordingMarket:
                 asks=_difference(self._book.asks, dict(start.asks)),
             )
         )
-        if start.ticker is not None:
-            publish(msgspec.structs.replace(start.ticker, update_id=start.ticker.update_id + shift))
+        for ticker in self._tickers_after_start:
+            publish(msgspec.structs.replace(ticker, update_id=ticker.update_id + shift))
 
     # Reading
 
