@@ -85,7 +85,7 @@ def _absolute_files(source: str) -> str:
     """A recording's files as absolute paths that exist: children work in another folder."""
     if not source.startswith(RECORDING_PREFIX):
         return source
-    files = [Path(name.strip()).expanduser().absolute() for name in source.removeprefix(RECORDING_PREFIX).split(",")]
+    files = [Path(name.strip()).expanduser().resolve() for name in source.removeprefix(RECORDING_PREFIX).split(",")]
     for file in files:
         if not file.is_file():
             raise ConfigurationError(f"market.source: no recording at {file}. Correct the path, or use 'synthetic'.")

@@ -1,0 +1,131 @@
+"""The frame around every process: gate, readiness, stop, exit codes. Real processes with a stand-in body."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+BODY = """
+from core.config import ConfigurationError
+async def main(settings, stop, ready):
+    {body}
+"""
+RUNNER = """
+import sys
+from api import processes
+processes.MODULES["venue"] = "body"
+processes.STOP_TIMEOUT_S = 0.5
+sys.exit(processes.main(sys.argv[1:]))
+"""
+SERVES = "ready(); await stop.wait()"
+
+
+class Started:
+    """A process with the supervisor's ends of its pipes."""
+
+    def __init__(self, folder: Path, body: str, environment: dict[str, str] | None = None) -> None:
+        (folder / "body.py").write_text(BODY.format(body=body))
+        control, self.control = os.pipe()
+        self.status, status = os.pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", RUNNER, "venue", "--control-fd", str(control), "--status-fd", str(status)],
+            pass_fds=(control, status),
+            cwd=folder,
+            env={"PATH": os.environ["PATH"], "VELOZ_HOME": str(folder), **(environment or {})},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.close(control)
+        os.close(status)
+        self.told = os.fdopen(self.status)
+
+    def go(self) -> None:
+        os.write(self.control, b"go\n")
+
+    def close_control(self) -> None:
+        os.close(self.control)
+        self.control = -1
+
+    def exit_code(self) -> int:
+        return self.process.wait(20)
+
+
+Start = Callable[..., Started]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    started: list[Started] = []
+
+    def begin(body: str, environment: dict[str, str] | None = None) -> Started:
+        started.append(Started(tmp_path, body, environment))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.process.kill()
+        one.process.wait()
+        one.told.close()
+        if one.control >= 0:
+            os.close(one.control)
+        assert one.process.stderr is not None
+        one.process.stderr.close()
+
+
+def test_it_goes_when_told_and_says_when_it_is_ready(start: Start) -> None:
+    process = start(SERVES)
+    process.go()
+    assert process.told.readline() == "ready\n"
+    process.process.send_signal(signal.SIGTERM)
+    assert process.exit_code() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_that_hangs_ends_all_the_same(start: Start, number: signal.Signals) -> None:
+    process = start("import time; ready(); await stop.wait(); time.sleep(60)")
+    process.go()
+    assert process.told.readline() == "ready\n"
+    process.process.send_signal(number)
+    assert process.exit_code() == 75
+
+
+def test_it_follows_its_supervisor_before_it_goes(start: Start) -> None:
+    process = start(SERVES)
+    process.close_control()
+    assert process.exit_code() == 0
+
+
+def test_it_follows_its_supervisor_while_it_runs(start: Start) -> None:
+    process = start(SERVES)
+    process.go()
+    assert process.told.readline() == "ready\n"
+    process.close_control()
+    assert process.exit_code() == 0
+
+
+def test_wrong_configuration_exits_78_and_is_told(start: Start) -> None:
+    process = start("raise ConfigurationError('veloz.toml: key x: wrong')")
+    process.go()
+    told = process.told.readline()
+    assert json.loads(told.removeprefix("failed ")) == "veloz.toml: key x: wrong"
+    assert process.exit_code() == 78
+
+
+def test_an_unknown_setting_exits_78_before_it_goes(start: Start) -> None:
+    process = start(SERVES, {"VELOZ_API__PROT": "1"})
+    assert "VELOZ_API__PROT" in process.told.readline()
+    assert process.exit_code() == 78
+
+
+@pytest.mark.parametrize("body", ["raise RuntimeError('broken')", "ready()", "return"])
+def test_ending_unasked_is_a_failure(start: Start, body: str) -> None:
+    process = start(body)
+    process.go()
+    assert process.exit_code() == 70
