@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from typing import Any
 
@@ -36,6 +35,7 @@ class Connection:
         self._wake = asyncio.Event()
         self._close_code: int | None = None
         self._close_reason = ""
+        self._sender: asyncio.Task[None] | None = None
 
     def offer(self, message: str) -> None:
         if self._close_code is not None:
@@ -49,15 +49,17 @@ class Connection:
         self._wake.set()
 
     def close(self, code: int, reason: str) -> None:
-        """Drop what is queued and close."""
+        """Drop what is queued and close; a client that doesn't even take the close frame is dropped without it."""
         self._close_code, self._close_reason = code, reason
+        if self._sender is not None:
+            asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._sender.cancel)
         self._queue.clear()
         self._queued_characters = 0
         self._wake.set()
 
     async def run(self) -> None:
         """Send and receive until one of the two ends."""
-        sender = asyncio.create_task(self._send_all())
+        sender = self._sender = asyncio.create_task(self._send_all())
         receiver = asyncio.create_task(self._receive_all())
         try:
             await asyncio.wait({sender, receiver}, return_when=asyncio.FIRST_COMPLETED)
@@ -83,9 +85,7 @@ class Connection:
                 sent += 1
                 if sent % MAX_MESSAGES_PER_TURN == 0:
                     await asyncio.sleep(0)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._socket.close(self._close_code, self._close_reason)
+        await self._socket.close(self._close_code, self._close_reason)
 
     async def _receive_all(self) -> None:
         while True:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -383,3 +385,52 @@ async def test_a_taken_port_is_named_with_its_setting(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(PaperVenueError, match=rf"127\.0\.0\.1:{port}: another process has it.*VELOZ_VENUE__PORT"):
             await main(settings_for(tmp_path, port), asyncio.Event(), lambda: None)
+
+
+VENUE_PROCESS = """
+import asyncio, sys
+from core.config import load_settings
+from core.venues.paper.server import main
+asyncio.run(main(load_settings(), asyncio.Event(), lambda: print("ready", flush=True)))
+"""
+
+
+async def start_process(home: Path, port: int) -> asyncio.subprocess.Process:
+    environment = {**os.environ, "VELOZ_HOME": str(home), "VELOZ_VENUE__PORT": str(port)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", VENUE_PROCESS, env=environment, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        while b"ready" not in await process.stdout.readline():
+            assert not process.stdout.at_eof(), "the venue ended while it started"
+    return process
+
+
+async def test_kill_9_loses_no_accepted_order(tmp_path: Path) -> None:
+    settings_for(tmp_path, 0)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    client = Client(f"http://127.0.0.1:{port}")
+    process = await start_process(tmp_path, port)
+    accepted = []
+    for number in range(10):
+        answer = await client.order(side="BUY", quantity="0.01", price=f"{20_000 + number}", **LIMIT)
+        accepted.append(answer.json()["orderId"])
+    bought = (await client.order(side="BUY", quantity="0.01", type="MARKET")).json()
+    assert bought["status"] == "FILLED"
+    process.kill()
+    await process.wait()
+    await client.http.aclose()
+    client = Client(f"http://127.0.0.1:{port}")
+    process = await start_process(tmp_path, port)
+    still_open = (await client.signed("GET", "/api/v3/openOrders", symbol="BTCUSDT")).json()
+    assert [row["orderId"] for row in still_open] == accepted
+    trades = (await client.signed("GET", "/api/v3/myTrades", symbol="BTCUSDT", orderId=bought["orderId"])).json()
+    assert [row["id"] for row in trades] == [fill["tradeId"] for fill in bought["fills"]]
+    next_order = (await client.order(side="BUY", quantity="0.01", type="MARKET")).json()
+    assert next_order["orderId"] > bought["orderId"]
+    process.kill()
+    await process.wait()
+    await client.http.aclose()
