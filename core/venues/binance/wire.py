@@ -6,7 +6,7 @@ decimal text, times milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import ParamSpec, TypeVar
 

@@ -1,0 +1,169 @@
+"""Parts of the adapter's tests: a scripted HTTP server, a venue that plays frames, and waiting without sleeping."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+DEADLINE_S = 20.0
+CLOSE_BEFORE_ANSWER = b""
+TIME_BODY = {"serverTime": 1_700_000_000_000}
+
+
+def answer(status: int, body: object, headers: str = "") -> bytes:
+    """An HTTP response with a JSON body, or with the bytes given."""
+    content = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    head = f"HTTP/1.1 {status} Any\r\ncontent-type: application/json\r\ncontent-length: {len(content)}\r\n{headers}\r\n"
+    return head.encode() + content
+
+
+class HttpRequest(msgspec.Struct):
+    method: str
+    path: str
+    parameters: dict[str, str]
+
+
+class ScriptedHttp:
+    """A real HTTP server whose answers a test writes. CLOSE_BEFORE_ANSWER closes the connection after the request was
+    read; None never answers. /api/v3/time is answered by itself."""
+
+    def __init__(self, respond: Callable[[HttpRequest], bytes | None]) -> None:
+        self._respond = respond
+        self.requests: list[HttpRequest] = []
+        self.url = ""
+
+    async def serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                method, target, _ = head.split(" ", 2)
+                url = urlsplit(target)
+                request = HttpRequest(method, url.path, {key: value[0] for key, value in parse_qs(url.query).items()})
+                if request.path == "/api/v3/time":
+                    reply: bytes | None = answer(200, TIME_BODY)
+                else:
+                    self.requests.append(request)
+                    reply = self._respond(request)
+                if reply is None:
+                    await reader.read()
+                    return
+                if reply == CLOSE_BEFORE_ANSWER:
+                    return
+                writer.write(reply)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def scripted_http(respond: Callable[[HttpRequest], bytes | None]) -> AsyncIterator[ScriptedHttp]:
+    script = ScriptedHttp(respond)
+    server = await asyncio.start_server(script.serve_one, "127.0.0.1", 0)
+    script.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield script
+    finally:
+        server.close()
+
+
+async def unused_url() -> str:
+    """An address where nothing listens."""
+    server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    return f"http://127.0.0.1:{port}"
+
+
+class Signal:
+    """Wakes those who wait for a condition whenever something happened."""
+
+    def __init__(self) -> None:
+        self._happened = asyncio.Event()
+
+    def ring(self, *_: object) -> None:
+        self._happened.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while not condition():
+                self._happened.clear()
+                await self._happened.wait()
+
+
+class FramePlayer:
+    """A venue that answers /api/v3/depth with `snapshot()` and plays frames to each client of /stream.
+
+    play is called for every connection; when it returns, the connection is closed.
+    """
+
+    def __init__(
+        self, snapshot: Callable[[], bytes], play: Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]]
+    ) -> None:
+        self._snapshot = snapshot
+        self._play = play
+        self._server: Server | None = None
+        self._playing: set[asyncio.Task[object]] = set()
+        self.snapshots = 0
+        self.paths: list[str] = []
+
+    async def __aenter__(self) -> FramePlayer:
+        self._server = await serve(
+            self._stream, "127.0.0.1", 0, process_request=self._http, compression=None, close_timeout=1
+        )
+        port = self._server.sockets[0].getsockname()[1]
+        self.rest_url, self.websocket_url = f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        for task in self._playing:
+            task.cancel()
+        self._server.close()
+        await self._server.wait_closed()
+
+    def _http(self, _: ServerConnection, request: Request) -> Response | None:
+        if not request.path.startswith("/api/v3/depth"):
+            return None
+        self.snapshots += 1
+        body = self._snapshot()
+        headers = Headers({"content-type": "application/json", "content-length": str(len(body)), "connection": "close"})
+        return Response(200, "OK", headers, body)
+
+    async def _stream(self, connection: ServerConnection) -> None:
+        assert connection.request is not None
+        self.paths.append(connection.request.path)
+
+        async def send(frame: bytes) -> None:
+            await connection.send(frame, text=True)
+
+        task = asyncio.current_task()
+        assert task is not None
+        self._playing.add(task)
+        try:
+            await self._play(send)
+        except ConnectionClosed:
+            return
+        finally:
+            self._playing.discard(task)
+
+
+def depth_frame(first: int, last: int, bids: Sequence[Sequence[str]] = (), asks: Sequence[Sequence[str]] = ()) -> bytes:
+    data = {"e": "depthUpdate", "E": 1, "s": "BTCUSDT", "U": first, "u": last, "b": bids, "a": asks}
+    return msgspec.json.encode({"stream": "btcusdt@depth@100ms", "data": data})
+
+
+def snapshot_body(update_id: int) -> bytes:
+    return msgspec.json.encode(
+        {"lastUpdateId": update_id, "bids": [["100.00", "1.00000000"]], "asks": [["100.01", "2.00000000"]]}
+    )

@@ -1,0 +1,225 @@
+"""The market feed over real sockets: the recorded market, and a venue that misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from core.market.hub import MarketHub
+from core.market.sync import StateChanged
+from core.types.clock import SystemClock
+from core.types.codes import RefusalError
+from core.types.instruments import Instrument
+from core.types.orders import Side
+from core.venues.binance.feed import BinanceMarketFeed
+from core.venues.binance.rest import BinanceRest
+from core.venues.paper.events import MarketSource
+from core.venues.paper.market_recording import RecordingMarket
+from core.venues.paper.market_synthetic import SyntheticMarket
+from core.venues.paper.server import PaperVenue
+from tests.core.venues.binance.support import FramePlayer, Signal, depth_frame, snapshot_body
+from tests.core.venues.paper.support import CREDENTIALS
+
+ROOT = Path(__file__).resolve().parents[4]
+BTCUSDT = Instrument("paper", "BTCUSDT", "BTC", "USDT", 2, 5, 1, 1, 1, 900_000_000, 50_000_000)
+Send = Callable[[bytes], Awaitable[None]]
+
+
+class Follower:
+    """A feed at work on a hub."""
+
+    def __init__(self, venue: FramePlayer | PaperVenue, stale_after_ms: int = 5_000) -> None:
+        self.signal = Signal()
+        self.changes: list[StateChanged] = []
+        self.updates = 0
+        self.hub = MarketHub((BTCUSDT,), SystemClock(), stale_after_ms, self._changed)
+        rest_url = venue.base_url if isinstance(venue, PaperVenue) else venue.rest_url
+        self.rest = BinanceRest(rest_url, SystemClock(), random=Random(1))
+        self.feed = BinanceMarketFeed(
+            venue.websocket_url, self.rest, self.hub, ["BTCUSDT"], SystemClock(), self._updated, random=Random(1)
+        )
+
+    def _changed(self, change: StateChanged) -> None:
+        self.changes.append(change)
+        self.signal.ring()
+
+    def _updated(self, symbol: str) -> None:
+        assert symbol == "BTCUSDT"
+        self.updates += 1
+        self.signal.ring()
+
+    @property
+    def states(self) -> list[tuple[str, str | None]]:
+        return [(change.current.value, change.reason and change.reason.value) for change in self.changes]
+
+    def is_live(self) -> bool:
+        return self.hub.book_states() == {"BTCUSDT": "LIVE"}
+
+
+@asynccontextmanager
+async def following(venue: FramePlayer | PaperVenue, stale_after_ms: int = 5_000) -> AsyncIterator[Follower]:
+    follower = Follower(venue, stale_after_ms)
+    stop = asyncio.Event()
+    running = asyncio.create_task(follower.feed.run(stop))
+    try:
+        yield follower
+    finally:
+        stop.set()
+        await running
+        await follower.rest.aclose()
+    assert not follower.feed.connected
+
+
+def recording_path() -> Path:
+    folder = Path(os.environ.get("VELOZ_RECORDINGS", ROOT.parent / "shared" / "recordings"))
+    path = folder / "spot_btcusdt_20240808.gz"
+    if not path.exists():
+        pytest.skip(f"no market recordings at {folder}; set VELOZ_RECORDINGS to their folder")
+    return path
+
+
+def recorded_lines() -> list[bytes]:
+    with gzip.open(recording_path()) as file:
+        return [line.partition(b" ")[2].rstrip() for line in file]
+
+
+async def test_the_recorded_market_arrives_whole_and_agrees_with_its_book_ticker() -> None:
+    lines = recorded_lines()
+    (snapshot,) = [line for line in lines if line.startswith(b'{"lastUpdateId"')]
+    frames = [line for line in lines if not line.startswith(b'{"lastUpdateId"')]
+    last_ticker = next(line for line in reversed(frames) if b"@bookTicker" in line)
+    played, hold = asyncio.Event(), asyncio.Event()
+
+    async def play(send: Send) -> None:
+        for frame in frames:
+            await send(frame)
+        played.set()
+        await hold.wait()
+
+    async with FramePlayer(lambda: snapshot, play) as venue, following(venue, stale_after_ms=60_000) as follower:
+        await follower.signal.until(lambda: follower.feed.counters.frames == len(frames))
+        assert venue.paths == ["/stream?streams=btcusdt@depth@100ms/btcusdt@bookTicker/btcusdt@trade"]
+        assert follower.states == [("LIVE", None)]
+        counters = follower.hub.counters()["BTCUSDT"]
+        assert counters.sync.ticker_comparisons > 300
+        assert (counters.sync.ticker_mismatches, counters.sync.gaps, counters.trades_missed) == (0, 0, 0)
+        assert follower.feed.counters.unreadable == 0
+        assert follower.updates == sum(b"@depth" not in frame for frame in frames)
+        ticker = follower.hub.ticker("BTCUSDT")
+        assert f'"b":"{ticker.bid_price:.8f}"'.encode() in last_ticker
+        assert f'"A":"{ticker.ask_quantity:.8f}"'.encode() in last_ticker
+        assert len(follower.hub.klines("BTCUSDT", "1m", 10)) == 6
+        assert follower.hub.estimate_execution("BTCUSDT", Side.BUY, Decimal(5)).complete
+        assert played.is_set()
+        hold.set()
+
+
+async def test_a_lost_message_makes_the_book_stale_until_a_new_snapshot_has_joined() -> None:
+    served = iter((snapshot_body(10), snapshot_body(20)))
+    go_on, hold = asyncio.Event(), asyncio.Event()
+
+    async def play(send: Send) -> None:
+        await send(depth_frame(11, 12))
+        await go_on.wait()
+        await send(depth_frame(20, 21, [("99.99", "3.00000000")]))
+        await hold.wait()
+
+    async with FramePlayer(lambda: next(served), play) as venue, following(venue) as follower:
+        await follower.signal.until(follower.is_live)
+        go_on.set()
+        await follower.signal.until(lambda: len(follower.changes) == 3)
+        assert follower.states == [("LIVE", None), ("STALE", "GAP"), ("LIVE", None)]
+        assert follower.hub.order_book("BTCUSDT", 5).bids[1].price == Decimal("99.99")
+        assert (venue.snapshots, follower.feed.counters.connections) == (2, 1)
+        hold.set()
+
+
+async def test_a_snapshot_that_is_too_old_is_asked_for_again() -> None:
+    served = iter((snapshot_body(3), snapshot_body(12)))
+    hold = asyncio.Event()
+
+    async def play(send: Send) -> None:
+        await send(depth_frame(11, 13))
+        await hold.wait()
+
+    async with FramePlayer(lambda: next(served), play) as venue, following(venue) as follower:
+        await follower.signal.until(follower.is_live)
+        assert venue.snapshots == 2
+        assert follower.hub.order_book("BTCUSDT", 1).last_update_id == 13
+        hold.set()
+
+
+async def test_after_a_lost_connection_the_book_is_stale_until_resynced_on_a_new_one() -> None:
+    drop, hold = asyncio.Event(), asyncio.Event()
+
+    async def play(send: Send) -> None:
+        await send(depth_frame(11, 12))
+        if not drop.is_set():
+            await drop.wait()
+            return
+        await hold.wait()
+
+    async with FramePlayer(lambda: snapshot_body(11), play) as venue, following(venue) as follower:
+        await follower.signal.until(follower.is_live)
+        drop.set()
+        await follower.signal.until(lambda: len(follower.changes) == 3)
+        assert follower.states == [("LIVE", None), ("STALE", "DISCONNECTED"), ("LIVE", None)]
+        assert follower.feed.counters.connections == 2
+        hold.set()
+
+
+async def test_silence_makes_the_book_stale_without_any_message() -> None:
+    hold = asyncio.Event()
+
+    async def play(send: Send) -> None:
+        await send(depth_frame(11, 12))
+        await hold.wait()
+
+    async with FramePlayer(lambda: snapshot_body(11), play) as venue, following(venue, stale_after_ms=150) as follower:
+        await follower.signal.until(lambda: ("STALE", "SILENCE") in follower.states)
+        with pytest.raises(RefusalError, match="MARKET_BOOK_STALE"):
+            follower.hub.estimate_execution("BTCUSDT", Side.BUY, Decimal(1))
+        hold.set()
+
+
+async def test_an_unreadable_frame_is_counted_and_the_gap_it_leaves_is_found() -> None:
+    served = iter((snapshot_body(10), snapshot_body(14)))
+    hold = asyncio.Event()
+
+    async def play(send: Send) -> None:
+        await send(depth_frame(11, 12))
+        await send(depth_frame(13, 13, [("100.001", "1.00000000")]))  # finer than the tick
+        await send(b'{"result":null,"id":1}')
+        await send(depth_frame(14, 15))
+        await hold.wait()
+
+    async with FramePlayer(lambda: next(served), play) as venue, following(venue) as follower:
+        await follower.signal.until(lambda: len(follower.changes) >= 2 or follower.is_live())
+        await follower.signal.until(follower.is_live)
+        assert follower.feed.counters.unreadable == 1
+        assert follower.hub.order_book("BTCUSDT", 1).last_update_id == 15
+        hold.set()
+
+
+@pytest.mark.parametrize("source", ["synthetic", "recording"])
+async def test_the_paper_venues_market_is_followed_without_a_gap(tmp_path: Path, source: str) -> None:
+    clock = SystemClock()
+    market: MarketSource = SyntheticMarket(1, Decimal(5), clock)
+    if source == "recording":
+        market = RecordingMarket((recording_path(),), Decimal(20), clock)
+    async with PaperVenue(market, tmp_path / "venue.sqlite3", CREDENTIALS) as venue, following(venue) as follower:
+        await follower.signal.until(follower.is_live)
+        await follower.signal.until(lambda: follower.hub.counters()["BTCUSDT"].sync.ticker_comparisons >= 10)
+        sync = follower.hub.counters()["BTCUSDT"].sync
+        assert follower.states == [("LIVE", None)]
+        assert (sync.gaps, sync.ticker_mismatches, follower.feed.counters.unreadable) == (0, 0, 0)
+        ticker = follower.hub.ticker("BTCUSDT")
+        assert ticker.bid_price < ticker.ask_price
