@@ -1,0 +1,180 @@
+"""The copilot's model: any server that speaks Chat Completions, and the offline planner behind the same client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import msgspec
+import openai
+import structlog
+from openai import AsyncOpenAI
+
+from agent.planner.app import PLANNER_MODEL, PlannerApp
+from agent.transport import StreamingAsgiTransport
+from core.config import ConfigurationError, Settings
+from core.types.codes import ReasonCode, refuse
+
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 30.0
+PROVIDER_RETRIES = 1
+OFFLINE_PROVIDER = "offline"
+ARGUMENTS_LIMIT_CHARS = 16_384
+TOOL_CALLS_LIMIT_PER_TURN = 32
+
+log = structlog.get_logger("agent.model")
+
+
+class ModelToolCall(msgspec.Struct, frozen=True):
+    """A tool call as the model asked for it. arguments is the JSON text, not yet parsed."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of a call or a run."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens)
+
+
+class TextDelta(msgspec.Struct, frozen=True):
+    text: str
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """A finished model turn: its text, what it wants called, and who answered."""
+
+    text: str
+    tool_calls: tuple[ModelToolCall, ...]
+    usage: Usage
+    model: str
+
+
+class ModelClient:
+    """Streams one Chat Completions turn at a time."""
+
+    def __init__(self, client: AsyncOpenAI, model: str, provider: str) -> None:
+        self._client = client
+        self.model = model
+        self.provider = provider
+
+    async def turn(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]
+    ) -> AsyncIterator[TextDelta | Turn]:
+        """Text as it comes, then the Turn.
+
+        Raises RefusalError(COPILOT_MODEL_FAILED) when the provider fails or answers with something unusable.
+        """
+        request: dict[str, Any] = {"model": self.model, "messages": messages, "stream": True}
+        request["stream_options"] = {"include_usage": True}
+        if tools:
+            request["tools"] = tools
+        assembly = _Assembly(self.model)
+        try:
+            stream = await self._client.chat.completions.create(**request)
+            async with stream:
+                async for chunk in stream:
+                    text = assembly.take(chunk)
+                    if text:
+                        yield TextDelta(text)
+        except (openai.OpenAIError, httpx2.HTTPError) as error:
+            log.warning("model_failed", provider=self.provider, model=self.model, error=type(error).__name__)
+            raise refuse(
+                ReasonCode.COPILOT_MODEL_FAILED,
+                f"The model {self.model} at {self.provider} failed ({type(error).__name__}). Ask again in a moment.",
+            ) from error
+        yield assembly.turn()
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+class _Assembly:
+    """Puts a turn together from its chunks."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._text: list[str] = []
+        self._calls: dict[int, tuple[str, str, str]] = {}
+        self._usage = Usage()
+
+    def take(self, chunk: Any) -> str:
+        """Add a chunk; the text it brings. Raises RefusalError when a limit is passed."""
+        self._model = chunk.model or self._model
+        if chunk.usage is not None:
+            self._usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+        if not chunk.choices:
+            return ""
+        delta = chunk.choices[0].delta
+        for part in delta.tool_calls or ():
+            self._take_call(part)
+        text = delta.content or ""
+        if text:
+            self._text.append(text)
+        return text
+
+    def _take_call(self, part: Any) -> None:
+        call_id, name, arguments = self._calls.get(part.index, ("", "", ""))
+        call_id = part.id or call_id
+        if part.function is not None:
+            name += part.function.name or ""
+            arguments += part.function.arguments or ""
+        self._calls[part.index] = (call_id, name, arguments)
+        if len(arguments) > ARGUMENTS_LIMIT_CHARS or len(self._calls) > TOOL_CALLS_LIMIT_PER_TURN:
+            raise refuse(ReasonCode.COPILOT_MODEL_FAILED, f"The model {self._model} asked for more than can be called.")
+
+    def turn(self) -> Turn:
+        calls = tuple(ModelToolCall(*self._calls[index]) for index in sorted(self._calls))
+        return Turn("".join(self._text), calls, self._usage, self._model)
+
+
+def offline_model(planner: PlannerApp) -> ModelClient:
+    """The offline planner, reached in process through the same client."""
+    client = AsyncOpenAI(
+        base_url="http://offline-planner/v1",
+        api_key="offline",
+        max_retries=0,
+        http_client=httpx2.AsyncClient(transport=StreamingAsgiTransport(planner)),
+    )
+    return ModelClient(client, PLANNER_MODEL, OFFLINE_PROVIDER)
+
+
+def provider_model(settings: Settings) -> ModelClient | None:
+    """The configured provider, None when there is none.
+
+    Raises ConfigurationError when it is configured by half or its key can't be read.
+    """
+    copilot = settings.copilot
+    if not copilot.provider_base_url:
+        return None
+    if not copilot.provider_model:
+        raise ConfigurationError(
+            "copilot.provider_base_url is set but copilot.provider_model is not: name the model, or remove the URL to "
+            "use the offline planner."
+        )
+    client = AsyncOpenAI(
+        base_url=copilot.provider_base_url,
+        api_key=_api_key(copilot.provider_api_key_file),
+        max_retries=PROVIDER_RETRIES,
+        timeout=httpx2.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+    )
+    return ModelClient(client, copilot.provider_model, copilot.provider_base_url)
+
+
+def _api_key(file: str) -> str:
+    if not file:
+        return "none"
+    try:
+        return Path(file).expanduser().read_text().strip()
+    except OSError as error:
+        raise ConfigurationError(
+            f"copilot.provider_api_key_file {file}: {error.strerror}. Put the provider's key into that file, mode 0600."
+        ) from error

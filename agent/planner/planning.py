@@ -1,0 +1,308 @@
+"""From clauses and the results so far to the next tool calls. Stateless: the same messages give the same plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal, InvalidOperation
+from typing import Any
+
+import msgspec
+
+from agent.planner.classifier import Intent
+from agent.planner.reading import Clause
+from agent.planner.slots import PriceRule, Slots
+
+BOOK_DEPTH_DEFAULT = 10
+BOOK_DEPTH_LIMIT = 100
+KLINES_DEFAULT = 60
+KLINES_LIMIT = 500
+REVIEW_QUERY_LIMIT_CHARS = 200
+BPS_PER_UNIT = 10_000
+_INTERVAL_MIN = {"1m": 1, "5m": 5, "15m": 15, "1h": 60}
+RATIONALE_LIMIT_CHARS = 500
+SUGGEST_TOOL = "suggest_order"
+
+
+class Call(msgspec.Struct, frozen=True):
+    tool: str
+    arguments: dict[str, Any]
+
+
+class Done(msgspec.Struct, frozen=True):
+    """A call with what came back: data, or the refusal."""
+
+    call: Call
+    data: dict[str, Any]
+    refusal: dict[str, Any] | None
+    mode: str
+    as_of_ns: int
+
+
+Tools = dict[str, dict[str, Any]]
+"""Tool name to its JSON Schema, as the request names them."""
+
+
+class Results:
+    """The calls of this run and what they returned."""
+
+    def __init__(self, done: Iterable[Done]) -> None:
+        self.all = list(done)
+
+    def find(self, call: Call) -> Done | None:
+        return next((done for done in self.all if done.call == call), None)
+
+    def suggestion(self) -> Done | None:
+        return next((done for done in self.all if done.call.tool == SUGGEST_TOOL), None)
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What one clause needs. calls are complete once next_calls is empty; ask is set when something is missing."""
+
+    calls: tuple[Call, ...] = ()
+    ask: str | None = None
+
+
+def plan_clause(clause: Clause, results: Results, tools: Tools) -> Wanted:  # noqa: PLR0912 (one arm an intent)
+    """The calls that the clause needs, as far as they can be known from the results so far."""
+    slots = clause.slots
+    match clause.intent:
+        case Intent.TICKER:
+            return _per_symbol("get_ticker", slots, {}, tools)
+        case Intent.ORDER_BOOK:
+            depth = min(slots.count or BOOK_DEPTH_DEFAULT, BOOK_DEPTH_LIMIT)
+            return _per_symbol("get_order_book", slots, {"depth": depth}, tools)
+        case Intent.KLINES:
+            return _per_symbol("get_klines", slots, _window(slots), tools)
+        case Intent.POSITIONS:
+            return _account_tool("get_positions", slots, tools)
+        case Intent.OPEN_ORDERS:
+            return _account_tool("get_open_orders", slots, tools)
+        case Intent.RISK_STATE:
+            return _known(Call("get_risk_state", {}), tools)
+        case Intent.INSTRUMENTS:
+            return _known(Call("list_instruments", {}), tools)
+        case Intent.REVIEWS:
+            return _known(Call("search_reviews", {"query": clause.text[:REVIEW_QUERY_LIMIT_CHARS]}), tools)
+        case Intent.ADVICE:
+            return _advice(slots, tools)
+        case Intent.SUGGESTION_STATUS:
+            return _status(slots, tools)
+        case Intent.ESTIMATE_EXECUTION:
+            return _estimate(slots, results, tools)
+        case Intent.SUGGEST_ORDER:
+            return _suggestion(clause, results, tools)
+        case _:
+            return Wanted()
+
+
+def _known(call: Call, tools: Tools) -> Wanted:
+    if call.tool not in tools:
+        return Wanted(ask=f"That needs the tool {call.tool}, which isn't open to you here.")
+    return Wanted((call,))
+
+
+def _per_symbol(tool: str, slots: Slots, arguments: dict[str, Any], tools: Tools) -> Wanted:
+    if not slots.symbols:
+        return Wanted(ask=_which_instrument(slots))
+    if tool not in tools:
+        return _known(Call(tool, {}), tools)
+    return Wanted(tuple(Call(tool, {"symbol": symbol, **arguments}) for symbol in slots.symbols))
+
+
+def _which_instrument(slots: Slots) -> str:
+    if slots.unknown_symbol:
+        return f"I don't know an instrument called {slots.unknown_symbol}. Ask me which instruments there are."
+    return "Which instrument do you mean? Name it, for example BTCUSDT or ether."
+
+
+def _window(slots: Slots) -> dict[str, Any]:
+    interval = slots.interval or "1m"
+    if slots.count is not None and slots.span_min is None:
+        return {"interval": interval, "limit": min(slots.count, KLINES_LIMIT)}
+    if slots.span_min is None:
+        return {"interval": interval, "limit": KLINES_DEFAULT}
+    if slots.interval is None:
+        interval = next((name for name, m in _INTERVAL_MIN.items() if slots.span_min <= KLINES_LIMIT * m), "1h")
+    step_min = _INTERVAL_MIN.get(interval, 1)
+    return {"interval": interval, "limit": max(1, min(slots.span_min // step_min, KLINES_LIMIT))}
+
+
+def _account_tool(tool: str, slots: Slots, tools: Tools) -> Wanted:
+    if len(slots.symbols) == 1:
+        return _known(Call(tool, {"symbol": slots.symbols[0]}), tools)
+    return _known(Call(tool, {}), tools)
+
+
+def _advice(slots: Slots, tools: Tools) -> Wanted:
+    wanted = [Call("get_ticker", {"symbol": s}) for s in slots.symbols]
+    wanted += [Call("get_klines", {"symbol": s, "interval": "1m", "limit": KLINES_DEFAULT}) for s in slots.symbols]
+    return Wanted(tuple(call for call in wanted if call.tool in tools))
+
+
+def _status(slots: Slots, tools: Tools) -> Wanted:
+    if slots.suggestion_id is None:
+        return Wanted(ask="Which suggestion do you mean? Give me its id; `veloz suggestions` lists them all.")
+    return _known(Call("get_suggestion", {"suggestion_id": slots.suggestion_id}), tools)
+
+
+def _estimate(slots: Slots, results: Results, tools: Tools) -> Wanted:
+    if not slots.symbols:
+        return Wanted(ask=_which_instrument(slots))
+    if slots.quantity is None and slots.notional is None:
+        return Wanted(
+            ask="For what quantity? Say it in the base asset, for example half a bitcoin, or as an amount in USDT."
+        )
+    if "estimate_execution" not in tools:
+        return _known(Call("estimate_execution", {}), tools)
+    sides = (slots.side,) if slots.side else ("BUY", "SELL")
+    calls: list[Call] = []
+    for symbol in slots.symbols:
+        for side in sides:
+            needed, quantity = _quantity(symbol, side, slots, results)
+            calls.extend(needed)
+            if quantity is not None and quantity > 0:
+                arguments = {"symbol": symbol, "side": side, "quantity": format(quantity, "f")}
+                calls.append(Call("estimate_execution", arguments))
+            elif quantity is not None:
+                return Wanted(
+                    tuple(calls), ask="That amount is less than the smallest quantity step of the instrument."
+                )
+    return Wanted(_unique(calls))
+
+
+def _unique(calls: list[Call]) -> tuple[Call, ...]:
+    out: list[Call] = []
+    for call in calls:
+        if call not in out:
+            out.append(call)
+    return tuple(out)
+
+
+def _quantity(symbol: str, side: str, slots: Slots, results: Results) -> tuple[list[Call], Decimal | None]:
+    """(reads that it takes, the quantity in base units once they are there): an amount in quote is divided by the
+    price that it would trade at first and cut to the lot."""
+    if slots.quantity is not None or slots.notional is None:
+        return [], slots.quantity
+    ticker, listing = Call("get_ticker", {"symbol": symbol}), Call("list_instruments", {})
+    price = slots.price
+    if price is None:
+        price = _decimal(_cell(results, ticker, "ask_price" if side == "BUY" else "bid_price"))
+    lot = _instrument_decimal(results, listing, symbol, "lot_size")
+    if price is None or lot is None or price <= 0 or lot <= 0:
+        return [ticker, listing], None
+    return [ticker, listing], (slots.notional / price / lot).to_integral_value(ROUND_DOWN) * lot
+
+
+def _suggestion(clause: Clause, results: Results, tools: Tools) -> Wanted:
+    slots = clause.slots
+    if made := results.suggestion():
+        return Wanted((made.call,))
+    if missing := _missing(clause, tools):
+        return Wanted(ask=missing)
+    symbol, side = slots.symbols[0], slots.side
+    assert side is not None
+    needed, quantity = _quantity(symbol, side, slots, results)
+    rule = slots.price_rule
+    if rule is None and slots.price is None and slots.post_only:
+        rule = PriceRule("bid" if side == "BUY" else "ask", Decimal(0), "tick")
+    price = slots.price
+    anchor = _anchor(rule) if rule is not None else None
+    if rule is not None and anchor is None:
+        reads, price = _price(symbol, side, rule, results)
+        needed += [read for read in reads if read not in needed]
+    if quantity is None or (rule is not None and price is None and anchor is None):
+        return Wanted(tuple(needed))
+    if quantity <= 0:
+        return Wanted(tuple(needed), ask="That amount is less than the smallest quantity step of the instrument.")
+    wanted: dict[str, Any] = {
+        "symbol": symbol,
+        "side": side,
+        "order_type": "LIMIT" if rule is not None or price is not None else "MARKET",
+        "quantity": format(quantity, "f"),
+        "rationale": clause.text[:RATIONALE_LIMIT_CHARS],
+        **(anchor or {}),
+    }
+    optional = {
+        "price": None if price is None else format(price, "f"),
+        "time_in_force": slots.time_in_force,
+        "post_only": True if slots.post_only else None,
+        "valid_for_s": slots.valid_for_s,
+    }
+    wanted |= {name: value for name, value in optional.items() if value is not None}
+    return Wanted((*needed, Call(SUGGEST_TOOL, wanted)))
+
+
+def _anchor(rule: PriceRule) -> dict[str, Any] | None:
+    """The rule in the tool's own terms, priced by it when the suggestion is made; None when it has none."""
+    if rule.reference == "last" or (rule.offset != 0 and rule.unit not in {"bps", "percent"}):
+        return None
+    terms = {"price_anchor": rule.reference.upper()}
+    if rule.offset:
+        terms["offset_bps"] = format(rule.offset * (100 if rule.unit == "percent" else 1), "f")
+    return terms
+
+
+def _missing(clause: Clause, tools: Tools) -> str | None:
+    """What to ask before an order can be suggested; None when all is there."""
+    slots = clause.slots
+    if SUGGEST_TOOL not in tools:
+        return (
+            "I can't suggest an order here: your role doesn't allow it, or only the offline planner is answering now."
+        )
+    if clause.conditional:
+        return "I can't wait for a condition. Ask me again when it holds, or ask for a limit order now."
+    if not slots.symbols:
+        return _which_instrument(slots)
+    if len(slots.symbols) > 1:
+        return "One order at a time, please: which instrument, and how much of it?"
+    if slots.side is None:
+        return "Do you want to buy or to sell?"
+    if slots.quantity is None and slots.notional is None:
+        part = " I don't work out parts of a position:" if slots.share else ""
+        return f"How much?{part} Say the quantity, for example half a bitcoin, or an amount in USDT."
+    if slots.limit and slots.price is None and slots.price_rule is None and not slots.market and not slots.post_only:
+        return "At what limit price? Say a price, or for example at the bid, or some bps below mid."
+    return None
+
+
+def _price(symbol: str, side: str, rule: PriceRule, results: Results) -> tuple[list[Call], Decimal | None]:
+    """(reads that it takes, the price once they are there): a reference as it is, or moved and put on a tick, rounded
+    to the passive side."""
+    ticker, listing = Call("get_ticker", {"symbol": symbol}), Call("list_instruments", {})
+    key = {"bid": "bid_price", "ask": "ask_price", "mid": "mid_price", "last": "last_price"}[rule.reference]
+    reference = _decimal(_cell(results, ticker, key))
+    if rule.offset == 0 and rule.reference != "mid":
+        return [ticker], reference
+    tick = _instrument_decimal(results, listing, symbol, "tick_size")
+    if reference is None or tick is None or tick <= 0:
+        return [ticker, listing], None
+    match rule.unit:
+        case "bps":
+            price = reference * (BPS_PER_UNIT + rule.offset) / BPS_PER_UNIT
+        case "percent":
+            price = reference * (100 + rule.offset) / 100
+        case "tick":
+            price = reference + rule.offset * tick
+        case "quote":
+            price = reference + rule.offset
+    steps = (price / tick).to_integral_value(ROUND_DOWN)
+    if side == "SELL" and steps * tick != price:
+        steps += 1
+    return [ticker, listing], (steps * tick).quantize(tick, ROUND_HALF_EVEN)
+
+
+def _cell(results: Results, call: Call, key: str) -> Any:
+    done = results.find(call)
+    return None if done is None else done.data.get(key)
+
+
+def _instrument_decimal(results: Results, call: Call, symbol: str, key: str) -> Decimal | None:
+    instruments = _cell(results, call, "instruments") or []
+    return next((_decimal(item.get(key)) for item in instruments if item.get("symbol") == symbol), None)
+
+
+def _decimal(value: Any) -> Decimal | None:
+    try:
+        return None if value is None else Decimal(str(value))
+    except InvalidOperation:
+        return None

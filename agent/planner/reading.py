@@ -1,0 +1,236 @@
+"""From a question to what is asked for: clauses, each with an intent and its slots.
+
+Whether a clause asks for an order suggestion is decided by grammar alone, never by the classifier: it has to be an
+imperative, and anything that sounds like a question, a condition or a negation isn't one.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from agent.planner.classifier import Intent, IntentClassifier
+from agent.planner.slots import Slots, mask, read_slots
+
+CLAUSES_LIMIT = 6
+SYMBOLS_LIMIT = 5
+QUESTION_LIMIT_CHARS = 4_000
+
+_CUES = (
+    r"what(?:'s)?|how|show|give|tell|list|is|are|am|do|does|did|where|which|who|when|any|has|have|suggest|propose|buy|"
+    r"sell|place|put|estimate|check|get me|recommend|prepare|draft|purchase|offload|short|go long|cancel|my|then|also|"
+    r"spread|price|depth|positions?|holdings|pnl|open orders|orders|limits|risk|trend|volatility|candles|klines|"
+    r"slippage|cost|should|can|could|would|will|search|find|look"
+)
+_HARD_SPLIT = re.compile(r"[?;\n]+|(?<!\d)[.!]+(?=\s|$)|(?<=\d)[.!](?=\s+[A-Za-z]|\s*$)")
+_SOFT_SPLIT = re.compile(
+    r"\s*(?:,\s*(?:and|then|also|plus)?|\band\b(?:\s+(?:also|then))?|\bthen\b|\balso\b|\bplus\b|&)\s*"
+    rf"(?=(?:the\s+|please\s+|just\s+)?(?:{_CUES})\b)",
+    re.IGNORECASE,
+)
+_SUBORDINATE = re.compile(r"(?:if|before|when|once|unless|after|suppose|assuming|in case)\b", re.IGNORECASE)
+_POLITE = re.compile(
+    r"^(?:please|pls|kindly|ok(?:ay)?|hey|hi|hello|copilot|veloz|now|then|also|and|so|just|right|well|go ahead and|"
+    r"let'?s|let us|(?:can|could|would|will) (?:you|u)(?: please| kindly)?(?: help me(?: to)?)?|"
+    r"i(?:'d| would|d) like(?: you)? to|i want(?: you)? to|i wanna|i need(?: you)? to|i'd rather|help me(?: to)?|"
+    r"we need to|time to|quickly|immediately)\b[\s,:]*",
+    re.IGNORECASE,
+)
+_ASKED_POLITELY = re.compile(
+    r"^\W*(?:\w+\W+){0,2}?(?:(?:can|could|will) (?:you|u)|would (?:you|u) (?:please|kindly))\b", re.IGNORECASE
+)
+_OPINION = re.compile(r"\bwould (?:you|u) (?!please|kindly)")
+_LEADING_SYMBOL = re.compile(
+    r"^(?:on |in |for )?symmark\s*[:,-]?\s*(?=buy|sell|long|short|market|limit)", re.IGNORECASE
+)
+_DIRECT = re.compile(
+    r"^(?:(?:buy|sell)(?! (?:sides?|walls?|pressure|volumes?|orders?|interest|signals?|high|low|me on)\b)|"
+    r"(?:long|short) (?=nummark|symmark)|purchase|acquire|offload|dump|unload|grab|get me|pick up|"
+    r"go (?:long|short)|liquidate|"
+    r"scoop up|accumulate|trim|unwind|lift|join the (?:bid|ask|offer)|(?:bid|offer)(?: for)? (?:nummark|symmark|half)|"
+    r"get (?:long|short|rid of|out of)|"
+    r"(?:market|limit)[ -](?:buy|sell) (?=nummark|symmark)|(?:close|exit|flatten|add) (?=my|the position|nummark|"
+    r"symmark))"
+)
+_COMMAND = re.compile(
+    r"^(?:suggest|propose|recommend|prepare|draft|set up|place|put|submit|enter|create|make|open a|work|send|post|"
+    r"write|raise|give me an? (?:suggestion|proposal|order)|issue|arrange|queue|stage)\b"
+)
+_TRADE_WORDS = re.compile(
+    r"\b(?:buy\w*|sell\w*|long|short\w*|purchas\w+|acquir\w+|offload\w*|order|bid|offer|trade|dump\w*|unload\w*|sale|"
+    r"market order|limit)\b"
+)
+_NOT_A_TRADE = re.compile(r"\b(?:order ?book|open orders?|pizza|flight|film|movie|review)\b")
+_CONDITION = re.compile(r"\b(?:if|unless|once|when(?:ever)?|as soon as|in case|until|after|before|while|provided)\b")
+_QUESTIONING = re.compile(
+    r"\b(?:what|how|should|would|does|do i|did|is it|why|where|which|who|whether|estimate\w*|simulat\w+|calculat\w+|"
+    r"costs?|slippage|impact|expensive|tell me|hypothetical\w*|suppos\w+|assum\w+|imagin\w+|can i|could i|may i|am i|"
+    r"might|maybe|perhaps|thinking|consider\w*|wonder\w*|compare|dont|do not|never|not|without|no need|worth|idea|"
+    r"example|instead of|rather than|approve\w*|cancel\w*|amend\w*|status)\b"
+)
+_COST = re.compile(
+    r"\b(?:cost\w*|slippage|impact|fill price|average price|how much (?:would|will|do i|does it)|what "
+    r"(?:would|will|do) (?:i|we|it|symmark|nummark|half)|what nummark|estimat\w+|simulat\w+|if (?:i|we) (?:bought|"
+    r"buy|sold|sell|were)|"
+    r"price me|how expensive|would i (?:pay|get|receive|have)|(?:pay|receive|get) for|worst price|how many levels|"
+    r"what happens|move the (?:price|market)|sweep|absorb|what if|to execute|execution of|execution price|"
+    r"how (?:bad|cheap|much))\b"
+)
+_ADVICE = re.compile(
+    r"\b(?:should (?:i|we)|ought (?:i|we)|(?:smart|wise|sensible|clever) to (?:buy|sell|trade|hold)|would you (?:buy|"
+    r"sell|trade|recommend|go)|do you (?:think|recommend)|"
+    r"(?:good|right|bad|best) (?:time|moment|idea|price|entry)|worth (?:buying|selling)|better off|which coin|"
+    r"what to buy|what should i|predict|forecast|price target|your (?:view|opinion)|go up|going to (?:rise|fall|"
+    r"crash|pump))\b"
+)
+_UNSUPPORTED = re.compile(
+    r"^(?:cancel|withdraw|transfer|amend|modify|reject|approve|pull (?:my|all|every)|delete|deposit|"
+    r"kill (?:all|my|every\w*|it|the orders?)|halt|activate|deactivate|disable|"
+    r"raise my|increase (?:my|the)|move my|change (?:my|the)|turn (?:on|off)|stop (?:all )?trading|execute|sign|wire)\b"
+)
+_ELLIPSIS = re.compile(
+    r"^(?:and|what about|how about|same for|same on|and for|and on|now|or|also)?\s*(?:for |on |in |with )?(?:the )?"
+    r"(?:symmark)(?:\s*(?:,|and|or)\s*symmark)*\s*(?:then|too|as well|please)?$"
+)
+
+
+class Clause(msgspec.Struct, frozen=True):
+    """One thing asked. intent is None when it wasn't understood; conditional marks an order with a condition."""
+
+    text: str
+    intent: Intent | None
+    slots: Slots
+    candidates: tuple[Intent, ...] = ()
+    conditional: bool = False
+
+
+class Reader:
+    """Reads questions with a trained classifier."""
+
+    def __init__(self, classifier: IntentClassifier) -> None:
+        self._classifier = classifier
+
+    def read(self, question: str, earlier: tuple[str, ...] = ()) -> list[Clause]:
+        """The clauses of a question; earlier user messages, oldest first, lend an instrument to one that names none.
+
+        An order never takes anything from earlier messages.
+        """
+        clauses = [self._clause(text) for text in split_clauses(question[:QUESTION_LIMIT_CHARS])]
+        clauses = _without_chatter(clauses)
+        context = self._context(earlier) if earlier else None
+        clauses = [_completed(clause, context) for clause in clauses]
+        return _merged(_shared_symbols(clauses, context))[:CLAUSES_LIMIT]
+
+    def _context(self, earlier: tuple[str, ...]) -> Clause | None:
+        """What the newest earlier message with an instrument asked for."""
+        for message in reversed(earlier):
+            for text in reversed(split_clauses(message[:QUESTION_LIMIT_CHARS])):
+                clause = self._clause(text)
+                if clause.slots.symbols:
+                    return clause
+        return None
+
+    def _clause(self, text: str) -> Clause:
+        slots = read_slots(text)
+        masked = mask(text)
+        order, conditional = asks_for_order(masked, asked=text.rstrip().endswith("?"))
+        if order or conditional:
+            return Clause(text, Intent.SUGGEST_ORDER, slots, conditional=conditional)
+        if _ADVICE.search(masked):
+            return Clause(text, Intent.ADVICE, slots)
+        if _UNSUPPORTED.search(_strip_polite(masked)):
+            return Clause(text, Intent.UNSUPPORTED_ACTION, slots)
+        if _COST.search(masked) and (slots.quantity is not None or slots.notional is not None or slots.side):
+            return Clause(text, Intent.ESTIMATE_EXECUTION, slots)
+        guess = self._classifier.guess(text)
+        if guess.intent is Intent.SUGGEST_ORDER:
+            return Clause(text, None, slots, guess.candidates)
+        return Clause(text, guess.intent, slots, guess.candidates)
+
+
+def split_clauses(question: str) -> list[str]:
+    """Sentences, and the parts of a sentence that start anew with a cue word."""
+    clauses: list[str] = []
+    position = 0
+    for match in [*_HARD_SPLIT.finditer(question), None]:
+        sentence = question[position : match.start() if match else len(question)].strip()
+        mark = "?" if match is not None and "?" in match.group() else ""
+        position = match.end() if match else len(question)
+        # "If I sold, what would ..." is one thing asked.
+        whole = _SUBORDINATE.match(sentence) is not None
+        parts = [part.strip(" ,") for part in ([sentence] if whole else _SOFT_SPLIT.split(sentence))]
+        clauses.extend(part + mark for part in parts if re.search(r"\w", part))
+    return clauses[: CLAUSES_LIMIT * 2]
+
+
+def asks_for_order(masked: str, *, asked: bool) -> tuple[bool, bool]:
+    """(asks for a suggestion now, asks for one under a condition) of a masked clause."""
+    polite = _ASKED_POLITELY.search(masked) is not None
+    text = _LEADING_SYMBOL.sub("", _strip_polite(masked))
+    text = re.sub(r"\b(?:no|not) (?:more|less|higher|lower|worse|above|below|over|under)\b(?: than)?", "", text)
+    text = re.sub(r"\bgood (?:till?|until) cancel\w*|\bimmediate or cancel|\bor cancel|\bbefore it expires", "", text)
+    if text.endswith("?") or asked:
+        text = text.rstrip("? ")
+        if not polite:
+            return False, False
+    direct = _DIRECT.search(text) is not None
+    command = _COMMAND.search(text) is not None and _TRADE_WORDS.search(text) is not None
+    if _OPINION.search(masked) or not (direct or command) or _NOT_A_TRADE.search(text) or _QUESTIONING.search(text):
+        return False, False
+    if _CONDITION.search(text):
+        return False, True
+    return True, False
+
+
+def _strip_polite(text: str) -> str:
+    text = text.strip(" ,.!:-\"'")
+    while (stripped := _POLITE.sub("", text, count=1)) != text:
+        text = stripped
+    return text
+
+
+def _without_chatter(clauses: list[Clause]) -> list[Clause]:
+    """A greeting beside a real question isn't one."""
+    real = [clause for clause in clauses if clause.intent is not Intent.HELP]
+    return real or clauses[:1]
+
+
+def _completed(clause: Clause, context: Clause | None) -> Clause:
+    """ "and ETH?" asks for the same again, unless that was an order."""
+    if context is None or context.intent in {None, Intent.SUGGEST_ORDER} or not clause.slots.symbols:
+        return clause
+    if not _ELLIPSIS.match(mask(clause.text).rstrip("? ")):
+        return clause
+    return Clause(clause.text, context.intent, msgspec.structs.replace(context.slots, symbols=clause.slots.symbols))
+
+
+def _shared_symbols(clauses: list[Clause], context: Clause | None) -> list[Clause]:
+    """A clause without an instrument takes the one before it, else the one after it, else that of the conversation."""
+    named = [clause.slots.symbols for clause in clauses]
+    out: list[Clause] = []
+    for index, clause in enumerate(clauses):
+        symbols = clause.slots.symbols
+        if not symbols and clause.slots.unknown_symbol is None:
+            before = next((s for s in reversed(named[:index]) if s), ())
+            after = next((s for s in named[index + 1 :] if s), ())
+            symbols = before or after
+            if not symbols and context is not None and clause.intent is not Intent.SUGGEST_ORDER:
+                symbols = context.slots.symbols
+        slots = msgspec.structs.replace(clause.slots, symbols=symbols[:SYMBOLS_LIMIT])
+        out.append(msgspec.structs.replace(clause, slots=slots))
+    return out
+
+
+def _merged(clauses: list[Clause]) -> list[Clause]:
+    """The same thing asked twice is answered once; two orders stay two."""
+    out: list[Clause] = []
+    for clause in clauses:
+        same = any(
+            other.intent is clause.intent and other.slots == clause.slots
+            for other in out
+            if clause.intent is not Intent.SUGGEST_ORDER
+        )
+        if not same:
+            out.append(clause)
+    return out
