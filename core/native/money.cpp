@@ -40,7 +40,8 @@ std::int64_t parse_scaled(std::string_view text, int scale) {
         append_digit(static_cast<unsigned>(text[position] - '0'));
     if (position < text.size() && text[position] == '.') {
         ++position;
-        for (; position < text.size() && text[position] >= '0' && text[position] <= '9'; ++position, ++fraction_digits) {
+        for (; position < text.size() && text[position] >= '0' && text[position] <= '9';
+             ++position, ++fraction_digits) {
             const auto digit = static_cast<unsigned>(text[position] - '0');
             if (kept_digits < scale) {
                 append_digit(digit);

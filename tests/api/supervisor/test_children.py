@@ -56,6 +56,10 @@ class Stage:
         child.program.release()
         return child
 
+    def reap(self) -> None:
+        for child in self.children:
+            child.reap()
+
     async def hears(self, words: str) -> str:
         async with asyncio.timeout(20):
             while words not in (message := await self.said.get()):
@@ -66,9 +70,7 @@ class Stage:
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     stage = Stage(tmp_path)
-    asyncio.get_running_loop().add_signal_handler(
-        signal.SIGCHLD, lambda: [child.reap() for child in stage.children] and None
-    )
+    asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, stage.reap)
     yield stage
     for child in stage.children:
         await child.stop()

@@ -84,7 +84,7 @@ def seeded(tmp_path: Path, postgres: PostgresDatabase) -> Settings:
 
 def rows(postgres: PostgresDatabase, query: str) -> list[tuple[object, ...]]:
     with postgres.connect("owner") as connection:
-        return connection.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
+        return connection.execute(query).fetchall()
 
 
 def test_the_demo_tenancy_is_seeded_and_the_passwords_work(seeded: Settings, postgres: PostgresDatabase) -> None:
