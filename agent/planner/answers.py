@@ -210,7 +210,8 @@ def _positions(d: dict[str, Any]) -> str:
         mark = _given(f", mark {p['mark_price']}", p["mark_price"])
         open_pnl = _given(f", unrealised {p['unrealised_pnl_quote']}", p["unrealised_pnl_quote"])
         rows.append(
-            f"{p['symbol']}: {p['direction']} {p['quantity']} at an average price of {p['average_price']}{mark}{open_pnl}"
+            f"{p['symbol']}: {p['direction']} {p['quantity']} at an average price of {p['average_price']}"
+            f"{mark}{open_pnl}"
             f", realised {p['realised_pnl_quote']}, fees {p['fees_quote']}."
         )
     unrealised = _given(f", unrealised {d['unrealised_pnl_quote']}", d["unrealised_pnl_quote"])
@@ -259,7 +260,8 @@ def _estimate(d: dict[str, Any]) -> str:
         "fees."
     )
     if not d["complete"]:
-        text += f" The book is too thin for all of it: the figures are for a filled quantity of {d['filled_quantity']} {base}."
+        filled = d["filled_quantity"]
+        text += f" The book is too thin for all of it: the figures are for a filled quantity of {filled} {base}."
     return text
 
 
@@ -292,10 +294,12 @@ def _suggest_order(d: dict[str, Any]) -> str:
     p = d["proposal"]
     text = (
         f"Suggestion {d['suggestion_id']} is {d['status']}: it waits for a human's approval, and nothing has been sent "
-        f"to the venue.\nProposed: {_order_text(p)}, account {p['account_id']}, {p['mode']}. Notional {p['notional_quote']} "
+        f"to the venue.\nProposed: {_order_text(p)}, account {p['account_id']}, {p['mode']}. "
+        f"Notional {p['notional_quote']} "
         f"{d['quote_asset']}, reference price {p['reference_price']}, allowed drift until sending "
-        f"{p['max_deviation_bps']} bps.\nIt expires at {d['expires_at']}. Approve with `veloz approve {d['suggestion_id']}` or on the approvals "
-        f"page; reject with `veloz reject {d['suggestion_id']}`."
+        f"{p['max_deviation_bps']} bps.\nIt expires at {d['expires_at']}. Approve with "
+        f"`veloz approve {d['suggestion_id']}` or on the approvals page; reject with "
+        f"`veloz reject {d['suggestion_id']}`."
     )
     estimate = d["what_if"].get("estimate")
     if estimate and estimate.get("average_price") is not None:

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from agent.planner.answers import compose
-from agent.planner.classifier import Intent, IntentClassifier
+from agent.planner.classifier import Intent
 from agent.planner.planning import SUGGEST_TOOL, Call, Done, Results, plan_clause
-from agent.planner.reading import Clause, Reader
+from agent.planner.reading import Clause, Reader, trained_reader
 from core.types.clock import Clock
 from core.types.codes import ReasonCode
 from core.types.ids import IdSource
@@ -132,7 +132,7 @@ class PlannerApp:
     async def warm(self) -> Reader:
         """Train in a thread, once. Whoever needs it waits for the same training."""
         if self._reader is None or (self._reader.done() and not self._trained()):
-            self._reader = asyncio.create_task(asyncio.to_thread(lambda: Reader(IntentClassifier())))
+            self._reader = asyncio.create_task(asyncio.to_thread(trained_reader))
         return await asyncio.shield(self._reader)
 
     def _trained(self) -> bool:

@@ -7,6 +7,7 @@ imperative, and anything that sounds like a question, a condition or a negation 
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import msgspec
 
@@ -147,6 +148,12 @@ class Reader:
         if guess.intent is Intent.SUGGEST_ORDER:
             return Clause(text, None, slots, guess.candidates)
         return Clause(text, guess.intent, slots, guess.candidates)
+
+
+@cache
+def trained_reader() -> Reader:
+    """The reader of this process: training takes about a second, so it is done once."""
+    return Reader(IntentClassifier())
 
 
 def split_clauses(question: str) -> list[str]:

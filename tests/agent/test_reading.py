@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from agent.planner.classifier import PHRASINGS_FILE, Intent, IntentClassifier
-from agent.planner.reading import Clause, Reader
+from agent.planner.classifier import PHRASINGS_FILE, Intent
+from agent.planner.reading import Clause, Reader, trained_reader
 from agent.planner.slots import mask
 
 CASES = tomllib.loads(Path(__file__).with_name("paraphrases.toml").read_text())
@@ -19,7 +19,7 @@ ACCURACY_MIN = 0.9
 
 @pytest.fixture(scope="module")
 def reader() -> Reader:
-    return Reader(IntentClassifier())
+    return trained_reader()
 
 
 def misread(case: dict[str, Any], clauses: list[Clause]) -> list[str]:
