@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from sklearn.feature_extraction.text import HashingVectorizer
 
 DIMENSIONS = 384
 TEXT_LIMIT_CHARS = 20_000
@@ -36,6 +35,9 @@ class HashingEmbedder:
     dimensions = DIMENSIONS
 
     def __init__(self) -> None:
+        # Imported here: it takes longer to load than all the rest, and only who embeds needs it.
+        from sklearn.feature_extraction.text import HashingVectorizer
+
         self._words = HashingVectorizer(
             n_features=WORD_DIMENSIONS,
             ngram_range=(1, 2),

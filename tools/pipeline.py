@@ -112,9 +112,9 @@ class ToolGateway:
             if definition.kind == "suggest":
                 await self._record(attempt, Action.TOOL_INTENDED, "intended", {})
             output = await self._execute(attempt, definition, arguments)
-        result = self._stamp(attempt, definition, output)
+        result, canonical = self._stamp(attempt, definition, output)
         await self._record(attempt, Action.TOOL_CALLED, "ok", self._outcome_cells(attempt, result))
-        await self._store(attempt, result)
+        await self._store(attempt, result, canonical)
         return result
 
     def _authorise(self, attempt: _Attempt) -> ToolDefinition:
@@ -158,11 +158,15 @@ class ToolGateway:
                 unit="ms",
             ) from None
 
-    def _stamp(self, attempt: _Attempt, definition: ToolDefinition, output: ToolOutput) -> ToolResult:
-        """Turn the output into cells of text, redact them, and say when, where and in which mode they hold."""
+    def _stamp(self, attempt: _Attempt, definition: ToolDefinition, output: ToolOutput) -> tuple[ToolResult, bytes]:
+        """Turn the output into cells of text, redact them, and say when, where and in which mode they hold.
+
+        The bytes are the data's RFC 8785 form: what is digested is what is stored.
+        """
         assert isinstance(output, definition.output_model), f"{definition.name} gave a {type(output).__name__}"
-        data = self._redactor.value(output.model_dump(mode="json")).value
-        return ToolResult(
+        data: dict[str, Any] = self._redactor.value(output.model_dump(mode="json")).value
+        canonical = rfc8785.dumps(data)
+        result = ToolResult(
             call_id=attempt.call.call_id,
             tool=definition.name,
             tool_version=definition.version,
@@ -171,9 +175,10 @@ class ToolGateway:
             mode=self._mode,
             scope=attempt.scope,
             as_of_ns=output.as_of_ns,
-            digest_hex=result_digest(data),
+            digest_hex=hashlib.sha256(canonical).hexdigest(),
             untrusted=definition.untrusted,
         )
+        return result, canonical
 
     def _outcome_cells(self, attempt: _Attempt, result: ToolResult) -> dict[str, str]:
         now_ns = self._clock.now_ns()
@@ -184,7 +189,7 @@ class ToolGateway:
             "duration_ms": str((now_ns - attempt.started_ns) // NS_PER_MS),
         }
 
-    async def _store(self, attempt: _Attempt, result: ToolResult) -> None:
+    async def _store(self, attempt: _Attempt, result: ToolResult, canonical: bytes) -> None:
         call = attempt.call
         await self._results.put(
             StoredResult(
@@ -195,7 +200,7 @@ class ToolGateway:
                 account_id=attempt.account_id or None,
                 tool=result.tool,
                 digest_hex=result.digest_hex,
-                canonical=rfc8785.dumps(result.data),
+                canonical=canonical,
                 created_at_ns=self._clock.now_ns(),
             )
         )

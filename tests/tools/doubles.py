@@ -1,0 +1,418 @@
+"""Port doubles: small in-memory implementations of the gateway's ports, with switches for what can go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from audit.record import Action, AuditRecord, record_bytes
+from audit.trail import as_text
+from core.authority.proposal import parse_proposal, proposal_digest
+from core.types.clock import ManualClock
+from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
+from core.types.ids import SystemIdSource, TraceContext, new_trace
+from core.types.orders import Side
+from core.types.views import (
+    EngineStatusView,
+    ExecutionEstimateView,
+    ExecutionOutcomeView,
+    InstrumentView,
+    KlineView,
+    LevelView,
+    OrderBookView,
+    OrderView,
+    PositionView,
+    PreTradeView,
+    RiskCheckView,
+    RiskStateView,
+    TickerView,
+)
+from knowledge.search import ReviewHit
+from tools.approvals import Approvals
+from tools.composition import build_gateway
+from tools.contracts import Principal, Role, ToolCall
+from tools.limits import Limiter
+from tools.pipeline import ToolGateway
+from tools.ports import StoredResult
+from tools.registry import Registry
+from tools.suggestions import Suggestion, SuggestionStatus
+
+NOW_NS = 1_767_225_600_000_000_000
+ACCOUNT = "acct-demo"
+MAX_NOTIONAL = Decimal(250_000)
+IDS = SystemIdSource()
+
+TRADER = Principal("user-trader", "trader", Role.TRADER, (ACCOUNT,))
+APPROVER = Principal("user-approver", "approver", Role.APPROVER, (ACCOUNT,))
+COMPLIANCE = Principal("user-compliance", "compliance", Role.COMPLIANCE, (ACCOUNT,))
+
+
+def instrument(symbol: str = "BTCUSDT") -> InstrumentView:
+    return InstrumentView(
+        venue="paper",
+        symbol=symbol,
+        base_asset=symbol.removesuffix("USDT"),
+        quote_asset="USDT",
+        tick_size=Decimal("0.01"),
+        lot_size=Decimal("0.00001"),
+        min_quantity=Decimal("0.00001"),
+        max_quantity=Decimal(9000),
+        min_notional_quote=Decimal(5),
+        price_scale=2,
+        quantity_scale=5,
+        version=3,
+    )
+
+
+class MemoryEngine:
+    """A market of BTCUSDT around 60,000 with three levels a side. `executed` counts what reached execution."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.failing: BaseException | None = None
+        self.execution_failing: RefusalError | None = None
+        self.execution_refusal: Refusal | None = None
+        self.calls: list[str] = []
+        self.executed: list[tuple[bytes, str, list[tuple[str, bytes]], TraceContext]] = []
+        self.consumed: set[str] = set()
+        self.risk_limits: tuple[RiskCheckView, ...] = (
+            RiskCheckView(ReasonCode.RISK_PRICE_DRIFT_EXCEEDS_MAX.value, True, "50", None, "bps"),
+        )
+        self.bids = (level("59999.99", "2"), level("59999.50", "3"), level("59990", "5"))
+        self.asks = (level("60000.01", "1"), level("60001", "2"), level("60010", "4"))
+
+    def _seen(self, name: str) -> None:
+        self.calls.append(name)
+        if self.failing is not None:
+            raise self.failing
+
+    async def status(self) -> EngineStatusView:
+        self._seen("status")
+        now_ns = self.clock.now_ns()
+        return EngineStatusView("engine-1", 1, "local", "PAPER", 7, True, "NORMAL", 1, {"BTCUSDT": "LIVE"}, now_ns)
+
+    async def instruments(self) -> list[InstrumentView]:
+        self._seen("instruments")
+        return [instrument("ETHUSDT"), instrument("BTCUSDT")]
+
+    async def ticker(self, symbol: str) -> TickerView:
+        self._seen("ticker")
+        now_ns = self.clock.now_ns()
+        bid, ask = self.bids[0], self.asks[0]
+        return TickerView(
+            symbol,
+            bid.price,
+            bid.quantity,
+            ask.price,
+            ask.quantity,
+            4242,
+            Decimal("60000.01"),
+            Decimal("0.2"),
+            now_ns,
+            now_ns,
+        )
+
+    async def order_book(self, symbol: str, depth: int) -> OrderBookView:
+        self._seen("order_book")
+        return OrderBookView(symbol, "LIVE", None, 4242, self.bids[:depth], self.asks[:depth], self.clock.now_ns())
+
+    async def klines(self, symbol: str, interval: str, limit: int) -> list[KlineView]:
+        self._seen("klines")
+        minute_ns = 60_000_000_000
+        start = self.clock.now_ns() - 3 * minute_ns
+        rows = [("100", "110", "95", "105"), ("105", "120", "104", "118"), ("118", "119", "90", "99")]
+        return [
+            KlineView(
+                start + n * minute_ns,
+                start + (n + 1) * minute_ns - 1,
+                *(Decimal(price) for price in row),
+                Decimal("1.5"),
+                Decimal("150"),
+                10,
+                True,
+            )
+            for n, row in enumerate(rows)
+        ][-limit:]
+
+    async def estimate_execution(self, symbol: str, side: Side, quantity: Decimal) -> ExecutionEstimateView:
+        self._seen("estimate_execution")
+        left, notional, used = quantity, Decimal(0), 0
+        worst = None
+        for shown in self.asks if side is Side.BUY else self.bids:
+            if left <= 0:
+                break
+            taken = min(left, shown.quantity)
+            left, notional, worst, used = left - taken, notional + taken * shown.price, shown.price, used + 1
+        filled = quantity - left
+        mid = (self.bids[0].price + self.asks[0].price) / 2
+        average = notional / filled if filled else None
+        cost = (notional - mid * filled) * (1 if side is Side.BUY else -1) if filled else None
+        return ExecutionEstimateView(
+            symbol,
+            side,
+            quantity,
+            filled,
+            average,
+            worst,
+            notional,
+            mid,
+            Decimal("1.5"),
+            cost,
+            used,
+            left == 0,
+            self.clock.now_ns(),
+        )
+
+    async def positions(self, account_id: str) -> list[PositionView]:
+        self._seen("positions")
+        now_ns = self.clock.now_ns()
+        money = (Decimal("58000"), Decimal("60000"), Decimal("1000"), Decimal("-12.5"), Decimal("3.25"))
+        return [PositionView(account_id, "BTCUSDT", Decimal("0.5"), *money, now_ns)]
+
+    async def open_orders(self, account_id: str) -> list[OrderView]:
+        self._seen("open_orders")
+        return []
+
+    async def risk_state(self, account_id: str) -> RiskStateView:
+        self._seen("risk_state")
+        return RiskStateView(account_id, "NORMAL", self.risk_limits, 1, True, self.clock.now_ns())
+
+    async def check_proposal(self, proposal: bytes) -> PreTradeView:
+        self._seen("check_proposal")
+        notional = Decimal(parse_proposal(proposal).notional_quote)
+        passed = notional <= MAX_NOTIONAL
+        code = ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER
+        check = RiskCheckView(code.value, passed, str(MAX_NOTIONAL), str(notional), "quote")
+        refusal = None if passed else Refusal(code, "Too large.", str(MAX_NOTIONAL), str(notional), "quote")
+        return PreTradeView((check,), refusal, Decimal("60000"), self.clock.now_ns())
+
+    async def execute_approval(
+        self, proposal: bytes, digest_hex: str, signatures: list[tuple[str, bytes]], trace: TraceContext
+    ) -> ExecutionOutcomeView:
+        if self.execution_failing is not None:
+            raise self.execution_failing
+        now_ns = self.clock.now_ns()
+        if digest_hex in self.consumed:
+            used = Refusal(ReasonCode.APPROVAL_ALREADY_CONSUMED, "Used.")
+            return ExecutionOutcomeView(False, None, None, used, (), now_ns)
+        if self.execution_refusal is not None and self.execution_refusal.code.startswith("AUTHORITY"):
+            return ExecutionOutcomeView(False, None, None, self.execution_refusal, (), now_ns)
+        assert proposal_digest(proposal) == digest_hex
+        self.consumed.add(digest_hex)
+        if self.execution_refusal is not None:
+            return ExecutionOutcomeView(True, 8, None, self.execution_refusal, (), now_ns)
+        self.executed.append((proposal, digest_hex, signatures, trace))
+        return ExecutionOutcomeView(True, 8, "vz-order", None, (), now_ns)
+
+
+def level(price: str, quantity: str) -> LevelView:
+    return LevelView(Decimal(price), Decimal(quantity))
+
+
+@dataclass
+class MemoryTrail:
+    """Keeps real audit records, built and encoded as the real trail does."""
+
+    clock: ManualClock
+    log: list[str] = field(default_factory=list)
+    records: list[AuditRecord] = field(default_factory=list)
+    failing_on: set[Action] = field(default_factory=set)
+    breaking_on: set[Action] = field(default_factory=set)
+
+    async def record(
+        self,
+        *,
+        action: Action,
+        actor: str,
+        resource: str,
+        outcome: str,
+        trace_id: str,
+        actor_identity: str | None = None,
+        on_behalf_of: str | None = None,
+        account_id: str | None = None,
+        run_id: str | None = None,
+        suggestion_id: str | None = None,
+        payload: Mapping[str, Any] | None = None,
+    ) -> str:
+        if action in self.failing_on:
+            raise refuse(ReasonCode.SERVICE_AUDIT_UNAVAILABLE, "The audit trail can't be written.")
+        if action in self.breaking_on:
+            raise RuntimeError("postgres-audit_writer.password=hunter2")
+        record = AuditRecord(
+            record_id=IDS.new_ulid(),
+            occurred_at="",
+            occurred_at_ns=str(self.clock.now_ns()),
+            clock_source="manual",
+            actor=actor,
+            action=action,
+            resource=resource,
+            outcome=outcome,
+            trace_id=trace_id,
+            on_behalf_of=on_behalf_of,
+            account_id=account_id,
+            run_id=run_id,
+            suggestion_id=suggestion_id,
+            payload=as_text(dict(payload or {})),
+        )
+        record_bytes(record)
+        self.records.append(record)
+        self.log.append(action.value)
+        return record.record_id
+
+    def actions(self) -> list[Action]:
+        return [record.action for record in self.records]
+
+
+@dataclass
+class MemoryResults:
+    log: list[str] = field(default_factory=list)
+    stored: dict[str, StoredResult] = field(default_factory=dict)
+    failing: Exception | None = None
+
+    async def put(self, result: StoredResult) -> None:
+        if self.failing is not None:
+            raise self.failing
+        self.stored[result.call_id] = result
+        self.log.append("store")
+
+    async def get(self, account_ids: tuple[str, ...], call_id: str) -> StoredResult | None:
+        result = self.stored.get(call_id)
+        return result if result and result.account_id in {None, *account_ids} else None
+
+
+class MemorySuggestions:
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, int], Suggestion] = {}
+        self.failing: Exception | None = None
+
+    async def insert(self, suggestion: Suggestion) -> None:
+        if self.failing is not None:
+            raise self.failing
+        self.rows[suggestion.suggestion_id, suggestion.version] = suggestion
+
+    async def get(
+        self, account_ids: tuple[str, ...], suggestion_id: str, version: int | None = None
+    ) -> Suggestion | None:
+        found = [
+            row
+            for (name, number), row in sorted(self.rows.items())
+            if name == suggestion_id and version in {None, number} and row.account_id in account_ids
+        ]
+        return found[-1] if found else None
+
+    async def list(
+        self,
+        account_ids: tuple[str, ...],
+        *,
+        status: SuggestionStatus | None = None,
+        before_id: str | None = None,
+        limit: int = 50,
+    ) -> list[Suggestion]:
+        return [row for row in self.rows.values() if row.account_id in account_ids][:limit]
+
+    async def mark_viewed(
+        self, account_ids: tuple[str, ...], suggestion_id: str, version: int, at_ns: int
+    ) -> Suggestion | None:
+        row = self.rows[suggestion_id, version]
+        self.rows[suggestion_id, version] = msgspec.structs.replace(row, viewed_at_ns=row.viewed_at_ns or at_ns)
+        return self.rows[suggestion_id, version]
+
+    @asynccontextmanager
+    async def deciding(
+        self, account_ids: tuple[str, ...], suggestion_id: str, version: int
+    ) -> AsyncIterator[MemoryDecision | None]:
+        row = await self.get(account_ids, suggestion_id, version)
+        yield None if row is None else MemoryDecision(self, row)
+
+    def change(self, suggestion: Suggestion, **changes: Any) -> Suggestion:
+        changed = msgspec.structs.replace(suggestion, **changes)
+        self.rows[suggestion.suggestion_id, suggestion.version] = changed
+        return changed
+
+
+class MemoryDecision:
+    def __init__(self, store: MemorySuggestions, suggestion: Suggestion) -> None:
+        self._store = store
+        self.suggestion = suggestion
+
+    async def record(
+        self,
+        *,
+        status: SuggestionStatus,
+        decided_by: str | None,
+        decided_at_ns: int,
+        reason: str | None = None,
+        refusal_code: str | None = None,
+        client_order_id: str | None = None,
+    ) -> None:
+        self._store.change(
+            self.suggestion,
+            status=status,
+            decided_by=decided_by,
+            decided_at_ns=decided_at_ns,
+            decision_reason=reason,
+            refusal_code=refusal_code,
+            client_order_id=client_order_id,
+        )
+
+
+class MemoryReviews:
+    def __init__(self) -> None:
+        self.hits: list[ReviewHit] = []
+        self.asked: list[tuple[tuple[str, ...], str, int]] = []
+
+    async def search(self, account_ids: tuple[str, ...], query: str, limit: int) -> list[ReviewHit]:
+        self.asked.append((account_ids, query, limit))
+        return self.hits[:limit]
+
+
+class House:
+    """A gateway and an approval flow over the doubles."""
+
+    def __init__(
+        self, *, registry: Registry | None = None, max_calls_per_run: int = 12, limiter: Limiter | None = None
+    ) -> None:
+        self.clock = ManualClock(NOW_NS)
+        self.engine = MemoryEngine(self.clock)
+        self.trail = MemoryTrail(self.clock)
+        self.results = MemoryResults(log=self.trail.log)
+        self.suggestions = MemorySuggestions()
+        self.reviews = MemoryReviews()
+        self.gateway: ToolGateway = build_gateway(
+            engine=self.engine,
+            suggestions=self.suggestions,
+            results=self.results,
+            reviews=self.reviews,
+            trail=self.trail,
+            clock=self.clock,
+            ids=IDS,
+            suggestion_ttl_s=300,
+            max_tool_calls_per_run=max_calls_per_run,
+            mode="PAPER",
+            limiter=limiter,
+            registry=registry,
+        )
+        self.approvals = Approvals(
+            engine=self.engine, suggestions=self.suggestions, trail=self.trail, clock=self.clock, ids=IDS
+        )
+
+    async def ask(
+        self, tool: str, principal: Principal = TRADER, *, run_id: str | None = None, **arguments: Any
+    ) -> Any:
+        return await self.gateway.call(call(tool, arguments, principal, run_id))
+
+    async def suggest(self, **arguments: Any) -> Suggestion:
+        """A pending suggestion to buy near the bid."""
+        wanted = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.5", "price_anchor": "bid"} | arguments
+        result = await self.ask("suggest_order", **wanted)
+        assert result.refusal is None, result.refusal
+        return self.suggestions.rows[result.data["suggestion_id"], 1]
+
+
+def call(tool: Any, arguments: Any = None, principal: Principal = TRADER, run_id: str | None = None) -> ToolCall:
+    return ToolCall(IDS.new_ulid(), tool, {} if arguments is None else arguments, principal, new_trace(IDS), run_id)
