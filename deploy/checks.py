@@ -25,7 +25,7 @@ FORBIDDEN = {
         r"|--(?:extra-)?index-url[ =]https?:|\"resolved\": *\"https?:)"
     ),
     "a folder of somebody's machine": re.compile(
-        r"(?<![\w.])/(?:ho" + r"me|Us" + r"ers|ro" + r"ot|wo" + r"rk)/[\w.-]+"
+        r"(?<![\w.])/(?:(?:ho" + r"me|Us" + r"ers)/(?!(?:me|you|user|someone)\b)|ro" + r"ot/|wo" + r"rk/)[\w.-]+"
     ),
 }
 MAX_TEXT_BYTES = 4_000_000
