@@ -22,6 +22,34 @@ AsUser = Annotated[Optional[str], typer.Option("--as", metavar="USER", help="Log
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
+@app.command(epilog="Examples: veloz up · veloz up --market recording:day1.gz,day2.gz --speed 2")
+def up(
+    venue: Annotated[Optional[str], typer.Option(help="Only paper in this release.")] = None,  # noqa: UP045
+    market: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="synthetic, or recording:<file>[,<file>...] (Binance spot)."),
+    ] = None,
+    speed: Annotated[Optional[str], typer.Option(help="Play a recording this many times faster.")] = None,  # noqa: UP045
+    port: Annotated[Optional[int], typer.Option(help="The api's port; 0 takes any free one.")] = None,  # noqa: UP045
+    venue_port: Annotated[Optional[int], typer.Option(help="The paper venue's port; 0 takes any free one.")] = None,  # noqa: UP045
+    json_lines: Annotated[bool, typer.Option("--json-lines", help="Report progress as JSON lines.")] = False,
+) -> None:
+    """Start everything, supervise it, and stop it all on Ctrl-C."""
+    from api.cli import service as commands
+
+    raise typer.Exit(
+        commands.up(venue=venue, market=market, speed=speed, port=port, venue_port=venue_port, json_lines=json_lines)
+    )
+
+
+@app.command(epilog="Example: veloz doctor --json")
+def doctor(as_json: Json = False) -> None:
+    """Look at every part of the installation and the running service; say what to do about what is wrong."""
+    from api.cli import service as commands
+
+    raise typer.Exit(commands.doctor(as_json))
+
+
 @app.command(epilog='Example: veloz ask "what would it cost to buy 5 BTC now?" --json')
 def ask(question: str, as_user: AsUser = None, as_json: Json = False) -> None:
     """Ask the copilot. Figures in the answer carry their source."""

@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator
-from typing import Any
 
 import structlog
 from ag_ui.core import BaseEvent, EventType, RunAgentInput, RunErrorEvent

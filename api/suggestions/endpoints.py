@@ -64,7 +64,8 @@ async def approve(
     outcome = await services.approvals.approve(
         principal, suggestion_id, body.version, body.digest, body.key_id, _signature(body.signature)
     )
-    return _outcome(outcome)
+    plain: dict[str, Any] = msgspec.to_builtins(outcome)
+    return plain
 
 
 @router.post("/{suggestion_id}/reject")

@@ -35,11 +35,13 @@ def rescale(value: int, from_scale: int, to_scale: int) -> int:
     Raises ValueError when digits would be lost.
     """
     if to_scale >= from_scale:
-        return value * 10 ** (to_scale - from_scale)
-    quotient, remainder = divmod(value, 10 ** (from_scale - to_scale))
+        raising: int = 10 ** (to_scale - from_scale)
+        return value * raising
+    power: int = 10 ** (from_scale - to_scale)
+    quotient, remainder = divmod(value, power)
     if remainder:
         raise ValueError(f"{value} at scale {from_scale} has digits beyond scale {to_scale}")
-    return int(quotient)
+    return quotient
 
 
 def decimal_text(value: Decimal) -> str:

@@ -134,7 +134,7 @@ def test_an_approval_after_expiry_is_refused(service: RunningService) -> None:
 
 def test_the_services_own_roles_cannot_change_the_audit_trail(service: RunningService) -> None:
     settings = load_settings(service.home, {})
-    host = service.description["database_url"]
+    host = service.description["endpoints"]["database_url"]
     for role in ("api", "audit_writer", "ledger"):
         password = settings.read_secret(f"postgres-{role}.password")
         with psycopg.connect(host, user=f"veloz_{role}", password=password, autocommit=True) as connection:

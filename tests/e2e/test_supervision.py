@@ -30,14 +30,14 @@ def synthetic() -> Iterator[RunningService]:
 
 @pytest.mark.parametrize("child", CHILDREN)
 def test_a_killed_child_is_restored_within_ten_seconds(synthetic: RunningService, child: str) -> None:
-    before = synthetic.description["processes"][child]["pid"]
+    before = synthetic.description["pids"][child]
     os.kill(before, signal.SIGKILL)
     codes = []
 
     def answered() -> bool:
         asked = synthetic.veloz("ask", QUESTION, "--json")
         if asked.exit_code == 0:
-            pid = synthetic.description["processes"][child]["pid"]
+            pid = synthetic.description["pids"][child]
             return bool(pid != before)
         codes.append(asked.error_code)
         assert asked.json["error"]["message"]
@@ -62,7 +62,7 @@ def test_ctrl_c_leaves_no_process_and_the_second_start_is_warm() -> None:
     running = RunningService()
     try:
         running.start()
-        pids = [process["pid"] for process in running.description["processes"].values()]
+        pids = [pid for name, pid in running.description["pids"].items() if name != "supervisor"]
         assert all(map(_alive, pids))
         assert running.stop() == 0
         assert not [pid for pid in pids if _alive(pid)]
