@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import msgspec
 import pytest
@@ -34,6 +35,7 @@ from tests.core.venues.binance.support import (
     CLOSE_BEFORE_ANSWER,
     DEADLINE_S,
     HttpRequest,
+    Signal,
     answer,
     scripted_http,
     unused_url,
@@ -337,3 +339,35 @@ async def test_an_instrument_without_a_needed_filter_is_left_out() -> None:
 
     async with scripted_http(respond) as script, closing(spot(script.url)) as adapter:
         assert [instrument.symbol for instrument in await adapter.instruments()] == ["A"]
+
+
+async def test_the_listen_key_is_kept_alive_and_a_dead_one_replaced(venue: PaperVenue) -> None:
+    adapter = BinanceSpot(
+        venue.base_url,
+        CREDENTIALS.key,
+        CREDENTIALS.secret,
+        SystemClock(),
+        venue="paper",
+        websocket_url=venue.websocket_url,
+        keepalive_s=0.02,
+        random=Random(1),
+    )
+    signal, calls, once = Signal(), [], adapter.rest.once
+
+    async def watched(method: str, path: str, *arguments: Any, **named: Any) -> Any:
+        result = await once(method, path, *arguments, **named)
+        calls.append((method, result))
+        signal.ring()
+        return result
+
+    adapter.rest.once = watched  # type: ignore[method-assign]
+    async with closing(adapter):
+        events = adapter.user_events()
+        await collect(events, UserStreamConnected)
+        await signal.until(lambda: [method for method, _ in calls] == ["POST", "PUT", "PUT"])
+        key = calls[0][1].listen_key
+        await once("DELETE", "/api/v3/userDataStream", {"listenKey": key}, answer=msgspec.Raw)
+        assert len(await collect(events, UserStreamLost)) == 1
+        await collect(events, UserStreamConnected)
+        assert calls[-1][1].listen_key != key
+        await events.aclose()  # type: ignore[attr-defined]
