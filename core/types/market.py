@@ -1,8 +1,8 @@
 """Market data as the engine reads it: one struct per message kind, ints at the instrument's scales.
 
 ts_event_ns is the venue's own time of the event, ts_init_ns the engine's clock when the message arrived. Where the
-venue states no time (spot bookTicker, the REST depth snapshot), ts_event_ns equals ts_init_ns. What a public quantity has
-below the instrument's quantity scale is cut off.
+venue states no time (spot bookTicker, the REST depth snapshot), ts_event_ns equals ts_init_ns. What a public quantity
+has below the instrument's quantity scale is cut off.
 """
 
 from __future__ import annotations
