@@ -26,6 +26,7 @@ class _Exchange(httpx2.AsyncByteStream):
         self._body: bytes | None = body
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE_LIMIT_CHUNKS)
         self._disconnected = asyncio.Event()
+        self._failure: httpx2.ReadError | None = None
         self._head: asyncio.Future[tuple[int, list[tuple[bytes, bytes]]]] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._run(app, scope), name="in-process-app")
 
@@ -36,9 +37,9 @@ class _Exchange(httpx2.AsyncByteStream):
         try:
             await app(scope, self._receive, self._send)
         except Exception as error:
-            if self._head.done():
-                raise
-            self._head.set_exception(httpx2.ReadError(f"the in-process app failed before it answered: {error!r}"))
+            self._failure = httpx2.ReadError(f"the in-process app failed: {error!r}")
+            if not self._head.done():
+                self._head.set_exception(self._failure)
         finally:
             if not self._head.done():
                 self._head.set_exception(httpx2.ReadError("the in-process app ended without an answer"))
@@ -61,7 +62,8 @@ class _Exchange(httpx2.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while (chunk := await self._queue.get()) is not None:
             yield chunk
-        await self._task
+        if self._failure is not None:
+            raise self._failure
 
     async def aclose(self) -> None:
         """Tell the app that its client has gone, and end it."""
@@ -70,8 +72,6 @@ class _Exchange(httpx2.AsyncByteStream):
         await asyncio.wait([self._task])
         if self._head.done() and not self._head.cancelled():
             self._head.exception()
-        if not self._task.cancelled():
-            self._task.exception()
 
 
 class StreamingAsgiTransport(httpx2.AsyncBaseTransport):

@@ -194,7 +194,11 @@ def _klines(d: dict[str, Any]) -> str:
         return f"There are no {d['interval']} candles for {d['symbol']} yet."
     change = str(summary["change"])
     way = "fell" if change.startswith("-") else "didn't move" if change == "0" else "rose"
-    by = "" if change == "0" else f" by {change}" + _given(f" ({summary['change_bps']} bps)", summary["change_bps"])
+    by = (
+        ""
+        if change == "0"
+        else f" (change {change}" + _given(f", {summary['change_bps']} bps", summary["change_bps"]) + ")"
+    )
     return (
         f"{d['symbol']} {way}{by} over {d['count']} {d['interval']} candles, from {summary['from_time']} to "
         f"{summary['to_time']}: open {summary['open']}, high {summary['high']}, low {summary['low']}, close "

@@ -9,11 +9,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import FeatureUnion, Pipeline
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
 from agent.planner.slots import mask
 
 PHRASINGS_FILE = Path(__file__).with_name("phrasings.toml")
@@ -52,6 +47,13 @@ class IntentClassifier:
     """Trained once, then read-only: safe to share between runs."""
 
     def __init__(self, phrasings_file: Path = PHRASINGS_FILE) -> None:
+        # Imported here because it takes seconds, and the api has to be ready before: training runs in a thread.
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import FeatureUnion, Pipeline
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        self._limited = threadpool_limits
         texts: list[str] = []
         labels: list[str] = []
         for label, phrasings in tomllib.loads(phrasings_file.read_text()).items():
@@ -71,7 +73,7 @@ class IntentClassifier:
 
     def guess(self, clause: str) -> Guess:
         text = mask(clause)
-        with threadpool_limits(1):
+        with self._limited(1):
             probabilities = self._pipeline.predict_proba([text])[0]
         ranked = sorted(zip(probabilities, self._pipeline.classes_, strict=True), reverse=True)[:2]
         (best, label), (second, other) = ((float(p), Intent(name)) for p, name in ranked)

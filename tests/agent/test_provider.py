@@ -1,0 +1,113 @@
+"""A provider over a real socket: used when it answers, replaced by the offline planner when it doesn't."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from agent.copilot import Copilot
+from agent.graph import FALLBACK_NOTICE
+from agent.planner.app import PlannerApp
+from core.config import ConfigurationError, Settings
+from core.types.clock import SystemClock
+from core.types.ids import SystemIdSource
+from tests.agent.test_copilot import ask, assert_sourced, copilot_for
+from tests.tools.doubles import House
+
+IDS = SystemIdSource()
+
+
+@asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[str]:
+    """The app on a free port of a real socket."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+def failing(status: int) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
+        await send({"type": "http.response.body", "body": b"no"})
+
+    return app
+
+
+def breaking_off(text: str) -> Any:
+    """Streams some text, then cuts the connection."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"text/event-stream"), (b"content-length", b"100000")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        chunk = (
+            '{"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"'
+            + text
+            + '"},"finish_reason":null}]}'
+        )
+        await send({"type": "http.response.body", "body": f"data: {chunk}\n\n".encode(), "more_body": True})
+
+    return app
+
+
+def with_provider(house: House, url: str) -> Copilot:
+    return copilot_for(house.gateway, provider_base_url=url, provider_model="some-model")
+
+
+async def test_a_provider_is_asked_over_the_same_client() -> None:
+    async with serving(PlannerApp(IDS, SystemClock())) as url:
+        asked = await ask(with_provider(House(), url), "suggest buying 0.5 BTC at the bid")
+    assert asked.outcome.status == "interrupted"
+    assert FALLBACK_NOTICE not in asked.outcome.answer
+    assert_sourced(asked.outcome)
+    assert asked.violations() == []
+
+
+@pytest.mark.parametrize("status", [401, 500])
+async def test_the_planner_answers_read_only_questions_when_the_provider_fails(status: int) -> None:
+    async with serving(failing(status)) as url:
+        asked = await ask(with_provider(House(), url), "what is the spread on BTCUSDT?")
+    assert asked.outcome.status == "finished"
+    assert asked.outcome.model == "veloz-offline-planner/1"
+    assert asked.outcome.answer.startswith(FALLBACK_NOTICE.strip())
+    assert asked.tools == ["get_ticker"]
+    assert_sourced(asked.outcome)
+    models = [e["value"]["model"] for e in asked.wire if e.get("name") == "veloz.run"]
+    assert models == ["some-model", "veloz-offline-planner/1"]
+    assert asked.violations() == []
+
+
+async def test_a_provider_that_breaks_off_is_replaced_in_the_same_run() -> None:
+    async with serving(breaking_off("Looking at it")) as url:
+        asked = await ask(with_provider(House(), url), "what is the spread on BTCUSDT?")
+    assert asked.outcome.status == "finished"
+    assert asked.outcome.answer.startswith("Looking at it")
+    assert asked.tools == ["get_ticker"]
+    assert asked.violations() == []
+
+
+async def test_nothing_is_suggested_after_the_provider_has_failed() -> None:
+    house = House()
+    async with serving(failing(500)) as url:
+        asked = await ask(with_provider(house, url), "buy 1 BTC now")
+    assert asked.tools == []
+    assert house.suggestions.rows == {}
+    assert asked.outcome.status == "finished"
+
+
+def test_half_a_provider_is_an_error_that_names_the_cure() -> None:
+    settings = Settings(home=Path("/nonexistent"), copilot={"provider_base_url": "http://localhost:1"})
+    with pytest.raises(ConfigurationError, match="provider_model"):
+        Copilot(settings, House().gateway, IDS, SystemClock())
