@@ -58,7 +58,7 @@ class Trace(msgspec.Struct, frozen=True):
     truncated: bool
 
 
-async def trace(
+async def find_trace(
     engine: AsyncEngine, identifier: str, account_ids: Sequence[str], limit: int = TRACE_LIMIT_RECORDS
 ) -> Trace:
     """Everything that belongs to a trace, run or suggestion id, within the scope of account_ids.

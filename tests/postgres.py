@@ -6,6 +6,7 @@ of tests/conftest.py, or PostgresServer.create_database() for a longer-lived dat
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import pwd
@@ -111,7 +112,16 @@ class PostgresServer:
             [
                 binaries / "postgres",
                 *("-D", self._data, "-c", "listen_addresses=", "-c", f"unix_socket_directories={self._socket}"),
-                *("-c", "unix_socket_permissions=0700", "-c", "max_connections=200", "-c", "shared_buffers=32MB"),
+                *(
+                    "-c",
+                    "unix_socket_permissions=0700",
+                    "-c",
+                    "max_connections=200",
+                    "-c",
+                    "shared_buffers=32MB",
+                    "-c",
+                    "fsync=off",
+                ),
             ],
             stdout=log,
             stderr=log,
@@ -142,6 +152,8 @@ class PostgresServer:
         return PostgresDatabase(name, self.url_of(name), self.secrets)
 
     def drop_database(self, database: PostgresDatabase) -> None:
+        # A connect that was cancelled half-way keeps its socket until collected, and DROP waits for its backend.
+        gc.collect()
         with self.connect_superuser() as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database.name)))
 

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.keys import KeyUnusableError, PersonErasedError, PersonKeys
-from audit.read import trace
+from audit.read import find_trace
 from audit.record import Action, AuditRecord, leaf_hash, parse_record
 from audit.store import PostgresAuditSink, audit_redactor
 from audit.trail import AuditTrail
@@ -210,10 +210,10 @@ async def test_a_trace_joins_the_question_with_the_approval_that_came_later(part
     await parts.sink.append(record("r-3", trace_id="trace-2", occurred_at_ns="3", suggestion_id="sugg-1"))
     await parts.sink.append(record("r-x", trace_id="trace-3", occurred_at_ns="2"))
     for identifier in ("trace-1", "run-1", "sugg-1", "trace-2"):
-        found = await trace(parts.api, identifier, ["acct-demo"])
+        found = await find_trace(parts.api, identifier, ["acct-demo"])
         assert [each.record_id for each in found.records] == ["r-1", "r-2", "r-3", "r-4"]
         assert all(each.verified for each in found.records)
-    outside = await trace(parts.api, "trace-1", [])
+    outside = await find_trace(parts.api, "trace-1", [])
     assert [each.record_id for each in outside.records] == ["r-1"]
 
 
@@ -224,7 +224,7 @@ async def test_reading_flags_bytes_and_columns_that_do_not_agree(parts: Parts) -
         connection.execute("ALTER TABLE audit.inbox DISABLE TRIGGER inbox_append_only")
         connection.execute("UPDATE audit.inbox SET record = record || ' '::bytea WHERE record_id = 'r-1'")
         connection.execute("UPDATE audit.inbox SET outcome = 'refused' WHERE record_id = 'r-2'")
-    first, second = (await trace(parts.api, "trace-1", [])).records
+    first, second = (await find_trace(parts.api, "trace-1", [])).records
     assert first.problems == ("the leaf hash is not that of the stored bytes",)
     assert second.problems == ("column outcome says 'refused', the record 'ok'",)
 
