@@ -29,6 +29,8 @@ CONNECT_RETRY_S = 0.5
 PUBLISH_TIMEOUT_S = 2.0
 PUBLISH_ATTEMPTS = 3
 CLOSE_TIMEOUT_S = 2.0
+CANCEL_AGAIN_S = 0.1
+RECONNECT_TIME_WAIT_S = 0.02
 
 _log = structlog.get_logger("bus")
 
@@ -56,6 +58,7 @@ class NatsBus:
         self._ready = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._lost = asyncio.Event()
+        self._stopping = False
         self.counters = BusCounters()
 
     @property
@@ -66,9 +69,13 @@ class NatsBus:
         self._tasks = [asyncio.create_task(part()) for part in (self._connect, self._send_market, self._send_trading)]
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._stopping = True
+        waiting = set(self._tasks)
+        while waiting:
+            # nats-py swallows a cancellation that meets it while it connects, so one may not be enough.
+            for task in waiting:
+                task.cancel()
+            _, waiting = await asyncio.wait(waiting, timeout=CANCEL_AGAIN_S)
         await self._close()
 
     def publish_market(self, venue: str, symbol: str, kind: str, payload: bytes) -> None:
@@ -84,7 +91,7 @@ class NatsBus:
         self._trading_waits.set()
 
     async def _connect(self) -> None:
-        while True:
+        while not self._stopping:
             self._lost.clear()
             client = Client()
             try:
@@ -93,7 +100,8 @@ class NatsBus:
                     token=self._token or None,
                     name=self._name,
                     connect_timeout=CONNECT_TIMEOUT_S,
-                    # This loop reconnects: the library's first wait is 2 s and its buffer would fill unseen.
+                    # This loop reconnects: the library's own buffer would fill unseen. Its wait is 2 s by default.
+                    reconnect_time_wait=RECONNECT_TIME_WAIT_S,
                     allow_reconnect=False,
                     max_reconnect_attempts=1,
                     closed_cb=self._on_lost,
