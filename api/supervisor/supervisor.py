@@ -26,7 +26,7 @@ import psycopg
 from api.supervisor.children import Child, ChildFailedError, Program, PythonProgram, ServerProgram
 from api.supervisor.environment import child_environment
 from api.supervisor.files import write_durably
-from api.supervisor.first_run import demo_logins, prepare_home, seed_database
+from api.supervisor.first_run import demo_logins, prepare_home
 from api.supervisor.logkeeper import keep_bounded
 from api.supervisor.nats import EmbeddedNats, NatsError
 from api.supervisor.postgres import EmbeddedPostgres, PostgresError
@@ -40,6 +40,7 @@ from api.supervisor.preflight import (
     free_port,
 )
 from api.supervisor.reporter import Reporter, welcome
+from api.supervisor.schema import migrate_and_seed
 from core.config import ConfigurationError, Settings
 from core.runtime.address import engine_address
 
@@ -211,8 +212,8 @@ class Supervisor:
         if postgres is not None:
             await self._ready_after(postgres)
         started = time.monotonic()
-        await asyncio.to_thread(migrate_and_seed, self._settings)
-        self._reporter.step("schema", "migrated", time.monotonic() - started)
+        migrated = await asyncio.to_thread(migrate_and_seed, self._settings)
+        self._reporter.step("schema", "migrated" if migrated else "up to date", time.monotonic() - started)
 
     async def _ready_after(self, child: Child) -> None:
         started = time.monotonic()
@@ -333,12 +334,3 @@ def embedded_postgres(settings: Settings) -> EmbeddedPostgres:
     """The embedded PostgreSQL of this home."""
     paths = settings.paths
     return EmbeddedPostgres(paths.postgres, paths.run, paths.secrets, paths.logs / "postgres.log")
-
-
-def migrate_and_seed(settings: Settings) -> None:
-    """Schema and demo tenancy up to date, as the owner role; settings.database.url must be set."""
-    from core.storage.database import settings_url
-    from core.storage.migrate import upgrade
-
-    upgrade(settings_url(settings, "owner").set(drivername="postgresql").render_as_string(hide_password=False))
-    seed_database(settings, settings.database.url)
