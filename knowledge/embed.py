@@ -4,7 +4,8 @@ meanings."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -34,28 +35,27 @@ class HashingEmbedder:
     name = "hashing-384"
     dimensions = DIMENSIONS
 
-    def __init__(self) -> None:
-        # Imported here: it takes longer to load than all the rest, and only who embeds needs it.
+    @cached_property
+    def _vectorizers(self) -> tuple[Any, Any]:
+        # Imported on first use: it takes longer to load than all the rest, and most processes never embed.
         from sklearn.feature_extraction.text import HashingVectorizer
 
-        self._words = HashingVectorizer(
-            n_features=WORD_DIMENSIONS,
-            ngram_range=(1, 2),
-            stop_words="english",
-            token_pattern=WORD,
-            norm="l2",
+        words = HashingVectorizer(
+            n_features=WORD_DIMENSIONS, ngram_range=(1, 2), stop_words="english", token_pattern=WORD, norm="l2"
         )
-        self._characters = HashingVectorizer(
+        characters = HashingVectorizer(
             n_features=CHARACTER_DIMENSIONS, analyzer="char_wb", ngram_range=(3, 5), norm="l2"
         )
+        return words, characters
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """One vector a text; the zero vector for a text without letters."""
         if not texts:
             return []
         capped = [text[:TEXT_LIMIT_CHARS].lower() for text in texts]
-        words = self._words.transform(capped).toarray()
-        characters = self._characters.transform(capped).toarray() * CHARACTER_WEIGHT
+        by_words, by_characters = self._vectorizers
+        words = by_words.transform(capped).toarray()
+        characters = by_characters.transform(capped).toarray() * CHARACTER_WEIGHT
         vectors = np.hstack([words, characters])
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         normalised: list[list[float]] = np.divide(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
@@ -58,7 +59,8 @@ def review_writer(
         if closed is None or await review_exists(connection, closed.position_id):
             return None
         source = await _source(connection, event, closed, ranges)
-        embedded = builder.build(ids.new_ulid(), source)
+        # In a thread: the first embedding loads its library, and the ledger has more to do meanwhile.
+        embedded = await asyncio.to_thread(builder.build, ids.new_ulid(), source)
         return embedded.review.review_id if await insert_review(connection, embedded) else None
 
     return store_review
