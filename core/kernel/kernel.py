@@ -81,6 +81,19 @@ class Kernel:
         self.last_ts_ns = max(self.last_ts_ns, event.ts_ns)
         return (*effects, PublishTrading(event))
 
+    def check(self, event: JournalEvent) -> None:
+        """Raise ImpossibleTransitionError where apply would, and change nothing.
+
+        To be called before an event becomes durable: what the journal holds, every later start has to apply.
+        """
+        match event:
+            case OrderFilled():
+                self._filled(event)
+            case OrderAccepted() | OrderRejected() | OrderBecameUnknown() | OrderClosed() | CancelRequested():
+                transition(self._order(event.client_order_id), event)
+            case ApprovalDecided(intent=intent) if intent is not None and intent.client_order_id in self.orders:
+                raise ImpossibleTransitionError(f"order {intent.client_order_id} is intended twice")
+
     def replay(self, events: Iterable[JournalEvent]) -> None:
         """Rebuild the state from a journal. Decides nothing again, does nothing to the world."""
         for event in events:
@@ -147,8 +160,7 @@ class Kernel:
         intent = event.intent
         if intent is None:
             return ()
-        if intent.client_order_id in self.orders:
-            raise ImpossibleTransitionError(f"order {intent.client_order_id} is intended twice")
+        self.check(event)
         self.orders[intent.client_order_id] = Order(
             intent=intent,
             status=OrderStatus.INTENDED,
@@ -162,6 +174,11 @@ class Kernel:
         return (SubmitOrder(intent),)
 
     def _apply_fill(self, event: OrderFilled) -> None:
+        order, position = self._filled(event)
+        self.positions[event.account_id, event.venue, event.symbol] = position
+        self._store(order)
+
+    def _filled(self, event: OrderFilled) -> tuple[Order, Position]:
         order = transition(self._order(event.client_order_id), event)
         key = (event.account_id, event.venue, event.symbol)
         position, _ = apply_fill(
@@ -182,8 +199,7 @@ class Kernel:
                 f"trade {event.trade_id} of {event.symbol}: the journal's position {event.position} isn't what its "
                 f"fills add up to, {position.snapshot()}"
             )
-        self.positions[key] = position
-        self._store(order)
+        return order, position
 
     def _apply_to_order(self, event: OrderEvent) -> None:
         self._store(transition(self._order(event.client_order_id), event))

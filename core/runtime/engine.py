@@ -21,6 +21,7 @@ from core.authority.thaw import SignedThaw
 from core.bus.nats import NatsBus
 from core.config import ConfigurationError, Settings
 from core.kernel import decide
+from core.kernel.decide import InstrumentScaleChangedError
 from core.kernel.kernel import Kernel
 from core.market.hub import MarketHub
 from core.risk.kill_switch import KillSwitch
@@ -69,6 +70,8 @@ async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None
             service = EngineService(kernel, journal, venue, hub, clock, bus)
             await _open_epoch(service, settings, roster, limits)
             await _serve(settings, service, bus, venue, token, stop, ready)
+        except* InstrumentScaleChangedError as group:
+            raise ConfigurationError(str(group.exceptions[0])) from group
         finally:
             await venue.aclose()
     finally:

@@ -14,7 +14,7 @@ import structlog
 from core.kernel import decide
 from core.kernel.decide import Balances, FillReport
 from core.market.hub import MarketHub
-from core.orders.machine import Order, OverFillError
+from core.orders.machine import ImpossibleTransitionError, Order
 from core.risk.kill_switch import KillSwitch
 from core.runtime.service import EngineService
 from core.storage.journal import JournalUnavailableError
@@ -39,6 +39,7 @@ SWEEP_INTERVAL_S = 30.0
 BALANCES_INTERVAL_S = 10.0
 CATCH_UP_RETRY_S = 1.0
 HEAL_INTERVAL_S = 1.0
+REASON_LENGTH_LIMIT = 512
 ARRIVAL_MARGIN_MS = 2_000
 """On top of recvWindow: a signed time may lie 1 s ahead of the venue's clock, its query may lag behind its book."""
 
@@ -149,6 +150,8 @@ class VenueFollower:
                 await self._user_event(event)
             except JournalUnavailableError as error:
                 _log.error("user_event_not_recorded", error=str(error))
+            except ImpossibleTransitionError as error:
+                await self._halt(error)
 
     async def _user_event(self, event: UserEvent) -> None:
         match event:
@@ -183,6 +186,8 @@ class VenueFollower:
             except (VenueUnavailableError, JournalUnavailableError) as error:
                 _log.warning("not_reconciled", client_order_id=order.intent.client_order_id, error=str(error))
                 return False
+            except ImpossibleTransitionError as error:
+                await self._halt(error)
         return True
 
     async def _report(self, report: ExecutionReport) -> None:
@@ -209,6 +214,15 @@ class VenueFollower:
             await self.reconcile(order_id)
         except (VenueUnavailableError, JournalUnavailableError) as error:
             _log.warning("not_reconciled", client_order_id=order_id, error=str(error))
+        except ImpossibleTransitionError as error:
+            await self._halt(error)
+
+    async def _halt(self, error: ImpossibleTransitionError) -> None:
+        """The venue contradicts itself or us: nothing more is sent until a human has looked."""
+        _log.error("venue_contradicts", error=str(error))
+        await self._service.set_kill_switch(
+            KillSwitch.HALTED, f"engine:{self._service.kernel.engine_id}", str(error)[:REASON_LENGTH_LIMIT]
+        )
 
     async def _fill(self, trade: VenueTrade, order_id: str) -> None:
         service = self._service
@@ -223,11 +237,7 @@ class VenueFollower:
             is_maker=trade.is_maker,
             venue_ts_ns=trade.ts_event_ns,
         )
-        try:
-            await service.record(lambda now_ns: decide.decide_fill(service.kernel, report, now_ns))
-        except OverFillError as error:
-            _log.error("over_fill", client_order_id=order_id, error=str(error))
-            await service.set_kill_switch(KillSwitch.HALTED, f"engine:{service.kernel.engine_id}", str(error))
+        await service.record(lambda now_ns: decide.decide_fill(service.kernel, report, now_ns))
 
     async def _close_if_over(self, seen: VenueOrder, reason: str) -> None:
         service, order_id = self._service, seen.client_order_id

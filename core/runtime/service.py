@@ -264,10 +264,15 @@ class EngineService:
                 self._perform_all(self.kernel.apply(event), None)
 
     async def _commit(self, events: Sequence[JournalEvent]) -> tuple[JournalEntry, ...]:
-        """Durable first, then applied, then acted upon. The lock must be held."""
+        """Durable first, then applied, then acted upon. The lock must be held.
+
+        Raises JournalUnavailableError, and ImpossibleTransitionError for a report that contradicts what is known.
+        """
         owed = len(self._unrecorded)
         if not events and not owed:
             return ()
+        for event in events:
+            self.kernel.check(event)
         try:
             entries = await self.journal.append([encode_event(event) for event in (*self._unrecorded, *events)])
         except JournalUnavailableError as error:

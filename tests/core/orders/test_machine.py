@@ -1,0 +1,149 @@
+"""The life of an order as a table over every (status, event)."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.orders.machine import ImpossibleTransitionError, Order, OrderEvent, OverFillError, transition
+from core.types.codes import ReasonCode, Refusal
+from core.types.events import (
+    CancelRequested,
+    OrderAccepted,
+    OrderBecameUnknown,
+    OrderClosed,
+    OrderFilled,
+    OrderRejected,
+    PositionSnapshot,
+)
+from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
+
+S = OrderStatus
+INTENT = OrderIntent("acct", "paper", "BTCUSDT", Side.BUY, OrderType.LIMIT, TimeInForce.GTC, 100, 6_000, 2, 5, "vz1")
+COMMON: dict[str, Any] = {"ts_ns": 9, "client_order_id": "vz1"}
+
+
+def order(status: OrderStatus, filled: int = 0) -> Order:
+    has_venue_id = status not in {S.INTENDED, S.UNKNOWN, S.REJECTED}
+    return Order(
+        INTENT,
+        status,
+        1,
+        1,
+        "sug",
+        None,
+        "6000",
+        venue_order_id="7" if has_venue_id else None,
+        filled_quantity=filled,
+        trade_ids=(1,) if filled else (),
+    )
+
+
+def fill(quantity: int, status: OrderStatus, trade_id: int = 2) -> OrderFilled:
+    return OrderFilled(
+        **COMMON,
+        account_id="acct",
+        venue="paper",
+        symbol="BTCUSDT",
+        venue_order_id="7",
+        trade_id=trade_id,
+        side=Side.BUY,
+        price=6_000,
+        quantity=quantity,
+        price_scale=2,
+        quantity_scale=5,
+        fee="0",
+        fee_asset="USDT",
+        fee_quote=0,
+        is_maker=False,
+        venue_ts_ns=9,
+        status=status,
+        position=PositionSnapshot(0, 0, 0, 0),
+    )
+
+
+ACCEPTED = OrderAccepted(**COMMON, venue_order_id="7")
+REJECTED = OrderRejected(**COMMON, refusal=Refusal(ReasonCode.ORDER_REJECTED_BY_VENUE, "no"))
+UNKNOWN = OrderBecameUnknown(**COMMON, detail="time-out")
+CANCELED = OrderClosed(**COMMON, status=S.CANCELED, reason="")
+EXPIRED = OrderClosed(**COMMON, status=S.EXPIRED, reason="")
+CANCEL = CancelRequested(**COMMON, requested_by="me")
+PART = fill(10, S.PARTIALLY_FILLED)
+EVENTS: dict[str, OrderEvent] = {
+    "accepted": ACCEPTED,
+    "rejected": REJECTED,
+    "unknown": UNKNOWN,
+    "canceled": CANCELED,
+    "expired": EXPIRED,
+    "cancel": CANCEL,
+    "part": PART,
+}
+OPEN = (S.INTENDED, S.UNKNOWN, S.ACCEPTED, S.PARTIALLY_FILLED)
+POSSIBLE: dict[tuple[OrderStatus, str], OrderStatus] = {
+    (S.INTENDED, "accepted"): S.ACCEPTED,
+    (S.UNKNOWN, "accepted"): S.ACCEPTED,
+    (S.REJECTED, "accepted"): S.ACCEPTED,
+    (S.INTENDED, "rejected"): S.REJECTED,
+    (S.UNKNOWN, "rejected"): S.REJECTED,
+    (S.INTENDED, "unknown"): S.UNKNOWN,
+    **{(status, "canceled"): S.CANCELED for status in OPEN},
+    **{(status, "expired"): S.EXPIRED for status in OPEN},
+    **{(status, "cancel"): status for status in OPEN},
+    **{(status, "part"): S.PARTIALLY_FILLED for status in (*OPEN, S.REJECTED)},
+    # an answer to the submit that the user stream has outrun
+    **{(status, "accepted"): status for status in (S.ACCEPTED, S.PARTIALLY_FILLED, S.FILLED, S.CANCELED, S.EXPIRED)},
+}
+
+
+@pytest.mark.parametrize(("status", "name"), list(itertools.product(OrderStatus, EVENTS)))
+def test_every_pair_of_status_and_event_is_decided(status: OrderStatus, name: str) -> None:
+    before = order(status, filled={S.FILLED: 100, S.PARTIALLY_FILLED: 20}.get(status, 0))
+    event = EVENTS[name]
+    if isinstance(event, OrderFilled) and status in {S.CANCELED, S.EXPIRED}:
+        # A late fill counts, and doesn't put the order back on the book.
+        event = msgspec.structs.replace(event, status=status)
+        assert transition(before, event).status is status
+        return
+    expected = POSSIBLE.get((status, name))
+    if expected is None:
+        with pytest.raises(ImpossibleTransitionError):
+            transition(before, event)
+    else:
+        assert transition(before, event).status is expected
+
+
+def test_the_last_fill_ends_the_order() -> None:
+    after = transition(order(S.PARTIALLY_FILLED, 90), fill(10, S.FILLED))
+    assert (after.status, after.filled_quantity, after.remaining_quantity) == (S.FILLED, 100, 0)
+    assert after.trade_ids == (1, 2)
+
+
+@pytest.mark.parametrize(("filled", "quantity"), [(90, 11), (0, 101), (100, 1)])
+def test_more_filled_than_ordered_raises(filled: int, quantity: int) -> None:
+    status = S.FILLED if filled == 100 else S.PARTIALLY_FILLED
+    with pytest.raises(OverFillError, match="exceeds the ordered 100"):
+        transition(order(status, filled), fill(quantity, S.FILLED))
+
+
+def test_one_trade_twice_raises() -> None:
+    with pytest.raises(ImpossibleTransitionError, match="twice"):
+        transition(order(S.PARTIALLY_FILLED, 10), fill(10, S.PARTIALLY_FILLED, trade_id=1))
+
+
+def test_a_fill_whose_status_contradicts_its_quantities_raises() -> None:
+    with pytest.raises(ImpossibleTransitionError, match="its quantities say"):
+        transition(order(S.ACCEPTED), fill(10, S.FILLED))
+
+
+def test_another_venue_id_for_the_same_order_raises() -> None:
+    with pytest.raises(ImpossibleTransitionError, match="the venue named it 7 and now 8"):
+        transition(order(S.ACCEPTED), OrderAccepted(**COMMON, venue_order_id="8"))
+
+
+def test_an_unknown_order_remembers_since_when_until_it_is_resolved() -> None:
+    unknown = transition(order(S.INTENDED), UNKNOWN)
+    assert unknown.unresolved_since_ns == 9
+    assert transition(unknown, ACCEPTED).unresolved_since_ns is None
