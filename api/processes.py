@@ -2,7 +2,8 @@
 
 The supervisor passes two pipes. Down the control pipe comes `go`, so that imports (most of a start) overlap with
 waiting for what the process depends on; its end means that the supervisor is gone, and the process follows. Up the
-status pipe goes `ready`, or `failed <reason as JSON>`. Without the pipes (containers, by hand) it goes at once.
+status pipe goes `ready`, or `failed <reason as JSON>`. Without the pipes (containers, by hand) it goes at once, and
+readiness is a file in VELOZ_HOME/run.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from core.config import ConfigurationError, Settings, load_settings
 
@@ -43,6 +45,7 @@ class Supervision:
 
     def __init__(self, control: int | None, status: int | None) -> None:
         self._status = status
+        self.ready_file: Path | None = None
         self._go = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -69,6 +72,9 @@ class Supervision:
 
     def _tell(self, line: str) -> None:
         if self._status is None:
+            if line == "ready" and self.ready_file is not None:
+                self.ready_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self.ready_file.touch()
             return
         status, self._status = self._status, None
         with contextlib.suppress(BrokenPipeError), os.fdopen(status, "w") as pipe:
@@ -97,6 +103,8 @@ def main(arguments: list[str] | None = None) -> int:
     supervision = Supervision(options.control_fd, options.status_fd)
     try:
         settings = load_settings()
+        supervision.ready_file = ready_file(settings, options.name)
+        supervision.ready_file.unlink(missing_ok=True)
         _configure_logging(options.name, settings)
         run: Main = importlib.import_module(MODULES[options.name]).main
         supervision.wait_for_go()
@@ -109,6 +117,11 @@ def main(arguments: list[str] | None = None) -> int:
         supervision.failed(str(error))
         print(f"{options.name}: {error}", file=sys.stderr, flush=True)
         return EXIT_CONFIGURATION
+
+
+def ready_file(settings: Settings, name: str) -> Path:
+    """Exists while a process without a supervisor is ready."""
+    return settings.paths.run / f"{name}.ready"
 
 
 def _configure_logging(name: str, settings: Settings) -> None:

