@@ -21,7 +21,7 @@ import msgspec
 
 from core.text._detectors import Kind, Span, find_spans, words
 
-__all__ = ["Finding", "Kind", "Redacted", "RedactedValue", "Redactor", "redact_text", "redact_value"]
+__all__ = ["Finding", "Kind", "Redacted", "RedactedValue", "Redactor", "Span", "redact_text", "redact_value"]
 
 TEXT_LIMIT_CHARS = 65_536
 CUT_TOKEN_LIMIT_CHARS = 512
