@@ -45,24 +45,27 @@ _OPINION = re.compile(r"\bwould (?:you|u) (?!please|kindly)")
 _LEADING_SYMBOL = re.compile(
     r"^(?:on |in |for )?symmark\s*[:,-]?\s*(?=buy|sell|long|short|market|limit)", re.IGNORECASE
 )
+_WHAT_IS_TRADED = (
+    r"(?:(?:me|us|back|another|more|exactly|about|around|roughly|up to|just|only|a total of|the|at|by|market|limit|now|"
+    r"for|or|size|in|an?|one|two|three|four|five|ten|twenty|fifty|hundred|whole|single)\s+)*(?:nummark|symmark|it\b|some\b|everything|all\b|half|my\b|our\b)"
+)
 _DIRECT = re.compile(
-    r"^(?:(?:buy|sell)(?! (?:sides?|walls?|pressure|volumes?|orders?|interest|signals?|high|low|me on)\b)|"
-    r"(?:long|short) (?=nummark|symmark)|purchase|acquire|offload|dump|unload|grab|get me|pick up|"
-    r"go (?:long|short)|liquidate|"
-    r"scoop up|accumulate|trim|unwind|lift|join the (?:bid|ask|offer)|(?:bid|offer)(?: for)? (?:nummark|symmark|half)|"
-    r"get (?:long|short|rid of|out of)|"
-    r"(?:market|limit)[ -](?:buy|sell) (?=nummark|symmark)|(?:close|exit|flatten|add) (?=my|the position|nummark|"
-    r"symmark))"
+    r"^(?:buy|sell|long|short|purchase|acquire|offload|dump|unload|grab|get me|pick up|go (?:long|short)|liquidate|"
+    r"scoop up|accumulate|trim|unwind|bid|offer|get (?:long|short|rid of|out of)|(?:market|limit)[ -](?:buy|sell)|"
+    rf"close|exit|flatten|join the (?:bid|ask|offer) with)(?: of)? {_WHAT_IS_TRADED}"
 )
 _COMMAND = re.compile(
     r"^(?:suggest|propose|recommend|prepare|draft|set up|place|put|submit|enter|create|make|open a|work|send|post|"
     r"write|raise|give me an? (?:suggestion|proposal|order)|issue|arrange|queue|stage)\b"
 )
 _TRADE_WORDS = re.compile(
-    r"\b(?:buy\w*|sell\w*|long|short\w*|purchas\w+|acquir\w+|offload\w*|order|bid|offer|trade|dump\w*|unload\w*|sale|"
-    r"market order|limit)\b"
+    r"\b(?:buy\w*|sell\w*|long|short\w*|purchas\w+|acquir\w+|offload\w*|order|bid|offer|dump\w*|unload\w*|sale|"
+    r"market order|limit order)\b"
 )
-_NOT_A_TRADE = re.compile(r"\b(?:order ?book|open orders?|pizza|flight|film|movie|review)\b")
+_NOT_A_TRADE = re.compile(
+    r"\b(?:order ?book|open orders?|pizza|flight|film|movie|reviews?|reports?|table|list|"
+    r"summary|history|explanation|alerts?|calculator|prices?(?= of)|chart|trend|journal|note)\b"
+)
 _CONDITION = re.compile(r"\b(?:if|unless|once|when(?:ever)?|as soon as|in case|until|after|before|while|provided)\b")
 _QUESTIONING = re.compile(
     r"\b(?:what|how|should|would|does|do i|did|is it|why|where|which|who|whether|estimate\w*|simulat\w+|calculat\w+|"
