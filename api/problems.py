@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 import structlog
@@ -49,8 +50,8 @@ def status_of(code: ReasonCode) -> HTTPStatus:
     return _STATUS_BY_CODE.get(code) or _STATUS_BY_CATEGORY.get(category, HTTPStatus.CONFLICT)
 
 
-def problem(refusal: Refusal, headers: dict[str, str] | None = None) -> Response:
-    """The response for a refusal."""
+def problem(refusal: Refusal, headers: dict[str, str] | None = None, **members: Any) -> Response:
+    """The response for a refusal; members are further fields of the problem."""
     status = status_of(refusal.code)
     body = {
         "type": f"urn:veloz:problem:{refusal.code.value.lower()}",
@@ -58,7 +59,7 @@ def problem(refusal: Refusal, headers: dict[str, str] | None = None) -> Response
         "status": status.value,
         "detail": refusal.message,
         "code": refusal.code.value,
-    }
+    } | members
     body |= {name: value for name in ("limit", "actual", "unit") if (value := getattr(refusal, name)) is not None}
     return Response(msgspec.json.encode(body), status.value, headers, MEDIA_TYPE)
 

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from api.cli.session import CommandError, Session, read_key
+from api.cli.session import Session, read_key
 
 POLL_INTERVAL_S = 0.1
 SETTLED = frozenset({"executed", "failed", "needs_review"})
@@ -26,14 +24,11 @@ def list_suggestions(session: Session, status: str, as_json: bool) -> None:
     if not rows:
         typer.echo('No suggestions. Ask for one: veloz ask "suggest buying 0.1 BTC at the bid"')
         return
-    table = Table("id", "version", "status", "order", "notional", "expires", box=None)
     for row in rows:
         proposal = row["proposal"]
-        order = " ".join(proposal[name] for name in ("side", "quantity", "symbol", "order_type", "price"))
-        table.add_row(
-            row["id"], str(row["version"]), row["status"], order, proposal["notional_quote"], row["expires_at"]
-        )
-    Console(soft_wrap=True).print(table)
+        price = f"at {proposal['price']}" if proposal["price"] else "at market"
+        order = f"{proposal['side']} {proposal['quantity']} {proposal['symbol']} {price}"
+        typer.echo(f"{row['id']}  v{row['version']}  {row['status']:<9} {order}  expires {row['expires_at'][11:19]}")
 
 
 def show_suggestion(session: Session, suggestion_id: str, as_json: bool) -> None:
@@ -77,11 +72,8 @@ def approve(
         "signature": signature,
     }
     outcome = session.request("POST", f"/api/v1/suggestions/{suggestion_id}/approve", body)
-    if outcome.get("refusal"):
-        refusal = dict(outcome["refusal"])
-        raise CommandError(refusal.pop("code"), refusal.pop("message"), **refusal, consumed=outcome.get("consumed"))
     final = _follow(session, suggestion_id, wait_s)
-    result = outcome | {"suggestion_id": suggestion_id, "status": final["status"]}
+    result = outcome | {"status": final["status"], "client_order_id": final["client_order_id"]}
     if as_json:
         typer.echo(json.dumps(result))
     else:
@@ -99,7 +91,7 @@ def reject(session: Session, suggestion_id: str, reason: str, as_json: bool) -> 
 def _follow(session: Session, suggestion_id: str, wait_s: float) -> dict[str, Any]:
     deadline = time.monotonic() + wait_s
     while True:
-        row: dict[str, Any] = session.request("GET", f"/api/v1/suggestions/{suggestion_id}")
+        row: dict[str, Any] = session.request("GET", f"/api/v1/suggestions/{suggestion_id}/status")
         if row["status"] in SETTLED or time.monotonic() >= deadline:
             return row
         time.sleep(POLL_INTERVAL_S)

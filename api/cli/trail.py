@@ -24,10 +24,11 @@ def trace(session: Session, identifier: str, as_json: bool) -> None:
         "#", "time (UTC)", "step", "who", "what", box=None, title=f"trace {trail['trace_id']}", pad_edge=False
     )
     for record in trail["records"]:
-        style = "red" if record["outcome"] != "ok" else ""
+        refused = record["outcome"] not in {"ok", "intended"}
+        style = "red" if refused else ""
         number = "" if record["sequence"] is None else str(record["sequence"])
         detail = record["summary"]
-        if record["outcome"] != "ok":
+        if refused:
             detail = f"[{record['outcome']}] {detail}"
         cells = (number, record["occurred_at"][11:26], record["action"], _who(record), _short(detail))
         table.add_row(*(Text(cell, style=style) for cell in cells))

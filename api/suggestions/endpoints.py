@@ -7,8 +7,10 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
 
 from api.dependencies import CurrentPrincipal, CurrentServices
+from api.problems import problem
 from core.types.clock import format_utc_us
 from core.types.codes import ReasonCode, refuse
 from tools.suggestions import Suggestion, SuggestionStatus
@@ -56,16 +58,33 @@ async def get_suggestion(suggestion_id: str, principal: CurrentPrincipal, servic
     return _shown(await services.approvals.view(principal, suggestion_id))
 
 
-@router.post("/{suggestion_id}/approve")
+@router.get("/{suggestion_id}/status")
+async def get_status(suggestion_id: str, principal: CurrentPrincipal, services: CurrentServices) -> dict[str, Any]:
+    """What has become of it, without its content: for following an order after its approval."""
+    row = await services.suggestions.get(principal.account_ids, suggestion_id)
+    if row is None:
+        raise refuse(ReasonCode.RESOURCE_NOT_FOUND, f"There is no suggestion {suggestion_id[:64]} in your accounts.")
+    return {
+        "id": row.suggestion_id,
+        "version": row.version,
+        "status": row.status.value,
+        "client_order_id": row.client_order_id,
+        "refusal_code": row.refusal_code,
+    }
+
+
+@router.post("/{suggestion_id}/approve", response_model=None)
 async def approve(
     suggestion_id: str, body: ApproveRequest, principal: CurrentPrincipal, services: CurrentServices
-) -> dict[str, Any]:
+) -> dict[str, Any] | Response:
     """Hand a signed approval to the engine. It is consumed once; a refusal by risk at send consumes it too."""
     outcome = await services.approvals.approve(
         principal, suggestion_id, body.version, body.digest, body.key_id, _signature(body.signature)
     )
-    plain: dict[str, Any] = msgspec.to_builtins(outcome)
-    return plain
+    if outcome.refusal is not None:
+        status = outcome.status.value if outcome.status else None
+        return problem(outcome.refusal, consumed=outcome.consumed, suggestion_status=status, trace_id=outcome.trace_id)
+    return msgspec.to_builtins(outcome)
 
 
 @router.post("/{suggestion_id}/reject")
