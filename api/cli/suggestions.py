@@ -98,13 +98,10 @@ def _follow(session: Session, suggestion_id: str, wait_s: float) -> dict[str, An
 
 
 def _print_proposal(row: dict[str, Any]) -> None:
-    table = Table(
-        title=f"Suggestion {row['id']} version {row['version']}: {row['status']}", show_header=False, box=None
-    )
+    typer.secho(f"Suggestion {row['id']} version {row['version']}: {row['status']}", bold=True)
     for name, value in row["proposal"].items():
-        table.add_row(name, str(value))
-    table.add_row("digest", row["digest"])
-    Console(soft_wrap=True).print(table)
+        typer.echo(f"  {name:<20} {value}")
+    typer.echo(f"  {'digest':<20} {row['digest']}")
 
 
 def _is_digest(text: str) -> bool:

@@ -84,7 +84,8 @@ async def approve(
     if outcome.refusal is not None:
         status = outcome.status.value if outcome.status else None
         return problem(outcome.refusal, consumed=outcome.consumed, suggestion_status=status, trace_id=outcome.trace_id)
-    return msgspec.to_builtins(outcome)
+    approved: dict[str, Any] = msgspec.to_builtins(outcome)
+    return approved
 
 
 @router.post("/{suggestion_id}/reject")
