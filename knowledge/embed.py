@@ -48,6 +48,10 @@ class HashingEmbedder:
         )
         return words, characters
 
+    def warm(self) -> None:
+        """Load what the first embedding would wait for; some seconds on a busy machine. Call it in a thread."""
+        self.embed(["warm"])
+
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """One vector a text; the zero vector for a text without letters."""
         if not texts:
