@@ -82,7 +82,11 @@ _DIGEST_CONTEXT = re.compile(r"(?i)(digest|hash|sha-?256|checksum|txid|tx)\W{0,4
 _ID_CONTEXT = re.compile(
     r"(?i)(order|trade|update|sequence|nonce|timestamp|\bts|_id|\bid|_ns|_ms)\W{0,3}(id|no|number)?\W{0,3}$"
 )
-_PHONE_CONTEXT = re.compile(r"(?i)\b(call|phone|tel|mobile|cell|whats ?app|text me|ring|reach me|my number|fax|sms)\b")
+_PHONE_CONTEXT = re.compile(
+    r"(?i)(?<!margin )\b(?:call|phone|tel|mobile|cell|whats ?app|text me|ring|reach me|my number|fax|sms)\b"
+    r"(?! (?:option|spread|auction|ratio|strike|price|at \d))[^\d\n]{0,24}$"
+)
+_PLAIN_NUMBER = re.compile(r"\d+\.\d+|20\d\d(?:0[1-9]|1[0-2])[0-3]\d|\d+(?: \d+)?000")
 _AMOUNT_AFTER = re.compile(
     r"(?i)^\s*(%|bps|usd|eur|gbp|btc|eth|sol|xrp|bnb|contracts|lots|[a-z]{2,6}usdt?\b)|^\.\d|^,\d"
 )
@@ -135,7 +139,8 @@ def _judge_phone(match: re.Match[str]) -> Kind | None:
 
 
 def _judge_phone_in_context(match: re.Match[str]) -> Kind | None:
-    if not 7 <= len(_digits(match.group("v"))) <= 15 or _AMOUNT_AFTER.search(_after(match)):
+    text = match.group("v")
+    if not 7 <= len(_digits(text)) <= 15 or _AMOUNT_AFTER.search(_after(match)) or _PLAIN_NUMBER.fullmatch(text):
         return None
     return Kind.PHONE if _PHONE_CONTEXT.search(_before(match)) else None
 
@@ -173,9 +178,9 @@ _KEYWORDS = (
 
 DETECTORS: tuple[Detector, ...] = (
     Detector(
-        r"eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{4,}\.",
+        r"eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*\.",
         _compile(
-            r"(?<![A-Za-z0-9_-])(?P<v>eyJ[A-Za-z0-9_-]{6,4096}\.[A-Za-z0-9_-]{4,32768}(?:\.[A-Za-z0-9_-]{0,8192}){1,3})"
+            r"(?<![A-Za-z0-9_-])(?P<v>eyJ[A-Za-z0-9_-]{6,4096}\.[A-Za-z0-9_-]{0,32768}(?:\.[A-Za-z0-9_-]{0,8192}){1,3})"
         ),
         _always(Kind.JWT),
     ),
