@@ -23,6 +23,7 @@ PLANNER_MODEL = "veloz-offline-planner/1"
 BODY_LIMIT_BYTES = 4_194_304
 HISTORY_LIMIT_MESSAGES = 20
 STAGES_LIMIT = 6
+ONE_ORDER = "I take one order at a time, the first you named. Ask for the other one on its own."
 
 _SUGGESTION_ID = re.compile(r"\b[Ss]uggestion ([0-7][0-9A-HJKMNP-TV-Z]{25})\b")
 
@@ -49,7 +50,8 @@ def decide(reader: Reader, messages: list[dict[str, Any]], tools: dict[str, dict
     history = messages[max(0, last_user - HISTORY_LIMIT_MESSAGES) : last_user]
     earlier = tuple(_text(m) for m in history if m.get("role") == "user")
     results = Results(_done(messages[last_user + 1 :]))
-    clauses = _one_order([_with_suggestion(clause, history) for clause in reader.read(question, earlier)])
+    read = [_with_suggestion(clause, history) for clause in reader.read(question, earlier)]
+    clauses = _one_order(read)
     rounds = sum(1 for m in messages[last_user + 1 :] if m.get("role") == "assistant")
     todo: list[Call] = []
     parts: list[str] = []
@@ -64,6 +66,8 @@ def decide(reader: Reader, messages: list[dict[str, Any]], tools: dict[str, dict
     reads = tuple(call for call in todo if call.tool != SUGGEST_TOOL)
     if todo and rounds < STAGES_LIMIT:
         return Decision(calls=reads or tuple(todo[:1]))
+    if len(clauses) < len(read):
+        parts.append(ONE_ORDER)
     return Decision(text="\n\n".join(dict.fromkeys(parts)) or "I found nothing to answer that with.")
 
 

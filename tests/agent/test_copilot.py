@@ -186,6 +186,13 @@ async def test_an_imperative_leaves_a_pending_suggestion(
     assert asked.violations() == []
 
 
+async def test_of_two_orders_the_first_is_suggested_and_the_answer_says_so(copilot: Copilot) -> None:
+    asked = await ask(copilot, "buy 0.1 BTC at the bid and sell 0.2 BTC at the ask")
+    assert asked.tools == ["suggest_order"]
+    assert asked.outcome.tool_calls[0].arguments["side"] == "BUY"
+    assert "one order at a time" in asked.outcome.answer
+
+
 async def test_validity_goes_into_the_suggestion(copilot: Copilot) -> None:
     asked = await ask(copilot, "buy 0.1 BTC at the bid, valid for 30 seconds")
     assert asked.outcome.tool_calls[-1].arguments["valid_for_s"] == 30
