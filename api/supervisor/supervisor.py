@@ -29,6 +29,7 @@ from api.supervisor.files import write_durably
 from api.supervisor.first_run import demo_logins, prepare_home
 from api.supervisor.logkeeper import keep_bounded
 from api.supervisor.nats import EmbeddedNats, NatsError
+from api.supervisor.orphans import adopt, end_orphans, reap_orphans
 from api.supervisor.postgres import EmbeddedPostgres, PostgresError
 from api.supervisor.preflight import (
     PreflightError,
@@ -47,6 +48,8 @@ from core.runtime.address import engine_address
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 78
+OUR_PROCESSES = ("venue", "engine", "ledger", "api")
+SAME_WISH_S = 0.5
 SERVICE_SCHEMA = "veloz.service/1"
 RECORDING_PREFIX = "recording:"
 
@@ -124,6 +127,7 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._child_failed = asyncio.Event()
         self._asked_to_stop = 0
+        self._last_asked_s = -SAME_WISH_S
         self._children: list[Child] = []
         self._status = "starting"
         self._started_at = datetime.now(UTC).isoformat()
@@ -135,6 +139,7 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_stop_signal)
         loop.add_signal_handler(signal.SIGCHLD, self._on_child)
+        adopt()
         keeper = asyncio.create_task(keep_bounded(self._paths.logs / f"{name}.log" for name in self._log_names()))
         code = EXIT_OK
         try:
@@ -168,7 +173,7 @@ class Supervisor:
             servers.append(self._add(ServerProgram("postgres", postgres, signal.SIGINT)))
         if nats is not None:
             servers.append(self._add(ServerProgram("nats", nats, signal.SIGTERM)))
-        venue, engine, ledger, api = (self._add(self._program(name)) for name in ("venue", "engine", "ledger", "api"))
+        venue, engine, ledger, api = (self._add(self._program(name)) for name in OUR_PROCESSES)
         self._write_service_file()
         self._reporter.step("home", "folders, keys and database files", time.monotonic() - started)
 
@@ -266,6 +271,7 @@ class Supervisor:
     def _on_child(self) -> None:
         for child in self._children:
             child.reap()
+        reap_orphans({child.pid for child in self._children if child.pid is not None})
 
     def _announce(self) -> None:
         description = self._describe()
@@ -308,6 +314,11 @@ class Supervisor:
     # Stop
 
     def _on_stop_signal(self) -> None:
+        # A terminal and `timeout` signal the group and us: that is one wish, not two.
+        now_s = time.monotonic()
+        if now_s - self._last_asked_s < SAME_WISH_S:
+            return
+        self._last_asked_s = now_s
         self._asked_to_stop += 1
         self._stop.set()
         if self._asked_to_stop > 1:
@@ -327,6 +338,7 @@ class Supervisor:
         finally:
             for child in self._children:  # nothing to do, unless stopping itself went wrong
                 child.kill()
+            end_orphans()
         self._reporter.note("stopped", f"Stopped after {time.monotonic() - started:.1f} s.")
 
 
