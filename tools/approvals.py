@@ -27,7 +27,7 @@ from tools.ports import SuggestionStore, Trail
 from tools.suggestions import Decision, Suggestion, SuggestionStatus, expired_refusal, refusal_of_status
 
 DECISIONS_IN_FLIGHT_LIMIT = 4
-REASON_LIMIT_CHARS = 500
+REASON_LIMIT_CHARS = 1_000
 SIGNATURE_LIMIT_BYTES = 4_096
 ID_LIMIT_CHARS = 64
 VERSION_LIMIT = 1 << 31

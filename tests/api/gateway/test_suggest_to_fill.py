@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
@@ -35,6 +36,7 @@ from tools.pipeline import ToolGateway
 
 __all__ = ["engine", "home", "settings", "venue"]
 KEK = bytes(range(32))
+RECONNECT_LIMIT_S = 10
 EMBEDDER = HashingEmbedder()
 EMBEDDER.warm()
 
@@ -153,4 +155,6 @@ async def test_an_engine_that_is_down_is_told_and_heals_without_a_restart_here(
 
     engine.stop.clear()
     await engine.start()
+    async with asyncio.timeout(RECONNECT_LIMIT_S):
+        await engine.client._channel.channel_ready()
     assert (await service.ask("get_ticker", symbol="BTCUSDT")).refusal is None
