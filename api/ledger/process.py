@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from api.ledger.expiry import BATCH_LIMIT_SUGGESTIONS, expire_suggestions
 from api.ledger.numbering import Numbering
 from api.ledger.projection import JournalGapError, Projection, StoreReview
+from api.reviews.service import review_writer
 from audit.store import audit_redactor
 from core.config import Settings
 from core.runtime.address import engine_address
@@ -23,6 +24,9 @@ from core.storage.database import DatabaseRole, DatabaseUnavailableError, create
 from core.text.redaction import Redactor
 from core.types.codes import RefusalError
 from core.types.events import JournalEntry
+from core.types.ids import SystemIdSource
+from core.types.views import KlineView
+from knowledge.reviews import PriceRange
 
 LEDGER_LOCK_KEY = 0x76656C6F7A02  # "veloz", 2
 LOCK_POLL_S = 0.5
@@ -33,6 +37,8 @@ EXPIRY_POLL_S = 1.0
 BACKOFF_MIN_S = 0.1
 BACKOFF_MAX_S = 5.0
 BACKOFF_DOUBLINGS_LIMIT = 6
+KLINE_INTERVAL = "1m"
+KLINES_LIMIT = 500
 
 _log = structlog.get_logger("ledger")
 _TRY_LOCK = text("SELECT pg_try_advisory_lock(:key)")
@@ -45,6 +51,10 @@ class JournalSource(Protocol):
     def stream_journal(self, after_sequence: int) -> AsyncIterator[JournalEntry]:
         """Entries after after_sequence, then those to come. Raises RefusalError(SERVICE_ENGINE_UNAVAILABLE)."""
         ...
+
+
+class KlineSource(Protocol):
+    async def klines(self, symbol: str, interval: str, limit: int) -> list[KlineView]: ...
 
 
 class Ledger:
@@ -168,13 +178,33 @@ class Backoff:
         await asyncio.sleep(random.uniform(BACKOFF_MIN_S / 2, ceiling_s))  # noqa: S311
 
 
+class PriceHistory:
+    """Highs and lows while a position was held, for its review, as far as the engine still has them."""
+
+    def __init__(self, client: KlineSource) -> None:
+        self._client = client
+
+    async def __call__(self, _venue: str, symbol: str, from_ns: int, to_ns: int) -> tuple[PriceRange, ...]:
+        """Empty when the engine doesn't answer, or when its klines begin after from_ns: half a range misleads."""
+        try:
+            klines = await self._client.klines(symbol, KLINE_INTERVAL, KLINES_LIMIT)
+        except RefusalError as error:
+            _log.warning("review_without_prices", symbol=symbol, code=error.refusal.code.value)
+            return ()
+        held = [kline for kline in klines if kline.close_time_ns >= from_ns and kline.open_time_ns <= to_ns]
+        if not held or min(kline.open_time_ns for kline in held) > from_ns:
+            return ()
+        return tuple(PriceRange(kline.high, kline.low) for kline in held)
+
+
 async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None]) -> None:
     """Run the ledger until stop is set. Raises ConfigurationError for missing secrets or a missing database URL."""
     engine = create_engine(settings, DatabaseRole.LEDGER)
     redactor = audit_redactor(bytes.fromhex(settings.read_secret("audit-kek.key")))
     client = EngineClient(engine_address(settings), settings.read_secret("engine-control.token"))
     try:
-        await Ledger(engine, client, settings.engine.engine_id, redactor).run(stop, ready)
+        store_review = review_writer(SystemIdSource(), redactor=redactor, ranges=PriceHistory(client))
+        await Ledger(engine, client, settings.engine.engine_id, redactor, store_review).run(stop, ready)
     finally:
         await client.close()
         await engine.dispose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.ledger import process
 from api.ledger.expiry import expire_suggestions
-from api.ledger.process import Ledger
+from api.ledger.process import Ledger, PriceHistory
 from audit.record import parse_record
 from core.storage.database import DatabaseUnavailableError, create_engine, transaction
 from core.text.redaction import Redactor
+from core.types.clock import NS_PER_S
 from core.types.codes import ReasonCode, refuse
 from core.types.orders import OrderStatus
+from core.types.views import KlineView
 from tests.api.ledger.journal import ENGINE_ID, MemoryJournal, approval, fill, started
 from tests.postgres import PostgresDatabase
 
@@ -153,3 +156,43 @@ async def test_pending_suggestions_expire_with_a_record(
     assert statuses == {"due": "expired", "later": "pending", "decided": "approved"}
     expired = parse_record(record)
     assert (expired.action.value, expired.suggestion_id, expired.trace_id) == ("suggestion.expired", "due", "trace-1")
+
+
+async def test_it_numbers_while_no_engine_answers(database: PostgresDatabase, tmp_path: Path) -> None:
+    settings = database.settings(tmp_path)
+    settings.paths.secret("engine-control.token").write_text("token")
+    with database.connect("audit_writer") as connection:
+        connection.execute(
+            "INSERT INTO audit.inbox (record_id, record, leaf_hash, occurred_at_ns, actor, action, resource, outcome, "
+            "trace_id) VALUES ('r-1', '', sha256('\\x00'), 1, 'x', 'auth.login', 'session', 'ok', 'trace-1')"
+        )
+    engine = create_engine(settings, "ledger")
+    stop, ready = asyncio.Event(), asyncio.Event()
+    task = asyncio.create_task(process.main(settings, stop, ready.set))
+    await asyncio.wait_for(ready.wait(), WAIT_S)
+    await until(count(engine, "SELECT count(*) FROM audit.log", 1))
+    stop.set()
+    await asyncio.wait_for(task, WAIT_S)
+    await engine.dispose()
+
+
+async def test_a_price_range_that_begins_too_late_is_not_used() -> None:
+    class Klines:
+        def __init__(self, *opens_s: int) -> None:
+            self._opens_s = opens_s
+
+        async def klines(self, symbol: str, interval: str, limit: int) -> list[KlineView]:
+            assert (symbol, interval) == ("BTCUSDT", "1m")
+            price, none = Decimal(64_000), Decimal(0)
+            return [
+                KlineView(
+                    at * NS_PER_S, (at + 60) * NS_PER_S - 1, price, price + at, price - at, price, none, none, 1, True
+                )
+                for at in self._opens_s
+            ]
+
+    history = PriceHistory(Klines(0, 60, 120, 180))
+    held = await history("paper", "BTCUSDT", 70 * NS_PER_S, 130 * NS_PER_S)
+    assert [span.high for span in held] == [Decimal(64_060), Decimal(64_120)]
+    assert await PriceHistory(Klines(120, 180))("paper", "BTCUSDT", 70 * NS_PER_S, 130 * NS_PER_S) == ()
+    assert await PriceHistory(Klines())("paper", "BTCUSDT", 70 * NS_PER_S, 130 * NS_PER_S) == ()
