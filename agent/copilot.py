@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, cast
 
 import msgspec
 import structlog
 from ag_ui.core import BaseEvent, TokenUsage
-from audit.redact import redact_prompt
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
@@ -20,6 +20,7 @@ from agent.graph import CallRecord, RunContext, RunState, build_graph
 from agent.model import OFFLINE_PROVIDER, ModelClient, Usage, offline_model, provider_model
 from agent.planner.app import PLANNER_MODEL, PlannerApp
 from agent.prompt import SYSTEM_PROMPT
+from audit.redact import redact_prompt
 from core.config import Settings
 from core.text.figures import Figure
 from core.types.clock import Clock
@@ -31,6 +32,8 @@ GRAPH_VERSION = "1"
 GRAPH_STEPS_LIMIT = 64
 HISTORY_LIMIT_MESSAGES = 20
 HISTORY_MESSAGE_LIMIT_CHARS = 4_000
+
+_OUR_IDS = re.compile(r"\b([0-7][0-9A-HJKMNP-TV-Z]{25})\b")
 
 RunStatus = Literal["finished", "interrupted", "failed", "cancelled"]
 Emit = Callable[[BaseEvent], Awaitable[None]]
@@ -154,7 +157,7 @@ class Copilot:
 
     async def _answer(self, run: _Run) -> None:
         request = run.request
-        run.question_redacted = (await redact_prompt(request.question)).text
+        run.question_redacted = await _redacted(request.question)
         messages = [{"role": "system", "content": SYSTEM_PROMPT}, *await _history(request.messages)]
         messages.append({"role": "user", "content": run.question_redacted})
         run.prompt_digest_hex = hashlib.sha256(json.dumps(messages).encode()).hexdigest()
@@ -249,9 +252,16 @@ async def _history(messages: list[dict[str, str]]) -> list[dict[str, str]]:
     out: list[dict[str, str]] = []
     for message in messages[-HISTORY_LIMIT_MESSAGES:]:
         if message["role"] in {"user", "assistant"} and message["content"]:
-            redacted = await redact_prompt(message["content"][:HISTORY_MESSAGE_LIMIT_CHARS])
-            out.append({"role": message["role"], "content": redacted.text})
+            text = await _redacted(message["content"][:HISTORY_MESSAGE_LIMIT_CHARS])
+            out.append({"role": message["role"], "content": text})
     return out
+
+
+async def _redacted(text: str) -> str:
+    """Both tiers over the text between our own ids: tier 2 takes letters within a ULID for a name now and then, and
+    then no one could ask what became of a suggestion. Tier 1 passes ids by itself."""
+    pieces = _OUR_IDS.split(text)
+    return "".join([p if _OUR_IDS.fullmatch(p) or not p.strip() else (await redact_prompt(p)).text for p in pieces])
 
 
 def _first_state(messages: list[dict[str, Any]], primary: ModelClient) -> RunState:

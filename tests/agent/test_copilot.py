@@ -11,7 +11,7 @@ import pytest
 from ag_ui.core import BaseEvent
 from ag_ui_validate import create_validator
 
-from agent.copilot import Copilot, RunOutcome, RunRequest
+from agent.copilot import Copilot, RunOutcome, RunRequest, _redacted
 from core.config import Settings
 from core.text.figures import UNSOURCED_MARK, resolve
 from core.types.clock import SystemClock
@@ -322,6 +322,13 @@ async def test_personal_data_does_not_reach_the_model(copilot: Copilot) -> None:
     asked = await ask(copilot, "mail jane.doe@example.com the price of BTC")
     assert "jane.doe@example.com" not in asked.outcome.question_redacted
     assert "BTC" in asked.outcome.question_redacted
+
+
+async def test_ids_of_ours_survive_redaction() -> None:
+    """Tier 2 alone takes letters within one ULID in seven for a person's name."""
+    for _ in range(20):
+        text = f"Suggestion {IDS.new_ulid()} is pending. Approve with `veloz approve {IDS.new_ulid()}`."
+        assert await _redacted(text) == text
 
 
 async def test_the_outcome_is_plain_json(copilot: Copilot) -> None:
