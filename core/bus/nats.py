@@ -30,7 +30,7 @@ PUBLISH_TIMEOUT_S = 2.0
 PUBLISH_ATTEMPTS = 3
 CLOSE_TIMEOUT_S = 2.0
 CANCEL_AGAIN_S = 0.1
-RECONNECT_TIME_WAIT_S = 0.02
+RECONNECT_TIME_WAIT_S = 0
 
 _log = structlog.get_logger("bus")
 
@@ -202,4 +202,5 @@ class NatsBus:
 
 async def _close(client: Client) -> None:
     with contextlib.suppress(NatsError, OSError, TimeoutError):
-        await asyncio.wait_for(client.close(), CLOSE_TIMEOUT_S)
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await client.close()

@@ -7,7 +7,9 @@ periodically. Start-up is the same path as a reconnect.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import structlog
 
@@ -17,6 +19,7 @@ from core.market.hub import MarketHub
 from core.orders.machine import ImpossibleTransitionError, Order
 from core.risk.kill_switch import KillSwitch
 from core.runtime.service import EngineService
+from core.runtime.tasks import end
 from core.storage.journal import JournalUnavailableError
 from core.types.clock import NS_PER_MS
 from core.types.codes import ReasonCode, Refusal
@@ -65,15 +68,26 @@ class VenueFollower:
         self._resolving: set[str] = set()
         self._balances_due = asyncio.Event()
         self._catching_up: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         service.on_order_changed = self.order_changed
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until stop is set. The venue may be down at the start, and go and come back."""
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._follow(stop)), group.create_task(self._heal())]
-            await stop.wait()
-            for task in tasks:
-                task.cancel()
+        """Until stop is set. The venue may be down at the start, and go and come back.
+
+        Raises what a task couldn't handle, InstrumentScaleChangedError among it.
+        """
+        stopping = asyncio.create_task(stop.wait())
+        self._start(self._follow(stop), self._heal())
+        try:
+            while not stopping.done():
+                done, _ = await asyncio.wait({stopping, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+                for task in done & self._tasks:
+                    self._tasks.discard(task)
+                    task.result()
+        finally:
+            self._service.venue_connected = False
+            self._stop_catching_up()
+            await end([stopping, *self._tasks])
 
     def order_changed(self, order_id: str) -> None:
         """An order has news: its exposure is due for a look, and an unknown one for a question to the venue."""
@@ -112,15 +126,10 @@ class VenueFollower:
         service.hub = self._build_hub()
         for order in service.kernel.open_orders():
             self.order_changed(order.intent.client_order_id)
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._feed(stop))
-                group.create_task(self._user_events())
-                group.create_task(self._sweep())
-                group.create_task(self._keep_balances())
-        finally:
-            self._stop_catching_up()
-            service.venue_connected = False
+        self._start(self._feed(stop), self._user_events(), self._sweep(), self._keep_balances())
+
+    def _start(self, *work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.update(asyncio.create_task(part) for part in work)
 
     async def _load_instruments(self) -> None:
         service, said = self._service, False
@@ -300,10 +309,10 @@ class VenueFollower:
                 _log.warning("balances_unknown", error=str(error))
                 await asyncio.sleep(CATCH_UP_RETRY_S)
                 continue
-            try:
-                await asyncio.wait_for(self._balances_due.wait(), BALANCES_INTERVAL_S)
-            except TimeoutError:
-                continue
+            # Not wait_for: before Python 3.12 it loses a cancellation that meets the event.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BALANCES_INTERVAL_S):
+                    await self._balances_due.wait()
 
     async def _heal(self) -> None:
         """When the journal takes records again, write what is owed and ask the venue what was missed."""

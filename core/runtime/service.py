@@ -343,7 +343,8 @@ class EngineService:
 
     async def _send_once(self, intent: OrderIntent) -> SubmitResult:
         try:
-            return await asyncio.wait_for(self.venue.submit(intent), SUBMIT_TIMEOUT_S)
+            async with asyncio.timeout(SUBMIT_TIMEOUT_S):
+                return await self.venue.submit(intent)
         except TimeoutError:
             return SubmitUnknown(f"no answer within {SUBMIT_TIMEOUT_S} s")
         except Exception as error:

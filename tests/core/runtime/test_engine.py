@@ -10,6 +10,7 @@ import pytest
 
 from core.authority.proposal import proposal_bytes
 from core.config import Settings
+from core.runtime import engine as engine_module
 from core.runtime.client import EngineClient
 from core.runtime.engine import main
 from core.types.codes import ReasonCode, RefusalError
@@ -183,7 +184,10 @@ async def test_a_failure_of_authority_is_answered_and_not_journaled(engine: Runn
     assert (await engine.client.status()).journal_sequence == before.journal_sequence
 
 
-async def test_the_engine_serves_and_refuses_orders_while_the_venue_is_down(home: Path) -> None:
+async def test_the_engine_serves_and_refuses_orders_while_the_venue_is_down(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "BOOKS_WAIT_S", 0.2)
     url = "127.0.0.1:9"
     settings = settings_for(home, VELOZ_VENUE__REST_URL=f"http://{url}", VELOZ_VENUE__WEBSOCKET_URL=f"ws://{url}")
     stop, served = asyncio.Event(), asyncio.Event()
