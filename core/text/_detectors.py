@@ -77,7 +77,10 @@ def _digits(text: str) -> str:
     return "".join(character for character in text if character.isdigit())
 
 
-_HEX_KEY_CONTEXT = re.compile(r"(?i)priv|secret|seed|signing.?key|wallet.?key|master.?key|\bkek\b|keystore")
+_HEX_KEY_CONTEXT = re.compile(
+    r"(?i)priv|secret|seed|signing.?key|wallet.?key|master.?key|\bkek\b|keystore"
+    r"|(?<!public[ _])\bkey(?: is)?\W{0,4}(?:0x)?$"
+)
 _DIGEST_CONTEXT = re.compile(r"(?i)(digest|hash|sha-?256|checksum|txid|tx)\W{0,4}(0x)?$")
 _ID_CONTEXT = re.compile(
     r"(?i)(order|trade|update|sequence|nonce|timestamp|\bts|_id|\bid|_ns|_ms)\W{0,3}(id|no|number)?\W{0,3}$"
@@ -155,9 +158,10 @@ def _judge_said_secret(match: re.Match[str]) -> Kind | None:
         or not value.isalnum()
         or (value.lower() != value and value[1:] != value[1:].lower())
     )
-    if match.group("s").strip() in {"=", ":"} and "pass" in match.group("k").lower():
+    is_password = any(part in match.group("k").lower() for part in ("pass", "pwd"))
+    if is_password and match.group("s").strip() in {"=", ":"}:
         return Kind.SECRET
-    if "pass" not in match.group("k").lower() and len(value) < 12:
+    if not is_password and len(value) < 12:
         return None
     return Kind.SECRET if odd else None
 
@@ -286,7 +290,7 @@ DETECTORS: tuple[Detector, ...] = (
     Detector(
         r"(?:\+|\b00)[1-9]",
         _compile(
-            r"(?<![\w.])(?P<v>(?:\+|00)[1-9]\d{0,3}(?:[ -]?\(\d{1,4}\))?(?:[ -]\(?\d{1,5}\)?){1,6}"
+            r"(?<![\w.])(?P<v>(?:\+|00)[1-9]\d{0,3}(?:[ -]?\(\d{1,4}\)(?:\d{1,5})?)?(?:[ -]\(?\d{1,8}\)?){1,6}"
             r"|(?:\+|00)[1-9]\d{9,14}|\+[1-9]\d{0,2}(?:\.\d{2,4}){2,5})(?![\w-])"
         ),
         _judge_phone,
@@ -373,7 +377,7 @@ def _find_seed_phrases(text: str) -> Iterator[Span]:
     """
     run: list[re.Match[str]] = []
     for word in _SEED_WORD.finditer(text):
-        fits = 3 <= len(word.group()) <= 8 and word.group().islower()
+        fits = 3 <= len(word.group()) <= 8
         joined = bool(run) and _SEED_GAP.fullmatch(text, run[-1].end(), word.start()) is not None
         if run and not (fits and joined):
             yield from _judge_seed_run(text, run)
@@ -387,12 +391,13 @@ def _judge_seed_run(text: str, run: list[re.Match[str]]) -> Iterator[Span]:
     if len(run) < SEED_WORD_COUNTS[0]:
         return
     start = run[0].start()
-    found = [word.group() for word in run]
+    found = [word.group().lower() for word in run]
+    one_case = len({word.group().islower() for word in run}) == 1
     plain = sum(word in _NOT_SEED_WORDS for word in found)
     inflected = sum(
         (word.endswith("s") and not word.endswith(("ss", "us"))) or word.endswith(_NOT_SEED_ENDINGS) for word in found
     )
-    if plain == 0 and len(run) in SEED_WORD_COUNTS and inflected <= len(run) // 6:
+    if one_case and plain == 0 and len(run) in SEED_WORD_COUNTS and inflected <= len(run) // 6:
         yield Span(start, run[-1].end(), Kind.SEED_PHRASE)
         return
     # The words that introduce a phrase may be part of the run: look for the longest clean tail after them.
