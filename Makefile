@@ -45,8 +45,8 @@ bench: $(STAMPS)/dev $(STAMPS)/native ## run every benchmark in bench/, one JSON
 eval: $(STAMPS)/dev $(STAMPS)/native ## run the agent evals against a service of their own; options in ARGS
 	@$(BIN)/python -m api.supervisor.ephemeral -- $(BIN)/python -m evals.run $(ARGS)
 
-lock: $(STAMPS)/venv ## resolve the dependencies anew into requirements/*.lock
-	@$(SETUP) lock
+lock: $(STAMPS)/venv ## resolve pyproject.toml into requirements/*.lock; ARGS=--upgrade for newer versions
+	@$(SETUP) lock $(ARGS)
 
 proto: $(STAMPS)/dev ## generate core/runtime/_proto from proto/
 	@$(BIN)/python deploy/checks.py --write proto

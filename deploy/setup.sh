@@ -117,15 +117,16 @@ sync_lock() {
     VIRTUAL_ENV=$PWD/$VENV "$BIN/uv" pip install --quiet --require-hashes -r "$1" || no_packages
 }
 
-# Resolves the dependencies of pyproject.toml anew, for every platform, without a word about where they came from.
+# Resolves the dependencies of pyproject.toml for every platform, without a word about where they came from. What is
+# pinned stays, unless `--upgrade` or `--upgrade-package NAME` follow.
 lock() {
     use_pip_index
-    compile="$BIN/uv pip compile --quiet --upgrade --universal --python-version $OLDEST --generate-hashes --no-annotate
+    compile="$BIN/uv pip compile --quiet --universal --python-version $OLDEST --generate-hashes --no-annotate
         --no-emit-index-url --no-emit-find-links"
-    $compile --custom-compile-command "make lock" --group build pyproject.toml -o requirements/run.lock
-    $compile --custom-compile-command "make lock" --group build --group dev --extra evals pyproject.toml \
+    $compile --custom-compile-command "make lock" "$@" --group build pyproject.toml -o requirements/run.lock
+    $compile --custom-compile-command "make lock" "$@" --group build --group dev --extra evals pyproject.toml \
         -o requirements/dev.lock
-    echo uv | $compile --custom-compile-command "make lock" - -o requirements/uv.lock
+    echo uv | $compile --custom-compile-command "make lock" "$@" - -o requirements/uv.lock
 }
 
 check_compiler() {
@@ -169,7 +170,10 @@ build_native() {
 
 case ${1:-} in
 venv) make_venv ;;
-lock) lock ;;
+lock)
+    shift
+    lock "$@"
+    ;;
 sync) sync_lock "$2" ;;
 native) build_native ;;
 *) fail "deploy/setup.sh venv|lock|sync <lock>|native" ;;
