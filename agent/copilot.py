@@ -6,27 +6,25 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-import msgspec
 import structlog
-from ag_ui.core import BaseEvent, TokenUsage
+from ag_ui.core import TokenUsage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from agent.events import RunEvents
-from agent.graph import CallRecord, RunContext, RunState, build_graph
-from agent.model import OFFLINE_PROVIDER, ModelClient, Usage, offline_model, provider_model
+from agent.graph import RunContext, RunState, build_graph
+from agent.model import OFFLINE_PROVIDER, ModelClient, offline_model, provider_model
+from agent.outcome import CallRecord, Emit, RunOutcome, RunRequest, RunStatus, Usage
 from agent.planner.app import PLANNER_MODEL, PlannerApp
 from agent.prompt import SYSTEM_PROMPT
 from audit.redact import redact_prompt
 from core.config import Settings
-from core.text.figures import Figure
 from core.types.clock import Clock
 from core.types.codes import ReasonCode, Refusal, RefusalError
-from core.types.ids import IdSource, TraceContext
-from tools.contracts import Gateway, Principal
+from core.types.ids import IdSource
+from tools.contracts import Gateway
 
 GRAPH_VERSION = "1"
 GRAPH_STEPS_LIMIT = 64
@@ -35,55 +33,7 @@ HISTORY_MESSAGE_LIMIT_CHARS = 4_000
 
 _OUR_IDS = re.compile(r"\b([0-7][0-9A-HJKMNP-TV-Z]{25})\b")
 
-RunStatus = Literal["finished", "interrupted", "failed", "cancelled"]
-Emit = Callable[[BaseEvent], Awaitable[None]]
-
 log = structlog.get_logger("agent.copilot")
-
-
-class RunRequest(msgspec.Struct, frozen=True):
-    """A question. messages is the conversation before it, oldest first, each {role, content}."""
-
-    run_id: str
-    thread_id: str
-    principal: Principal
-    trace: TraceContext
-    messages: list[dict[str, str]]
-    question: str
-
-
-class RunOutcome(msgspec.Struct, frozen=True):
-    """What became of a run. Figures resolve in tool_calls[].result by call id and path."""
-
-    status: RunStatus
-    model: str
-    question_redacted: str
-    answer: str
-    figures: list[Figure]
-    tool_calls: list[CallRecord]
-    suggestion_id: str | None
-    usage: Usage
-    refusal: Refusal | None
-    prompt_digest_hex: str = ""
-    """SHA-256 over the messages that went to the model first."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-able, for storing: answer, figures, tool_calls, suggestion_id, usage; code and message when refused."""
-        out: dict[str, Any] = {
-            "answer": self.answer,
-            "figures": msgspec.to_builtins(self.figures),
-            "tool_calls": [_call_as_dict(call) for call in self.tool_calls],
-            "suggestion_id": self.suggestion_id,
-            "usage": msgspec.to_builtins(self.usage),
-        }
-        if self.refusal is not None:
-            out |= {"code": self.refusal.code.value, "message": self.refusal.message}
-        return out
-
-
-def _call_as_dict(call: CallRecord) -> dict[str, Any]:
-    # Nanoseconds don't fit a JSON number of every reader.
-    return {**msgspec.to_builtins(call), "as_of_ns": str(call.as_of_ns)}
 
 
 class Copilot:

@@ -21,7 +21,8 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
 from agent.events import RunEvents
-from agent.model import ModelClient, ModelToolCall, TextDelta, Turn, Usage
+from agent.model import ModelClient, ModelToolCall, TextDelta, Turn
+from agent.outcome import CallRecord, Usage
 from core.text.figures import Figure, GroundingFilter, ground
 from core.types.clock import format_utc_us
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
@@ -37,19 +38,6 @@ OUTAGE_PREFIX = "SERVICE_"
 FALLBACK_NOTICE = "The model provider failed, so the offline planner answers.\n\n"
 
 log = structlog.get_logger("agent.graph")
-
-
-class CallRecord(msgspec.Struct, frozen=True):
-    """One tool call of the run. result is the released data; for a refused call it is {"refusal": {...}}, which is
-    what the answer's figures about the refusal point into."""
-
-    call_id: str
-    tool: str
-    arguments: dict[str, Any]
-    result: dict[str, Any]
-    refusal: Refusal | None
-    as_of_ns: int
-    mode: str
 
 
 class RunState(TypedDict):

@@ -12,6 +12,7 @@ import openai
 import structlog
 from openai import AsyncOpenAI
 
+from agent.outcome import Usage
 from agent.planner.app import PLANNER_MODEL, PlannerApp
 from agent.transport import StreamingAsgiTransport
 from core.config import ConfigurationError, Settings
@@ -33,16 +34,6 @@ class ModelToolCall(msgspec.Struct, frozen=True):
     id: str
     name: str
     arguments: str
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """Tokens of a call or a run."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens)
 
 
 class TextDelta(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -66,7 +67,18 @@ async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None
             await asyncio.wait({serving}, timeout=0.01)
         if server.started:
             ready()
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        server.should_exit = True
-        stopping.cancel()
-        await serving
+        try:
+            await _until_over(serving, stopping, services.loading)
+        finally:
+            server.should_exit = True
+            stopping.cancel()
+            await serving
+
+
+async def _until_over(serving: asyncio.Task[None], stopping: asyncio.Task[bool], loading: asyncio.Future[Any]) -> None:
+    """Until asked to stop. What can't be loaded (a model that is configured by half, say) ends the process."""
+    over: set[asyncio.Future[Any]] = {serving, stopping}
+    await asyncio.wait({*over, loading}, return_when=asyncio.FIRST_COMPLETED)
+    if loading.done() and not loading.cancelled() and (error := loading.exception()) is not None:
+        raise error
+    await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)

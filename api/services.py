@@ -6,26 +6,27 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from audit.redact import warm
-from core.runtime.client import EngineClient
 
-from agent.copilot import Copilot
 from api.audit_trail.service import AuditReader
 from api.auth.service import AuthService
 from api.auth.tokens import AccessTokens
 from api.results.repository import SqlResultStore
 from api.reviews.repository import SqlReviewStore
 from api.runs.event_log import RunEventLog
+from api.runs.loading import LoadingCopilot
 from api.runs.service import RunService
 from api.suggestions.repository import SqlSuggestionStore
 from api.transactions import Transactions
 from audit.keys import PersonKeys
+from audit.redact import warm
 from audit.store import PostgresAuditSink, audit_redactor
 from audit.trail import AuditTrail
 from core.config import Settings
 from core.runtime.address import engine_address
+from core.runtime.client import EngineClient
 from core.storage.database import DatabaseRole, create_engine, scoped_session
 from core.types.clock import SystemClock
 from core.types.ids import SystemIdSource
@@ -40,6 +41,9 @@ from tools.policy import Policy
 from tools.ports import ReadOnlyEngine
 from tools.registry import ToolPorts
 from tools.suggestion_writer import SuggestionWriter
+
+if TYPE_CHECKING:
+    from agent.copilot import Copilot
 
 
 class Services(msgspec.Struct, frozen=True):
@@ -56,6 +60,7 @@ class Services(msgspec.Struct, frozen=True):
     audit: AuditReader
     engine: EngineClient
     events: RunEventLog
+    loading: asyncio.Future[Any]
 
 
 @asynccontextmanager
@@ -75,12 +80,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     events = RunEventLog(settings.nats.url, settings.read_secret("nats.token"))
     suggestions = SqlSuggestionStore(transactions)
     results = SqlResultStore(transactions, bytes.fromhex(settings.read_secret("results.key")))
+    embedder = HashingEmbedder()
     ports = ToolPorts(
         engine=ReadOnlyEngine(engine),
         instruments=InstrumentDirectory(engine.instruments, clock),
         suggestions=suggestions,
         suggestion_writer=SuggestionWriter(suggestions, trail),
-        reviews=HybridSearch(SqlReviewStore(transactions), HashingEmbedder()),
+        reviews=HybridSearch(SqlReviewStore(transactions), embedder),
         clock=clock,
         ids=ids,
         suggestion_ttl_s=settings.copilot.suggestion_ttl_s,
@@ -96,7 +102,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         redactor=redactor,
         mode=settings.mode,
     )
-    copilot = Copilot(settings, gateway, ids, clock)
+
+    def build_copilot() -> Copilot:
+        from agent.copilot import Copilot
+
+        return Copilot(settings, gateway, ids, clock)
+
+    copilot = LoadingCopilot(build_copilot)
     tokens = AccessTokens(bytes.fromhex(settings.read_secret("jwt.key")), clock)
     services = Services(
         settings=settings,
@@ -118,13 +130,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         audit=AuditReader(api_database, person_keys, trail, ids),
         engine=engine,
         events=events,
+        loading=asyncio.gather(copilot.start(), asyncio.to_thread(warm), asyncio.to_thread(embedder.warm)),
     )
     events.start()
-    warming = asyncio.gather(copilot.warm(), asyncio.to_thread(warm))
     try:
         yield services
     finally:
-        warming.cancel()
+        services.loading.cancel()
         await services.runs.close()
         await copilot.close()
         await events.stop()

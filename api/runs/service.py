@@ -12,14 +12,15 @@ from collections.abc import AsyncIterator
 
 import structlog
 from ag_ui.core import BaseEvent, EventType, RunAgentInput, RunErrorEvent
-from audit.redact import redact_prompt
 
-from agent.copilot import Copilot, RunOutcome, RunRequest
+from agent.outcome import RunOutcome, RunRequest
 from api.runs import repository
 from api.runs.event_log import LoggedEvent, RunEventLog, RunWriter
+from api.runs.loading import LoadingCopilot
 from api.runs.schemas import RunResponse
 from api.transactions import Transactions
 from audit.record import Action
+from audit.redact import redact_prompt
 from audit.trail import AuditTrail
 from core.types.codes import ReasonCode, RefusalError, refuse
 from core.types.ids import IdSource, TraceContext, new_trace
@@ -38,7 +39,7 @@ class RunService:
     """Starts, follows and cancels runs. Only the api replica that runs one can cancel it in this first form."""
 
     def __init__(
-        self, copilot: Copilot, events: RunEventLog, transactions: Transactions, trail: AuditTrail, ids: IdSource
+        self, copilot: LoadingCopilot, events: RunEventLog, transactions: Transactions, trail: AuditTrail, ids: IdSource
     ) -> None:
         self._copilot = copilot
         self._events = events

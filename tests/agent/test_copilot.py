@@ -11,7 +11,8 @@ import pytest
 from ag_ui.core import BaseEvent
 from ag_ui_validate import create_validator
 
-from agent.copilot import Copilot, RunOutcome, RunRequest, _redacted
+from agent.copilot import Copilot, _redacted
+from agent.outcome import RunOutcome, RunRequest
 from core.config import Settings
 from core.text.figures import UNSOURCED_MARK, resolve
 from core.types.clock import SystemClock
