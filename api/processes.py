@@ -14,12 +14,14 @@ import contextlib
 import faulthandler
 import importlib
 import json
+import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NoReturn
 
 from core.config import ConfigurationError, Settings, load_settings
 
@@ -143,8 +145,8 @@ def _is_configuration_error(error: BaseException) -> bool:
 
 
 def _run(run: Main, settings: Settings, supervision: Supervision, name: str) -> int:
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_until_stopped(run, settings, supervision, name))
+    # Not closed: that would wait for whatever a worker thread is busy with (see leave()).
+    return asyncio.Runner(loop_factory=_loop_factory()).run(_until_stopped(run, settings, supervision, name))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -187,5 +189,13 @@ def _exit_after(timeout_s: float) -> None:
     timer.start()
 
 
+def leave(code: int) -> NoReturn:
+    """End now. The process has closed what it holds; a worker thread may still warm something up, for seconds."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -22,7 +22,7 @@ import sys
 from api import processes
 processes.MODULES["venue"] = "body"
 processes.STOP_TIMEOUT_S = 0.5
-sys.exit(processes.main(sys.argv[1:]))
+processes.leave(processes.main(sys.argv[1:]))
 """
 SERVES = "ready(); await stop.wait()"
 
@@ -94,6 +94,14 @@ def test_a_stop_that_hangs_ends_all_the_same(start: Start, number: signal.Signal
     assert process.told.readline() == "ready\n"
     process.process.send_signal(number)
     assert process.exit_code() == 75
+
+
+def test_a_busy_worker_thread_does_not_hold_up_a_stop(start: Start) -> None:
+    process = start("import asyncio, time; asyncio.ensure_future(asyncio.to_thread(time.sleep, 60)); " + SERVES)
+    process.go()
+    assert process.told.readline() == "ready\n"
+    process.process.send_signal(signal.SIGTERM)
+    assert process.exit_code() == 0
 
 
 def test_it_follows_its_supervisor_before_it_goes(start: Start) -> None:
