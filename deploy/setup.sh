@@ -114,7 +114,8 @@ use_pip_index() {
 # Installs a hashed lock. $1: requirements/<name>.lock
 sync_lock() {
     use_pip_index
-    VIRTUAL_ENV=$PWD/$VENV "$BIN/uv" pip install --quiet --require-hashes -r "$1" || no_packages
+    # Bytecode at once: a first start would spend half a minute on it, each start where Python may not write it.
+    VIRTUAL_ENV=$PWD/$VENV "$BIN/uv" pip install --quiet --compile-bytecode --require-hashes -r "$1" || no_packages
 }
 
 # Resolves the dependencies of pyproject.toml for every platform, without a word about where they came from. What is

@@ -97,9 +97,7 @@ class Approvals:
 
         Raises RefusalError(RESOURCE_NOT_FOUND) when it is absent or out of the principal's scope.
         """
-        found = None
-        if _is_id(suggestion_id):
-            found = await self._suggestions.get(principal.account_ids, suggestion_id, version)
+        found = await self._in_scope(principal, suggestion_id, version)
         if found is None:
             raise RefusalError(_not_found())
         await self._record(principal, found, Action.SUGGESTION_VIEWED, "ok", self._span(found), {})
@@ -132,7 +130,10 @@ class Approvals:
         trace = trace or new_trace(self._ids)
         refusal = self._policy.decide_approval(principal) or _unfindable(suggestion_id, version)
         if refusal is not None:
-            return await self._refused(principal, suggestion_id, version, refusal, trace, cells)
+            # Not to be decided by this principal, but the attempt belongs to the suggestion's trail.
+            found = await self._in_scope(principal, suggestion_id)
+            step = self._span(found) if found else trace
+            return await self._refused(principal, suggestion_id, version, refusal, step, cells, found)
         async with (
             self._deciding,
             self._suggestions.deciding(principal.account_ids, suggestion_id, version) as decision,
@@ -158,7 +159,9 @@ class Approvals:
         cells: dict[str, Any] = {"decision": "reject", "reason": kept}
         refusal = self._policy.decide_approval(principal) or _unfindable(suggestion_id, version)
         if refusal is not None:
-            await self._refused(principal, suggestion_id, version, refusal, step, cells)
+            found = await self._in_scope(principal, suggestion_id)
+            step = self._span(found) if found else step
+            await self._refused(principal, suggestion_id, version, refusal, step, cells, found)
             raise RefusalError(refusal)
         async with (
             self._deciding,
@@ -281,6 +284,13 @@ class Approvals:
             )
         except RefusalError:
             _log.exception("engine_refusal_not_recorded", code=refusal.code.value, trace_id=step.trace_id)
+
+    async def _in_scope(
+        self, principal: Principal, suggestion_id: str, version: int | None = None
+    ) -> Suggestion | None:
+        if not _is_id(suggestion_id):
+            return None
+        return await self._suggestions.get(principal.account_ids, suggestion_id, version)
 
     async def _refused(
         self,

@@ -10,7 +10,7 @@ import re
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema, computed_field
 
 from core.types.clock import format_utc_us
 from core.types.money import decimal_text
@@ -92,6 +92,12 @@ class ToolOutput(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     as_of_ns: WholeText
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def as_of(self) -> str:
+        """The same moment for people, UTC with six digits."""
+        return format_utc_us(self.as_of_ns)
 
 
 class Cells(BaseModel):

@@ -9,7 +9,6 @@ from agent.planner.classifier import Intent
 from agent.planner.planning import SUGGEST_TOOL, Done
 from agent.planner.reading import Clause
 from core.text.figures import ground
-from core.types.clock import format_utc_us
 from core.types.codes import ReasonCode
 
 LEVELS_SHOWN = 10
@@ -20,8 +19,8 @@ HELP = (
     "I can look at the market and at your account, and prepare orders for a human to approve. Ask for example: what is "
     "the spread on BTCUSDT; show the order book of ether; how did SOL move over the last hour; what would it cost to "
     "buy a bitcoin now; what are my positions, open orders or risk limits; how did my past trades go; or: suggest "
-    "buying half a bitcoin with a limit near the bid. A suggestion does nothing until a human approves it, on the "
-    "approvals page or with `veloz approve <id>`. I can't place, change, cancel or approve orders."
+    "buying half a bitcoin with a limit near the bid. A suggestion does nothing until a human approves it with "
+    "`veloz approve <id>`. I can't place, change, cancel or approve orders."
 )
 OUT_OF_SCOPE = (
     "That is outside what I can answer from market, account and trade data. Ask for help to see what I can look up."
@@ -147,7 +146,7 @@ def _is_figure(value: Any) -> bool:
 
 
 def _stamp(item: Done) -> str:
-    return f" ({item.mode}, as of {format_utc_us(int(item.data['as_of_ns']))})" if "as_of_ns" in item.data else ""
+    return f" ({item.mode}, as of {item.data['as_of']})" if "as_of" in item.data else ""
 
 
 def _given(text: str, *values: Any) -> str:
@@ -302,7 +301,7 @@ def _suggest_order(d: dict[str, Any]) -> str:
         f"Notional {p['notional_quote']} "
         f"{d['quote_asset']}, reference price {p['reference_price']}, allowed drift until sending "
         f"{p['max_deviation_bps']} bps.\nIt expires at {d['expires_at']}. Approve with "
-        f"`veloz approve {d['suggestion_id']}` or on the approvals page; reject with "
+        f"`veloz approve {d['suggestion_id']}`; reject with "
         f"`veloz reject {d['suggestion_id']}`."
     )
     estimate = d["what_if"].get("estimate")
