@@ -166,6 +166,7 @@ build_native() {
     check_compiler
     VIRTUAL_ENV=$PWD/$VENV "$BIN/uv" pip install --quiet --no-build-isolation --no-deps --offline -e . ||
         fail "the native part doesn't build (see above). If the message doesn't help, try: make clean run"
+    "$BIN/python" -m compileall -q agent api audit core evals knowledge tools || fail "the sources don't compile (see above)."
     "$BIN/python" -P -c 'import core._native' || fail "the native part was built but doesn't load (see above)."
 }
 

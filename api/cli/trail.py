@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from api.cli.session import Session
 
-DETAIL_LENGTH = 110
+STEP_WIDTH = 28
+WHO_WIDTH = 16
+NARROWEST = 80
+WIDTH_WITHOUT_TERMINAL = 160
 
 
 def trace(session: Session, identifier: str, as_json: bool) -> None:
@@ -20,27 +21,25 @@ def trace(session: Session, identifier: str, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(trail))
         return
-    table = Table(
-        "#", "time (UTC)", "step", "who", "what", box=None, title=f"trace {trail['trace_id']}", pad_edge=False
-    )
+    width = max(shutil.get_terminal_size((WIDTH_WITHOUT_TERMINAL, 24)).columns, NARROWEST)
+    day = trail["records"][0]["occurred_at"][:10]
+    typer.secho(f"trace {trail['trace_id']}  {day} UTC  {len(trail['records'])} records", bold=True)
     for record in trail["records"]:
         refused = record["outcome"] not in {"ok", "intended"}
-        style = "red" if refused else ""
-        number = "" if record["sequence"] is None else str(record["sequence"])
-        detail = record["summary"]
-        if refused:
-            detail = f"[{record['outcome']}] {detail}"
-        cells = (number, record["occurred_at"][11:26], record["action"], _who(record), _short(detail))
-        table.add_row(*(Text(cell, style=style) for cell in cells))
-    Console(soft_wrap=True).print(table)
+        detail = f"{record['outcome']}: {record['summary']}" if refused else record["summary"]
+        number = "-" if record["sequence"] is None else str(record["sequence"])
+        head = (
+            f"{number:>5} {record['occurred_at'][11:26]} {record['action']:<{STEP_WIDTH}} {_who(record):<{WHO_WIDTH}} "
+        )
+        typer.secho(_cut(head + " ".join(detail.split()), width), fg="red" if refused else None)
     if not trail["intact"]:
         typer.secho("A record's bytes don't match its leaf hash: the trail was changed.", fg="red", err=True)
         raise typer.Exit(1)
 
 
 def _who(record: dict[str, Any]) -> str:
-    return str(record.get("identity") or record["actor"])
+    return _cut(str(record.get("identity") or record["actor"]), WHO_WIDTH)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= DETAIL_LENGTH else text[: DETAIL_LENGTH - 1] + "…"
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
