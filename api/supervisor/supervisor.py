@@ -1,7 +1,7 @@
 """`veloz up`: starts what isn't configured as external, keeps it running, and stops all of it.
 
-Our own processes are spawned first and import while PostgreSQL and NATS start; each is released once what it depends
-on is ready. Call run_up() from the main thread: children are bound to the thread that spawned them.
+Our own processes are spawned at once and import while PostgreSQL and NATS start; each is released once what it can't
+start without is ready. Call run_up() from the main thread: children are bound to the thread that spawned them.
 """
 
 from __future__ import annotations
@@ -168,22 +168,15 @@ class Supervisor:
         self._reporter.note("starting", f"VeloZ {version('veloz')} starts in {self._settings.home}")
         postgres, nats = await asyncio.to_thread(self._prepare_servers)
         self._settings = self._with_endpoints(postgres, nats)
-        servers: list[Child] = []
-        if postgres is not None:
-            servers.append(self._add(ServerProgram("postgres", postgres, signal.SIGINT)))
-        if nats is not None:
-            servers.append(self._add(ServerProgram("nats", nats, signal.SIGTERM)))
+        database = self._add(ServerProgram("postgres", postgres, signal.SIGINT)) if postgres is not None else None
+        bus = self._add(ServerProgram("nats", nats, signal.SIGTERM)) if nats is not None else None
         venue, engine, ledger, api = (self._add(self._program(name)) for name in OUR_PROCESSES)
         self._write_service_file()
         self._reporter.step("home", "folders, keys and database files", time.monotonic() - started)
-
+        # The ledger and the api wait for the engine themselves, as they do whenever it restarts.
         await asyncio.gather(
-            self._ready_after(venue),
-            *(self._ready_after(server) for server in servers if server.name == "nats"),
-            self._database_ready(next((server for server in servers if server.name == "postgres"), None)),
+            self._in_turn(bus), self._in_turn(venue, engine), self._after_schema(database, ledger, api)
         )
-        await self._ready_after(engine)
-        await asyncio.gather(self._ready_after(ledger), self._ready_after(api))
         self._status = "ready"
         self._write_service_file()
 
@@ -213,12 +206,17 @@ class Supervisor:
         values["engine"]["listen"] = engine_address(self._settings)
         return Settings(**values)
 
-    async def _database_ready(self, postgres: Child | None) -> None:
-        if postgres is not None:
-            await self._ready_after(postgres)
+    async def _in_turn(self, *children: Child | None) -> None:
+        for child in children:
+            if child is not None:
+                await self._ready_after(child)
+
+    async def _after_schema(self, postgres: Child | None, *children: Child) -> None:
+        await self._in_turn(postgres)
         started = time.monotonic()
         migrated = await asyncio.to_thread(migrate_and_seed, self._settings)
         self._reporter.step("schema", "migrated" if migrated else "up to date", time.monotonic() - started)
+        await asyncio.gather(*(self._ready_after(child) for child in children))
 
     async def _ready_after(self, child: Child) -> None:
         started = time.monotonic()
