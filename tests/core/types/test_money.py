@@ -44,7 +44,7 @@ def test_parsing_equals_decimal(sign: str, whole: str, fraction: str, scale: int
 
 
 @pytest.mark.parametrize(
-    "text", ["", ".", "-", "1e5", "0x10", " 1", "1 ", "1_000", "NaN", "Infinity", "1.2.3", "--1", "١"]
+    "text", ["", ".", "-", "1e5", "0x10", " 1", "1 ", "1_000", "NaN", "Infinity", "1.2.3", "--1", "\u0661"]
 )
 def test_other_forms_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="at scale"):
