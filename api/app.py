@@ -67,15 +67,18 @@ async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None
             await asyncio.wait({serving}, timeout=0.01)
         if server.started:
             ready()
+        # Only now: it takes more of the processor than all of the start.
+        loading = asyncio.create_task(services.load())
         try:
-            await _until_over(serving, stopping, services.loading)
+            await _until_over(serving, stopping, loading)
         finally:
+            loading.cancel()
             server.should_exit = True
             stopping.cancel()
             await serving
 
 
-async def _until_over(serving: asyncio.Task[None], stopping: asyncio.Task[bool], loading: asyncio.Future[Any]) -> None:
+async def _until_over(serving: asyncio.Task[None], stopping: asyncio.Task[bool], loading: asyncio.Task[None]) -> None:
     """Until asked to stop. What can't be loaded (a model that is configured by half, say) ends the process."""
     over: set[asyncio.Future[Any]] = {serving, stopping}
     await asyncio.wait({*over, loading}, return_when=asyncio.FIRST_COMPLETED)

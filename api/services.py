@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -60,7 +60,12 @@ class Services(msgspec.Struct, frozen=True):
     audit: AuditReader
     engine: EngineClient
     events: RunEventLog
-    loading: asyncio.Future[Any]
+    copilot: LoadingCopilot
+    embedder: HashingEmbedder
+
+    async def load(self) -> None:
+        """Load the libraries that only questions need. Raises ConfigurationError for a model configured by half."""
+        await asyncio.gather(self.copilot.start(), asyncio.to_thread(warm), asyncio.to_thread(self.embedder.warm))
 
 
 @asynccontextmanager
@@ -130,13 +135,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         audit=AuditReader(api_database, person_keys, trail, ids),
         engine=engine,
         events=events,
-        loading=asyncio.gather(copilot.start(), asyncio.to_thread(warm), asyncio.to_thread(embedder.warm)),
+        copilot=copilot,
+        embedder=embedder,
     )
     events.start()
     try:
         yield services
     finally:
-        services.loading.cancel()
         await services.runs.close()
         await copilot.close()
         await events.stop()

@@ -23,14 +23,14 @@ class LoadingCopilot:
         self._loading: asyncio.Task[Copilot] | None = None
 
     def start(self) -> asyncio.Task[Copilot]:
-        """Begin to load; the task ends with what is wrong, if anything is."""
-        self._loading = asyncio.create_task(self._load(), name="copilot-loading")
+        """Begin to load, once; the task ends with what is wrong, if anything is."""
+        if self._loading is None:
+            self._loading = asyncio.create_task(self._load(), name="copilot-loading")
         return self._loading
 
     async def run(self, request: RunRequest, emit: Emit) -> RunOutcome:
         """As Copilot.run."""
-        assert self._loading is not None, "start() comes first"
-        copilot = await asyncio.shield(self._loading)
+        copilot = await asyncio.shield(self.start())
         return await copilot.run(request, emit)
 
     async def close(self) -> None:
