@@ -10,76 +10,29 @@ from typing import Any
 
 import pytest
 
-from api.results.repository import SqlResultStore
-from api.reviews.repository import SqlReviewStore
-from api.suggestions.repository import SqlSuggestionStore
-from audit.keys import PersonKeys
-from audit.store import PostgresAuditSink, audit_redactor
-from audit.trail import AuditTrail
 from core.authority.proposal import parse_proposal
-from core.storage.database import DatabaseRole, create_engine
-from core.types.clock import SystemClock
+from core.storage.database import DatabaseRole
 from core.types.codes import ReasonCode
 from core.types.events import OrderFilled
 from core.types.orders import OrderStatus
-from knowledge.embed import HashingEmbedder
-from knowledge.search import HybridSearch
-from tests.api.sql_doubles import ACCOUNT, seeded
+from tests.api.gateway_support import GatewayService, open_gateway
+from tests.api.sql_doubles import ACCOUNT
 from tests.core.approvals import approve as sign
-from tests.core.runtime.conftest import RunningEngine, engine, home, settings, venue
+from tests.core.engine_support import RunningEngine, engine, home, settings, venue
 from tests.postgres import PostgresDatabase
-from tests.tools.doubles import APPROVER, IDS, TRADER, call
-from tools.approvals import Approvals
-from tools.composition import build_gateway
-from tools.contracts import ToolResult
-from tools.pipeline import ToolGateway
+from tests.tools.doubles import APPROVER
 
 __all__ = ["engine", "home", "settings", "venue"]
-KEK = bytes(range(32))
 RECONNECT_LIMIT_S = 10
-EMBEDDER = HashingEmbedder()
-EMBEDDER.warm()
-
-
-class Service:
-    def __init__(self, gateway: ToolGateway, approvals: Approvals, results: SqlResultStore) -> None:
-        self.gateway = gateway
-        self.approvals = approvals
-        self.results = results
-
-    async def ask(self, tool: str, **arguments: Any) -> ToolResult:
-        return await self.gateway.call(call(tool, arguments, TRADER, "01RUN"))
 
 
 @pytest.fixture
-async def service(engine: RunningEngine, postgres: PostgresDatabase, tmp_path: Path) -> AsyncIterator[Service]:
-    clock = SystemClock()
-    async with seeded(postgres, tmp_path / "sql") as database:
-        writer = create_engine(postgres.settings(tmp_path / "sql"), DatabaseRole.AUDIT_WRITER)
-        sink = PostgresAuditSink(writer, audit_redactor(KEK))
-        trail = AuditTrail(sink, PersonKeys(database.api, KEK), clock, IDS)
-        suggestions = SqlSuggestionStore(database.transactions)
-        results = SqlResultStore(database.transactions, KEK)
-        gateway = build_gateway(
-            engine=engine.client,
-            suggestions=suggestions,
-            results=results,
-            reviews=HybridSearch(SqlReviewStore(database.transactions), EMBEDDER),
-            trail=trail,
-            clock=clock,
-            ids=IDS,
-            suggestion_ttl_s=60,
-            max_tool_calls_per_run=20,
-            mode="PAPER",
-            redactor=audit_redactor(KEK),
-        )
-        approvals = Approvals(engine=engine.client, suggestions=suggestions, trail=trail, clock=clock, ids=IDS)
-        yield Service(gateway, approvals, results)
-        await sink.close()
-        await writer.dispose()
+async def service(engine: RunningEngine, postgres: PostgresDatabase, tmp_path: Path) -> AsyncIterator[GatewayService]:
+    async with open_gateway(engine, postgres, tmp_path / "sql") as opened:
+        yield opened
 
 
-async def test_every_read_tool_answers_from_the_running_house(service: Service) -> None:
+async def test_every_read_tool_answers_from_the_running_house(service: GatewayService) -> None:
     calls: list[tuple[str, dict[str, Any]]] = [
         ("list_instruments", {}),
         ("get_ticker", {"symbol": "btc/usdt"}),
@@ -100,7 +53,7 @@ async def test_every_read_tool_answers_from_the_running_house(service: Service) 
 
 
 async def test_a_suggestion_is_approved_once_and_filled(
-    service: Service, engine: RunningEngine, postgres: PostgresDatabase
+    service: GatewayService, engine: RunningEngine, postgres: PostgresDatabase
 ) -> None:
     result = await service.ask(
         "suggest_order", symbol="BTCUSDT", side="buy", quantity="0.01", price_anchor="ask", offset_bps="10"
@@ -135,7 +88,7 @@ async def test_a_suggestion_is_approved_once_and_filled(
     ]
 
 
-async def test_risk_refuses_a_suggestion_beyond_its_limit_with_limit_and_actual(service: Service) -> None:
+async def test_risk_refuses_a_suggestion_beyond_its_limit_with_limit_and_actual(service: GatewayService) -> None:
     result = await service.ask("suggest_order", symbol="BTCUSDT", side="buy", quantity="100", price_anchor="bid")
     assert result.refusal is not None
     assert result.refusal.code is ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER
@@ -144,7 +97,7 @@ async def test_risk_refuses_a_suggestion_beyond_its_limit_with_limit_and_actual(
 
 
 async def test_an_engine_that_is_down_is_told_and_heals_without_a_restart_here(
-    service: Service, engine: RunningEngine
+    service: GatewayService, engine: RunningEngine
 ) -> None:
     assert engine.task is not None
     engine.stop.set()

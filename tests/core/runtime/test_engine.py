@@ -17,7 +17,7 @@ from core.types.codes import ReasonCode, RefusalError
 from core.types.events import ApprovalDecided, OrderClosed, OrderFilled
 from core.types.orders import OrderStatus, Side
 from tests.core.approvals import ACCOUNT, proposal
-from tests.core.runtime.conftest import RunningEngine, settings_for
+from tests.core.engine_support import RunningEngine, settings_for
 
 
 async def test_an_approved_order_is_filled_at_the_venue_and_becomes_a_position(engine: RunningEngine) -> None:

@@ -33,7 +33,7 @@ from core.types.orders import OrderIntent, OrderStatus
 from core.venues.binance.adapter import BinanceSpot
 from core.venues.ports import SubmitResult, SubmitUnknown
 from tests.core.approvals import ACCOUNT, APPROVER_SEED, ROOT_SEED
-from tests.core.runtime.conftest import RunningEngine
+from tests.core.engine_support import RunningEngine
 from tests.core.storage.faults import BreakableFolder, Disk
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -289,7 +289,7 @@ async def test_bad_configuration_doesnt_start(
 
 
 async def test_a_socket_path_that_is_too_long_is_shortened_for_both_sides(tmp_path: Path) -> None:
-    from tests.core.runtime.conftest import settings_for
+    from tests.core.engine_support import settings_for
 
     deep = tmp_path / ("x" * 90)
     address = engine_address(settings_for(deep))

@@ -53,16 +53,17 @@ class ScriptedMarket:
 class Client:
     """Signs as Binance's documentation says, nothing more."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, credentials: Credentials = CREDENTIALS) -> None:
         self.http = httpx2.AsyncClient(base_url=base_url)
+        self._credentials = credentials
 
     async def signed(self, method: str, path: str, **parameters: Any) -> httpx2.Response:
         parameters.setdefault("timestamp", SystemClock().now_ns() // NS_PER_MS)
         query = urlencode(parameters)
         return await self.http.request(
             method,
-            f"{path}?{query}&signature={sign(CREDENTIALS.secret, query)}",
-            headers={"X-MBX-APIKEY": CREDENTIALS.key},
+            f"{path}?{query}&signature={sign(self._credentials.secret, query)}",
+            headers={"X-MBX-APIKEY": self._credentials.key},
         )
 
     async def order(self, **parameters: Any) -> httpx2.Response:
