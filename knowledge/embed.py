@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
-import numpy as np
-
 DIMENSIONS = 384
 TEXT_LIMIT_CHARS = 20_000
 WORD_DIMENSIONS = 256
@@ -56,6 +54,8 @@ class HashingEmbedder:
         """One vector a text; the zero vector for a text without letters."""
         if not texts:
             return []
+        import numpy as np
+
         capped = [text[:TEXT_LIMIT_CHARS].lower() for text in texts]
         by_words, by_characters = self._vectorizers
         words = by_words.transform(capped).toarray()
