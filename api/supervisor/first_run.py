@@ -27,7 +27,8 @@ VENUE = "paper"
 VENUE_KEY_REFERENCE = "venue-paper"
 APPROVER_KEY_ID = "demo-approver"
 TRADER_KEY_ID = "demo-trader"
-TWO_APPROVALS_ABOVE_QUOTE = "250000"
+# The demo has one approver, so two are due only beyond what the demo's risk limits let through anyway.
+TWO_APPROVALS_ABOVE_QUOTE = "1000000"
 # username, role, and the key whose seed lies in secrets/<key id>.key
 DEMO_USERS = (
     ("trader", "trader", TRADER_KEY_ID),

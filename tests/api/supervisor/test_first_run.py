@@ -53,7 +53,7 @@ def test_the_roster_holds_the_approvers_demo_key_for_paper_only(tmp_path: Path) 
     assert [(entry.key_id, entry.user_id, entry.account_ids, entry.paper_only) for entry in roster.entries] == [
         ("demo-approver", "user-approver", ("acct-demo",), True)
     ]
-    assert roster.two_approvals_above_quote == "250000"
+    assert roster.two_approvals_above_quote == "1000000"
 
 
 def test_the_risk_limits_are_ones_the_engine_accepts(tmp_path: Path) -> None:
