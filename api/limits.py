@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import problem
-from core.types.codes import ReasonCode, Refusal, refuse
+from core.types.codes import ReasonCode, Refusal
 
 REQUEST_BODY_LIMIT_BYTES = 262_144
 
@@ -25,17 +25,26 @@ class BodyLimitMiddleware:
             await problem(_too_large(declared.decode("latin-1")))(scope, receive, send)
             return
         received_bytes = 0
+        answered = False
 
         async def counted_receive() -> Message:
             nonlocal received_bytes
+            if received_bytes > REQUEST_BODY_LIMIT_BYTES:
+                return {"type": "http.disconnect"}
             message = await receive()
             received_bytes += len(message.get("body", b""))
-            if received_bytes > REQUEST_BODY_LIMIT_BYTES:
-                refusal = _too_large(str(received_bytes))
-                raise refuse(refusal.code, refusal.message, limit=refusal.limit, actual=refusal.actual, unit="bytes")
-            return message
+            # FastAPI turns whatever is raised here into a plain 400, so the body just ends, and the answer is ours.
+            return message if received_bytes <= REQUEST_BODY_LIMIT_BYTES else {"type": "http.disconnect"}
 
-        await self._app(scope, counted_receive, send)
+        async def guarded_send(message: Message) -> None:
+            nonlocal answered
+            if answered or received_bytes <= REQUEST_BODY_LIMIT_BYTES:
+                answered = True
+                await send(message)
+
+        await self._app(scope, counted_receive, guarded_send)
+        if received_bytes > REQUEST_BODY_LIMIT_BYTES and not answered:
+            await problem(_too_large(str(received_bytes)))(scope, receive, send)
 
 
 def _too_large(actual: str) -> Refusal:

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -80,6 +81,12 @@ def install(app: FastAPI) -> None:
         ]
         return problem(Refusal(ReasonCode.REQUEST_INVALID, "; ".join(shown)))
 
+    async def on_unstorable(_: Request, __: Exception) -> Response:
+        # PostgreSQL keeps no NUL in a text, wherever in the request it came from.
+        return problem(
+            Refusal(ReasonCode.REQUEST_INVALID, "A text in the request holds a character that can't be kept.")
+        )
+
     async def on_http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == HTTPStatus.NOT_FOUND:
@@ -97,5 +104,6 @@ def install(app: FastAPI) -> None:
 
     app.add_exception_handler(RefusalError, on_refusal)
     app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(DataError, on_unstorable)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_unexpected)

@@ -53,7 +53,7 @@ async def follow_run(
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """The run's events again, after the one named by Last-Event-ID (`<run>:<n>`)."""
-    await services.runs.find(principal, run_id)
+    await services.runs.check_readable(principal, run_id)
     return _stream(services.runs, principal, run_id, _event_number(run_id, last_event_id), {})
 
 

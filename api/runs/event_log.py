@@ -65,7 +65,7 @@ class RunEventLog:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def streams(self) -> JetStreamContext:
-        """JetStream over the present connection."""
+        """JetStream over the present connection. A call that would start to answer asks here first."""
         if self._client is None or not self._client.is_connected:
             raise _unavailable()
         return self._client.jetstream(timeout=PUBLISH_TIMEOUT_S)

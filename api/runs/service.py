@@ -65,6 +65,7 @@ class RunService:
             )
         account_id = _account_of(principal)
         question, history = _question_of(body)
+        self._events.streams()
         trace = new_trace(self._ids)
         redacted = await redact_prompt(question)
         writer = self._events.writer(body.run_id)
@@ -101,6 +102,11 @@ class RunService:
         await self.find(principal, run_id)
         async for event in self._events.read(run_id, after):
             yield event
+
+    async def check_readable(self, principal: Principal, run_id: str) -> None:
+        """Before an answer begins: raises RESOURCE_NOT_FOUND and SERVICE_EVENT_LOG_UNAVAILABLE as events() would."""
+        await self.find(principal, run_id)
+        self._events.streams()
 
     async def find(self, principal: Principal, run_id: str) -> RunResponse:
         """Raises RESOURCE_NOT_FOUND."""
