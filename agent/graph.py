@@ -24,6 +24,7 @@ from agent.events import RunEvents
 from agent.model import ModelClient, ModelToolCall, TextDelta, Turn
 from agent.outcome import CallRecord, Usage
 from core.text.figures import Figure, GroundingFilter, ground
+from core.text.redaction import redact_text, redact_value
 from core.types.clock import format_utc_us
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from core.types.ids import IdSource, TraceContext
@@ -158,7 +159,7 @@ async def _model_node(state: RunState, runtime: CallRuntime) -> dict[str, Any]:
     spent = usage.input_tokens + usage.output_tokens
     if spent > TOKENS_LIMIT_PER_RUN:
         raise _budget("tokens", str(TOKENS_LIMIT_PER_RUN), str(spent))
-    pending = tuple(ModelToolCall(context.ids.new_ulid(), call.name, call.arguments) for call in turn.tool_calls)
+    pending = tuple(_redacted_call(context.ids.new_ulid(), call) for call in turn.tool_calls)
     return {
         "messages": [*state["messages"], _assistant_message(turn.text, pending)],
         "pending": pending,
@@ -321,6 +322,17 @@ def _admit(state: RunState, context: RunContext) -> dict[str, Refusal | None]:
             out[call.id] = None
             suggested = suggested or (description is not None and description.kind == "suggest")
     return out
+
+
+def _redacted_call(call_id: str, call: ModelToolCall) -> ModelToolCall:
+    """A call under our own id. What a model puts into one goes to the log, to storage and back to the model (I8)."""
+    try:
+        redacted = redact_value(json.loads(call.arguments))
+    except (ValueError, RecursionError):
+        arguments = redact_text(call.arguments).text
+    else:
+        arguments = json.dumps(redacted.value) if redacted.findings else call.arguments
+    return ModelToolCall(call_id, redact_text(call.name).text, arguments)
 
 
 async def _call(call: ModelToolCall, refusal: Refusal | None, context: RunContext) -> CallRecord:

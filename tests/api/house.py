@@ -189,7 +189,10 @@ async def running_api(settings: Settings) -> AsyncIterator[Api]:
         serving(create_app(services)) as url,
         httpx2.AsyncClient(base_url=url, timeout=TIMEOUT_S) as http,
     ):
+        loading = asyncio.create_task(services.load())
         yield Api(services, http)
+        loading.cancel()
+        await asyncio.gather(loading, return_exceptions=True)
 
 
 def without_nats(settings: Settings) -> Settings:
