@@ -178,6 +178,9 @@ class RunService:
                 "figures": str(len(outcome.figures)),
                 "figures_sourced": str(len(sourced)),
                 "model": outcome.model,
+                "prompt_digest": outcome.prompt_digest_hex,
+                "input_tokens": str(outcome.usage.input_tokens),
+                "output_tokens": str(outcome.usage.output_tokens),
                 "tool_calls": str(len(outcome.tool_calls)),
             },
         )
