@@ -12,7 +12,6 @@ from core.types.codes import ReasonCode, Refusal
 
 THAW_DOMAIN_TAG = b"veloz/thaw/v1\x00"
 THAW_VALID_NS = 300 * NS_PER_S
-CLOCK_TOLERANCE_NS = 5 * NS_PER_S
 
 
 class Thaw(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,6 +59,7 @@ def verify_thaw(
         return Refusal(
             ReasonCode.APPROVAL_ALREADY_CONSUMED, "The kill switch changed after this thaw was signed. Make a new one."
         )
-    if not now_ns - THAW_VALID_NS <= issued_ns <= now_ns + CLOCK_TOLERANCE_NS:
+    # From the future, not by a moment: it would loosen once more what is tightened until then.
+    if not now_ns - THAW_VALID_NS <= issued_ns <= now_ns:
         return Refusal(ReasonCode.APPROVAL_EXPIRED, "The thaw is too old, or from the future. Make a new one.")
     return None

@@ -18,7 +18,7 @@ from core.types.money import decimal_text
 from core.types.orders import Mode, OrderType, TimeInForce
 
 SIGNATURES_LIMIT = 16
-WHOLE_NUMBER_LENGTH_LIMIT = 18
+VERSION_LENGTH_LIMIT = 18
 DECIMAL_LENGTH_LIMIT = 40
 EXACT = Context(prec=4 * DECIMAL_LENGTH_LIMIT)
 
@@ -47,10 +47,7 @@ def read_proposal(canonical: bytes) -> Proposal | Refusal:
         return error.refusal
     except ValueError as error:
         return _malformed(str(error)[:200])
-    for name in ("version", "instrument_version", "created_at_ns", "expires_at_ns"):
-        if len(getattr(proposal, name)) > WHOLE_NUMBER_LENGTH_LIMIT + 1:
-            return _malformed(f"{name} is longer than {WHOLE_NUMBER_LENGTH_LIMIT + 1} digits")
-    if len(proposal.version) > WHOLE_NUMBER_LENGTH_LIMIT or proposal.version == "0":
+    if len(proposal.version) > VERSION_LENGTH_LIMIT or proposal.version == "0":
         return _malformed("version must be a whole number from 1 on")
     for name in ("quantity", "price", "notional_quote", "reference_price", "max_deviation_bps"):
         if len(getattr(proposal, name)) > DECIMAL_LENGTH_LIMIT:

@@ -132,6 +132,7 @@ class SafetyWatch:
         self._thaw_file = thaw_file(settings)
         self._root_public_key_hex = settings.read_secret("root.pub")
         self._service = service
+        self._halting: asyncio.Task[None] | None = None
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._signalled)
 
     def close(self) -> None:
@@ -184,8 +185,8 @@ class SafetyWatch:
             _log.warning("kill_switch", state=service.kernel.kill_switch, requested_by=signed.thaw.requested_by)
 
     def _signalled(self) -> None:
-        service = self._service
-        service.spawn(self._halt(), "halt by signal")
+        # A task of its own: a stop must not wait for a place among the engine's background tasks.
+        self._halting = asyncio.create_task(self._halt(), name="halt by signal")
 
     async def _halt(self) -> None:
         await self._service.set_kill_switch(KillSwitch.HALTED, "signal:SIGUSR1", "SIGUSR1 was received")

@@ -27,7 +27,7 @@ from core.runtime import views
 from core.storage.journal import Journal, JournalUnavailableError
 from core.types.clock import Clock
 from core.types.codes import ReasonCode, Refusal, RefusalError
-from core.types.events import JournalEntry, JournalEvent, MarketInputs, encode_event
+from core.types.events import CancelRequested, JournalEntry, JournalEvent, MarketInputs, encode_event
 from core.types.ids import TraceContext
 from core.types.orders import OrderIntent, OrderType, Side
 from core.types.views import (
@@ -254,12 +254,15 @@ class EngineService:
     async def _commit_safety(self, events: Sequence[JournalEvent]) -> None:
         try:
             await self._commit(events)
-        except JournalUnavailableError as error:
-            if len(self._unrecorded) + len(events) > UNRECORDED_LIMIT:
-                _log.error("unrecorded_limit_reached", limit=UNRECORDED_LIMIT, error=str(error))
-                return
-            # In memory at once, in the journal before anything that comes after.
+        except JournalUnavailableError:
             for event in events:
+                if isinstance(event, CancelRequested) and len(self._unrecorded) >= UNRECORDED_LIMIT:
+                    # Carried out all the same; that it was asked for, only the log tells. Tightenings are few.
+                    _log.error("unrecorded_limit_reached", limit=UNRECORDED_LIMIT, cancel=event.client_order_id)
+                    symbol = self.kernel.orders[event.client_order_id].intent.symbol
+                    self.spawn(self._cancel(symbol, event.client_order_id), f"cancel {event.client_order_id}")
+                    continue
+                # In memory at once, in the journal before anything that comes after.
                 self._unrecorded.append(event)
                 self._perform_all(self.kernel.apply(event), None)
 

@@ -83,8 +83,9 @@ def proposal(**changes: Any) -> Proposal:
         "expires_at_ns": str(NOW_NS + 300 * NS_PER_S),
     }
     values.update(changes)
-    price = Decimal(values["price"] or values["reference_price"])
-    values.setdefault("notional_quote", decimal_text(Decimal(values["quantity"]) * price))
+    if "notional_quote" not in values:
+        price = Decimal(values["price"] or values["reference_price"])
+        values["notional_quote"] = decimal_text(Decimal(values["quantity"]) * price)
     return Proposal(**values)
 
 

@@ -75,10 +75,11 @@ def thaw(**changes: str) -> SignedThaw:
 @pytest.mark.parametrize(
     ("signed", "changed_ns", "now_ns", "expected"),
     [
-        (thaw(), NOW_NS - 1, NOW_NS + 1, None),
+        (thaw(), NOW_NS - 1, NOW_NS, None),
         (thaw(), NOW_NS, NOW_NS + 1, ReasonCode.APPROVAL_ALREADY_CONSUMED),
         (thaw(), 0, NOW_NS + THAW_VALID_NS, None),
         (thaw(), 0, NOW_NS + THAW_VALID_NS + 1, ReasonCode.APPROVAL_EXPIRED),
+        (thaw(), 0, NOW_NS - 1, ReasonCode.APPROVAL_EXPIRED),
         (thaw(engine_id="engine-2"), 0, NOW_NS, ReasonCode.AUTHORITY_WRONG_ENGINE),
         (thaw(state="LOOSE"), 0, NOW_NS, ReasonCode.REQUEST_INVALID),
         (

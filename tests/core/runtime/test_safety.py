@@ -21,6 +21,7 @@ from core.config import ConfigurationError, Settings
 from core.risk.kill_switch import KillSwitch
 from core.runtime import engine as engine_module
 from core.runtime import follow
+from core.runtime import service as service_module
 from core.runtime.address import engine_address
 from core.runtime.client import EngineClient
 from core.runtime.server import SERVICE_NAME
@@ -142,6 +143,52 @@ async def test_without_a_journal_no_order_is_taken_but_safety_works_and_is_recor
     await engine.event(changed_to("CANCEL_ONLY"), before)
     closed = await engine.event(lambda event: isinstance(event, OrderClosed), before)
     assert closed.client_order_id == order_id
+
+
+async def test_safety_works_also_when_no_more_of_it_can_be_kept_for_the_journal(
+    disk: Disk, engine: RunningEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = await resting(engine)
+    await engine.event(lambda event: getattr(event, "venue_order_id", None) is not None)
+    before = (await engine.client.status()).journal_sequence
+    monkeypatch.setattr(service_module, "UNRECORDED_LIMIT", 0)
+    disk.append = always_full(disk)
+
+    assert await engine.client.cancel_order(order_id, "user-trader") is None
+    assert (await engine.client.set_kill_switch("HALTED", "user-trader", "disk")).kill_switch == "HALTED"
+
+    disk.append = None
+    closed = await engine.event(lambda event: isinstance(event, OrderClosed), before)
+    assert (closed.client_order_id, closed.status) == (order_id, OrderStatus.CANCELED)
+    await engine.event(changed_to("HALTED"), before)
+
+
+async def test_a_report_that_could_not_be_recorded_is_asked_for_though_another_record_healed_the_journal(
+    disk: Disk, engine: RunningEngine
+) -> None:
+    """given a cancel whose report met a full disk, when the next command is what finds the disk mended, then the
+    venue is asked all the same."""
+    order_id = await resting(engine)
+    await engine.event(lambda event: getattr(event, "venue_order_id", None) is not None)
+    failed = asyncio.Event()
+    loop, refusals = asyncio.get_running_loop(), 0
+
+    def full(_file: JournalFile, _data: bytes) -> None:
+        nonlocal refusals
+        disk.append = full
+        refusals += 1
+        if refusals == 2:  # the request to cancel, then the venue's report
+            disk.append = None
+            loop.call_soon_threadsafe(failed.set)
+        raise FULL
+
+    disk.append = full
+    assert await engine.client.cancel_order(order_id, "user-trader") is None
+    async with asyncio.timeout(5):
+        await failed.wait()
+    await engine.client.set_kill_switch("REDUCE_ONLY", "user-trader", "first to find it mended")
+    closed = await engine.event(lambda event: isinstance(event, OrderClosed))
+    assert (closed.client_order_id, closed.status) == (order_id, OrderStatus.CANCELED)
 
 
 async def test_what_was_recorded_late_replays(disk: Disk, settings: Settings) -> None:
