@@ -69,3 +69,23 @@ def test_the_writer_may_insert_and_nothing_else(one_record: PostgresDatabase, st
 def test_the_api_cannot_write_records_past_the_writer(one_record: PostgresDatabase, role: str) -> None:
     with one_record.connect(role) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute(INSERT, ("record-2", b"x", leaf_hash(b"x")))
+
+
+def test_the_writer_cannot_choose_a_number_that_stops_the_numbering(one_record: PostgresDatabase) -> None:
+    chosen = INSERT.replace("(record_id,", "(arrival, record_id,").replace(
+        "VALUES (", "OVERRIDING SYSTEM VALUE VALUES (4611686018427387904, "
+    )
+    for role in ("audit_writer", "ledger"):
+        with one_record.connect(role) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(chosen, ("record-2", b"x", leaf_hash(b"x")))
+
+
+@pytest.mark.parametrize(
+    ("record_id", "actor"), [("engine-demo:7:order.filled", "user-trader"), ("record-2", "engine:engine-demo")]
+)
+def test_the_writer_cannot_write_in_the_engines_name(one_record: PostgresDatabase, record_id: str, actor: str) -> None:
+    insert = INSERT.replace("'ledger'", "%s")
+    with one_record.connect("audit_writer") as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(insert, (record_id, b"x", leaf_hash(b"x"), actor))
+    with one_record.connect("ledger") as connection:
+        connection.execute(insert, (record_id, b"x", leaf_hash(b"x"), actor))
