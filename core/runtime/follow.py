@@ -315,14 +315,19 @@ class VenueFollower:
                     await self._balances_due.wait()
 
     async def _heal(self) -> None:
-        """When the journal takes records again, write what is owed and ask the venue what was missed."""
-        service = self._service
+        """When the journal takes records again, write what is owed and ask the venue what was missed.
+
+        Failures are counted, because a command that comes first may find the journal mended and leave no error behind.
+        """
+        service, made_good = self._service, 0
         while True:
             await asyncio.sleep(HEAL_INTERVAL_S)
-            if service.journal_error is None:
+            failures = service.journal_failures
+            if failures == made_good:
                 continue
             try:
                 await service.record_what_is_missing()
             except JournalUnavailableError:
                 continue
-            await self._reconcile_open()
+            if await self._reconcile_open():
+                made_good = failures

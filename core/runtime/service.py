@@ -88,6 +88,7 @@ class EngineService:
         self.venue_connected = False
         self.balances: Balances | None = None
         self.journal_error: str | None = None
+        self.journal_failures = 0
         self.on_order_changed: Callable[[str], None] = lambda _order_id: None
         self._lock = asyncio.Lock()
         self._unrecorded: deque[JournalEvent] = deque()
@@ -282,6 +283,7 @@ class EngineService:
             if self.journal_error is None:
                 _log.error("journal_unavailable", error=str(error))
             self.journal_error = str(error)
+            self.journal_failures += 1
             raise
         if self.journal_error is not None:
             _log.info("journal_available_again", recorded_late=owed)
