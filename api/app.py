@@ -78,6 +78,19 @@ async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None
             await serving
 
 
+def load_ahead() -> None:
+    """Import and load what questions need, in a process that waits to take over: some seconds of processor time."""
+    from agent import copilot
+    from agent.planner.reading import trained_reader
+    from audit.redact import warm
+    from knowledge.embed import HashingEmbedder
+
+    assert copilot
+    warm()
+    trained_reader()
+    HashingEmbedder().warm()
+
+
 async def _until_over(serving: asyncio.Task[None], stopping: asyncio.Task[bool], loading: asyncio.Task[None]) -> None:
     """Until asked to stop. What can't be loaded (a model that is configured by half, say) ends the process."""
     over: set[asyncio.Future[Any]] = {serving, stopping}

@@ -101,6 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", choices=MODULES)
     parser.add_argument("--control-fd", type=int, help="set by the supervisor")
     parser.add_argument("--status-fd", type=int, help="set by the supervisor")
+    parser.add_argument("--spare", action="store_true", help="load everything before waiting to take over")
     options = parser.parse_args(arguments)
     faulthandler.enable()
     supervision = Supervision(options.control_fd, options.status_fd)
@@ -110,6 +111,8 @@ def main(arguments: list[str] | None = None) -> int:
         supervision.ready_file.unlink(missing_ok=True)
         _configure_logging(options.name, settings)
         run = _import_main(options.name)
+        if options.spare:
+            _load_ahead(options.name)
         supervision.wait_for_go()
         return _run(run, settings, supervision, options.name)
     except Exception as error:
@@ -137,6 +140,15 @@ def _import_main(name: str) -> Main:
     finally:
         gc.enable()
     return main
+
+
+def _load_ahead(name: str) -> None:
+    """What the process would load after its start. A spare that can't is still a spare."""
+    load_ahead: Callable[[], None] = getattr(importlib.import_module(MODULES[name]), "load_ahead", lambda: None)
+    try:
+        load_ahead()
+    except Exception:
+        _log_failure(name)
 
 
 def _configure_logging(name: str, settings: Settings) -> None:

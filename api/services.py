@@ -13,7 +13,7 @@ import msgspec
 from api.audit_trail.service import AuditReader
 from api.auth.service import AuthService
 from api.auth.tokens import AccessTokens
-from api.results.repository import SqlResultStore
+from api.results.repository import SqlResultStore, results_key
 from api.reviews.repository import SqlReviewStore
 from api.runs.event_log import RunEventLog
 from api.runs.loading import LoadingCopilot
@@ -33,14 +33,8 @@ from core.types.ids import SystemIdSource
 from knowledge.embed import HashingEmbedder
 from knowledge.search import HybridSearch
 from tools.approvals import Approvals
-from tools.catalogue import build_registry
-from tools.instruments import InstrumentDirectory
-from tools.limits import GatewayLimits
-from tools.pipeline import ToolGateway
+from tools.composition import build_gateway
 from tools.policy import Policy
-from tools.ports import ReadOnlyEngine
-from tools.registry import ToolPorts
-from tools.suggestion_writer import SuggestionWriter
 
 if TYPE_CHECKING:
     from agent.copilot import Copilot
@@ -84,28 +78,22 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     engine = EngineClient(engine_address(settings), settings.read_secret("engine-control.token"))
     events = RunEventLog(settings.nats.url, settings.read_secret("nats.token"))
     suggestions = SqlSuggestionStore(transactions)
-    results = SqlResultStore(transactions, bytes.fromhex(settings.read_secret("results.key")))
+    results = SqlResultStore(transactions, results_key(settings))
     embedder = HashingEmbedder()
-    ports = ToolPorts(
-        engine=ReadOnlyEngine(engine),
-        instruments=InstrumentDirectory(engine.instruments, clock),
+    policy = Policy()
+    gateway = build_gateway(
+        engine=engine,
         suggestions=suggestions,
-        suggestion_writer=SuggestionWriter(suggestions, trail),
+        results=results,
         reviews=HybridSearch(SqlReviewStore(transactions), embedder),
+        trail=trail,
         clock=clock,
         ids=ids,
         suggestion_ttl_s=settings.copilot.suggestion_ttl_s,
-    )
-    policy = Policy()
-    gateway = ToolGateway(
-        registry=build_registry(),
-        policy=policy,
-        ports=ports,
-        trail=trail,
-        results=results,
-        limits=GatewayLimits(max_calls_per_run=settings.copilot.max_tool_calls_per_run),
-        redactor=redactor,
+        max_tool_calls_per_run=settings.copilot.max_tool_calls_per_run,
         mode=settings.mode,
+        redactor=redactor,
+        policy=policy,
     )
 
     def build_copilot() -> Copilot:
@@ -120,7 +108,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         transactions=transactions,
         tokens=tokens,
         auth=AuthService(transactions, tokens, trail, clock, ids),
-        runs=RunService(copilot, events, transactions, trail, ids),
+        runs=RunService(copilot, events, transactions, trail, ids, settings.copilot.run_timeout_s, redactor),
         suggestions=suggestions,
         approvals=Approvals(
             engine=engine,

@@ -31,6 +31,12 @@ _USER = """
 """
 
 
+_LOCK_FAMILY = text(
+    "SELECT pg_advisory_xact_lock(hashtextextended('veloz/refresh/' || family_id, 0)) "
+    "FROM refresh_tokens WHERE token_hash = :hash"
+)
+
+
 async def find_user(
     connection: AsyncConnection, *, username: str | None = None, user_id: str | None = None
 ) -> UserRow | None:
@@ -55,7 +61,9 @@ async def insert_refresh_token(
 
 
 async def lock_refresh_token(connection: AsyncConnection, token_hash: bytes) -> RefreshRow | None:
-    """The token's row, locked: two concurrent uses of one token see each other."""
+    """The token's row, with its family locked: no use of a token overlaps the revocation of its session, which would
+    miss a successor that isn't committed yet."""
+    await connection.execute(_LOCK_FAMILY, {"hash": token_hash})
     statement = text(
         "SELECT id, family_id, user_id, rotated_at IS NOT NULL OR revoked_at IS NOT NULL AS is_spent, "
         "expires_at <= clock_timestamp() AS is_expired FROM refresh_tokens WHERE token_hash = :hash FOR UPDATE"

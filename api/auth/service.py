@@ -113,13 +113,14 @@ class AuthService:
             else:
                 await repository.mark_rotated(connection, row.id)
                 response = await self._issue(connection, user.principal, row.family_id)
+                # Before the commit: unrecorded, the old token must stay good, or its next use would look like theft.
+                await self._record(Action.TOKEN_REFRESHED, user.principal, None)
         if reused_by is not None:
             await self._record(Action.TOKEN_REUSE_DETECTED, reused_by, ReasonCode.AUTH_REFRESH_REUSED)
             raise refuse(
                 ReasonCode.AUTH_REFRESH_REUSED,
                 "This refresh token was used before; all its successors are revoked. Log in again.",
             )
-        await self._record(Action.TOKEN_REFRESHED, user.principal, None)
         return response
 
     async def logout(self, secret: str) -> None:

@@ -11,6 +11,7 @@ import typer
 from ulid import ULID
 
 from api.cli.session import CommandError, Session, problem_error, unreachable
+from api.cli.text import printable
 
 ANSWER_TIMEOUT_S = 120.0
 
@@ -55,10 +56,10 @@ def _follow(session: Session, body: dict[str, Any], show: bool) -> dict[str, Any
                     continue
                 event = json.loads(line.removeprefix("data:"))
                 if event["type"] == "TEXT_MESSAGE_CONTENT" and show:
-                    sys.stdout.write(event["delta"])
+                    sys.stdout.write(printable(event["delta"]))
                     sys.stdout.flush()
                 elif event["type"] == "TOOL_CALL_START" and show:
-                    typer.secho(f"· {event['toolCallName']}", fg="bright_black", err=True)
+                    typer.secho(f"· {printable(event['toolCallName'])}", fg="bright_black", err=True)
                 elif event["type"] in {"RUN_FINISHED", "RUN_ERROR"}:
                     finished = True
                     failure = event if event["type"] == "RUN_ERROR" else None

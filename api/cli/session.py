@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import typer
 
+from api.cli.text import printable
 from core.config.paths import HomePaths, default_home
 
 CONNECT_TIMEOUT_S = 5.0
@@ -39,7 +40,7 @@ def reporting_errors(as_json: bool) -> Iterator[None]:
         if as_json:
             typer.echo(json.dumps({"error": error.body}))
         else:
-            typer.secho(f"{error.body['code']}: {error.body['message']}", fg="red", err=True)
+            typer.secho(printable(f"{error.body['code']}: {error.body['message']}"), fg="red", err=True)
         raise typer.Exit(error.exit_code) from None
 
 

@@ -6,11 +6,16 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from api.cli.session import Session, read_key
+from api.cli.session import CommandError, Session, read_key
+from api.cli.text import printable
+from core.types.codes import RefusalError
+
+if TYPE_CHECKING:
+    from core.authority.proposal import Proposal
 
 POLL_INTERVAL_S = 0.1
 SETTLED = frozenset({"executed", "failed", "needs_review"})
@@ -28,7 +33,9 @@ def list_suggestions(session: Session, status: str, as_json: bool) -> None:
         proposal = row["proposal"]
         price = f"at {proposal['price']}" if proposal["price"] else "at market"
         order = f"{proposal['side']} {proposal['quantity']} {proposal['symbol']} {price}"
-        typer.echo(f"{row['id']}  v{row['version']}  {row['status']:<9} {order}  expires {row['expires_at'][11:19]}")
+        typer.echo(
+            f"{row['id']}  v{row['version']}  {row['status']:<9} {printable(order)}  expires {row['expires_at'][11:19]}"
+        )
 
 
 def show_suggestion(session: Session, suggestion_id: str, as_json: bool) -> None:
@@ -51,11 +58,10 @@ def approve(
     as_json: bool,
 ) -> None:
     """Show exactly what is signed, sign it, hand it to the engine, and follow the order for wait_s seconds."""
-    from core.authority.proposal import proposal_digest
     from core.authority.signatures import sign_digest
 
     row = session.request("GET", f"/api/v1/suggestions/{suggestion_id}")
-    shown_digest = proposal_digest(row["proposal_text"].encode())
+    shown_digest = _signed_proposal(row)[1]
     if not as_json:
         _print_proposal(row)
     if not assume_yes and not as_json and sys.stdin.isatty():
@@ -63,13 +69,12 @@ def approve(
     login = session.demo_login() or {}
     key_id = login.get("key_id") if key_file is None else key_file.stem
     seed = read_key(session.paths, key_id, key_file)
-    signed_digest = digest or shown_digest
-    signature = sign_digest(seed, signed_digest).hex() if seed and _is_digest(signed_digest) else ""
     body = {
         "version": version if version is not None else row["version"],
-        "digest": signed_digest,
+        "digest": digest or shown_digest,
         "key_id": key_id or "",
-        "signature": signature,
+        # Whatever digest was given: only what was shown is ever signed.
+        "signature": sign_digest(seed, shown_digest).hex() if seed else "",
     }
     outcome = session.request("POST", f"/api/v1/suggestions/{suggestion_id}/approve", body)
     final = _follow(session, suggestion_id, wait_s)
@@ -97,15 +102,30 @@ def _follow(session: Session, suggestion_id: str, wait_s: float) -> dict[str, An
         time.sleep(POLL_INTERVAL_S)
 
 
-def _print_proposal(row: dict[str, Any]) -> None:
-    typer.secho(f"Suggestion {row['id']} version {row['version']}: {row['status']}", bold=True)
-    for name, value in row["proposal"].items():
-        typer.echo(f"  {name:<20} {value}")
-    typer.echo(f"  {'digest':<20} {row['digest']}")
+def _signed_proposal(row: dict[str, Any]) -> tuple[Proposal, str]:
+    """The proposal and its digest, read here from the very bytes that get signed: the service isn't trusted with it.
 
+    Raises CommandError when the bytes aren't a proposal, or are another suggestion's.
+    """
+    from core.authority.proposal import parse_proposal, proposal_digest
 
-def _is_digest(text: str) -> bool:
+    canonical = row["proposal_text"].encode()
     try:
-        return len(bytes.fromhex(text)) == 32
-    except ValueError:
-        return False
+        proposal = parse_proposal(canonical)
+    except RefusalError as error:
+        raise CommandError(error.refusal.code.value, error.refusal.message) from error
+    if (proposal.suggestion_id, proposal.version) != (row["id"], str(row["version"])):
+        raise CommandError(
+            "SUGGESTION_MISLABELLED",
+            f"The service shows version {row['version']} of {row['id']} with the proposal of version "
+            f"{proposal.version} of {proposal.suggestion_id}. Don't sign it; tell compliance.",
+        )
+    return proposal, proposal_digest(canonical)
+
+
+def _print_proposal(row: dict[str, Any]) -> None:
+    proposal, digest = _signed_proposal(row)
+    typer.secho(f"Suggestion {row['id']} version {row['version']}: {row['status']}", bold=True)
+    for name in proposal.__struct_fields__:
+        typer.echo(f"  {name:<20} {printable(getattr(proposal, name))}")
+    typer.echo(f"  {'digest':<20} {digest}")

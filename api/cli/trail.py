@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from api.cli.session import Session
+from api.cli.text import printable
 
 STEP_WIDTH = 28
 WHO_WIDTH = 16
@@ -31,14 +32,14 @@ def trace(session: Session, identifier: str, as_json: bool) -> None:
         head = (
             f"{number:>5} {record['occurred_at'][11:26]} {record['action']:<{STEP_WIDTH}} {_who(record):<{WHO_WIDTH}} "
         )
-        typer.secho(_cut(head + " ".join(detail.split()), width), fg="red" if refused else None)
+        typer.secho(_cut(printable(head + " ".join(detail.split())), width), fg="red" if refused else None)
     if not trail["intact"]:
         typer.secho("A record's bytes don't match its leaf hash: the trail was changed.", fg="red", err=True)
         raise typer.Exit(1)
 
 
 def _who(record: dict[str, Any]) -> str:
-    return _cut(str(record.get("identity") or record["actor"]), WHO_WIDTH)
+    return _cut(printable(str(record.get("identity") or record["actor"])), WHO_WIDTH)
 
 
 def _cut(text: str, width: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -18,6 +19,8 @@ from tools.contracts import Principal
 
 KEEPALIVE_S = 15
 RUNS_SHOWN_LIMIT = 100
+SEND_TIMEOUT_S = 30
+EVENT_NUMBER = re.compile(r"[0-9]{1,18}")
 
 router = APIRouter(prefix="/api/v1/copilot", tags=["copilot"])
 
@@ -35,7 +38,7 @@ async def list_runs(
     services: CurrentServices,
     limit: Annotated[int, Query(ge=1, le=RUNS_SHOWN_LIMIT)] = 20,
 ) -> list[RunResponse]:
-    """The latest runs in your accounts."""
+    """Your latest runs."""
     return await services.runs.recent(principal, limit)
 
 
@@ -92,13 +95,19 @@ def _stream(
             problem = RunErrorEvent(message=error.refusal.message, code=error.refusal.code.value)
             yield {"data": problem.model_dump_json(by_alias=True, exclude_none=True)}
 
-    return EventSourceResponse(frames(), sep="\n", ping=KEEPALIVE_S, headers=headers | {"X-Accel-Buffering": "no"})
+    return EventSourceResponse(
+        frames(),
+        sep="\n",
+        ping=KEEPALIVE_S,
+        send_timeout=SEND_TIMEOUT_S,
+        headers=headers | {"X-Accel-Buffering": "no"},
+    )
 
 
 def _event_number(run_id: str, last_event_id: str | None) -> int:
     if last_event_id is None:
         return 0
     owner, _, number = last_event_id.rpartition(":")
-    if owner != run_id or not number.isascii() or not number.isdigit():
+    if owner != run_id or not EVENT_NUMBER.fullmatch(number):
         raise refuse(ReasonCode.REQUEST_INVALID, f"Last-Event-ID must be {run_id}:<n>, is {last_event_id[:80]!r}.")
     return int(number)

@@ -7,7 +7,7 @@ stream's messages. The expected last subject sequence guards the single writer o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 import nats.errors
@@ -25,6 +25,8 @@ RETENTION_S = 7 * 24 * 3600
 STREAM_SIZE_LIMIT_BYTES = 1 << 30
 PUBLISH_TIMEOUT_S = 2.0
 NEXT_EVENT_POLL_S = 1.0
+SILENT_POLLS_LIMIT = 5
+OVER_POLLS_LIMIT = 2
 CONNECT_TIMEOUT_S = 2
 CONNECT_RETRY_S = 0.2
 TERMINAL_EVENTS = frozenset({"RUN_FINISHED", "RUN_ERROR"})
@@ -73,13 +75,17 @@ class RunEventLog:
     def writer(self, run_id: str) -> RunWriter:
         return RunWriter(self, run_id)
 
-    async def read(self, run_id: str, after: int) -> AsyncIterator[LoggedEvent]:
-        """Events of the run after number `after`, the stored ones first, then live ones, until the last."""
+    async def read(self, run_id: str, after: int, is_over: Callable[[], Awaitable[bool]]) -> AsyncIterator[LoggedEvent]:
+        """Events of the run after number `after`, the stored ones first, then live ones, until the last.
+
+        is_over is asked when the run is silent: a run that has ended by other signs won't get its last event.
+        """
         streams = self.streams()
         try:
             subscription = await streams.subscribe(SUBJECT_PREFIX + run_id, ordered_consumer=True)
         except (nats.errors.Error, OSError) as error:
             raise _unavailable() from error
+        silent_polls = over_polls = 0
         try:
             while True:
                 try:
@@ -87,9 +93,16 @@ class RunEventLog:
                 except (TimeoutError, nats.errors.TimeoutError):
                     if not self.connected:
                         raise _unavailable() from None
+                    silent_polls += 1
+                    if silent_polls >= SILENT_POLLS_LIMIT:
+                        # Twice, because the last event follows the outcome by a moment.
+                        over_polls = over_polls + 1 if await is_over() else 0
+                    if over_polls >= OVER_POLLS_LIMIT:
+                        raise _cut() from None
                     continue
                 except nats.errors.Error as error:
                     raise _unavailable() from error
+                silent_polls = over_polls = 0
                 event = msgspec.json.decode(message.data, type=LoggedEvent)
                 if event.n > after:
                     yield event
@@ -186,6 +199,13 @@ async def _quietly_unsubscribe(subscription: JetStreamContext.PushSubscription) 
         await subscription.unsubscribe()
     except (nats.errors.Error, OSError):
         return
+
+
+def _cut() -> RefusalError:
+    return refuse(
+        ReasonCode.SERVICE_EVENT_LOG_UNAVAILABLE,
+        "The run has ended, but its log lacks the last event. Read its outcome at GET /api/v1/copilot/runs/{id}.",
+    )
 
 
 def _unavailable() -> RefusalError:

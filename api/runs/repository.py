@@ -1,4 +1,4 @@
-"""Runs in SQL, scoped by account."""
+"""Runs in SQL, scoped by account and shown to their asker."""
 
 from __future__ import annotations
 
@@ -60,13 +60,29 @@ async def finish(
     )
 
 
-async def find(connection: AsyncConnection, run_id: str) -> RunResponse | None:
-    row = (await connection.execute(text(_SELECT + " WHERE id = :id"), {"id": run_id})).one_or_none()
+async def finish_overdue(connection: AsyncConnection, run_id: str, overdue_s: int, outcome: dict[str, Any]) -> bool:
+    """Fail a run that has been running for longer than overdue_s; whether it was one."""
+    result = await connection.execute(
+        text(
+            "UPDATE runs SET status = 'failed', outcome = cast(:outcome AS jsonb), finished_at = clock_timestamp() "
+            "WHERE id = :id AND status = 'running' AND created_at < clock_timestamp() - make_interval(secs => :age)"
+        ),
+        {"id": run_id, "age": overdue_s, "outcome": msgspec.json.encode(outcome).decode()},
+    )
+    return result.rowcount == 1
+
+
+async def find(connection: AsyncConnection, run_id: str, user_id: str) -> RunResponse | None:
+    """The run, when that user asked."""
+    statement = text(_SELECT + " WHERE id = :id AND user_id = :user")
+    row = (await connection.execute(statement, {"id": run_id, "user": user_id})).one_or_none()
     return None if row is None else _response(row)
 
 
-async def recent(connection: AsyncConnection, limit: int) -> list[RunResponse]:
-    rows = await connection.execute(text(_SELECT + " ORDER BY created_at DESC LIMIT :limit"), {"limit": limit})
+async def recent(connection: AsyncConnection, user_id: str, limit: int) -> list[RunResponse]:
+    """That user's runs, latest first."""
+    statement = text(_SELECT + " WHERE user_id = :user ORDER BY created_at DESC LIMIT :limit")
+    rows = await connection.execute(statement, {"user": user_id, "limit": limit})
     return [_response(row) for row in rows]
 
 

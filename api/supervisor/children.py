@@ -30,6 +30,7 @@ KILL_TIMEOUT_S = 5.0
 STATUS_MAX_BYTES = 16_384
 MAX_FAILED_STARTS = 3  # before it was ever ready: then starting the service has failed
 LOG_TAIL_BYTES = 1_500
+SPARE_DELAY_S = 10.0  # after it became ready: a start has better use for the processor
 
 
 class ChildFailedError(Exception):
@@ -55,6 +56,15 @@ class Program(Protocol):
         """What it depends on is there: it may go."""
         ...
 
+    def prepare_spare(self) -> None:
+        """Have a second one wait, loaded, to take over at once. Does nothing where starting is cheap."""
+        ...
+
+    def end_spare(self) -> None: ...
+
+    @property
+    def spare_pid(self) -> int | None: ...
+
 
 class Child:
     """A program that is kept running from start() to stop(). on_change is told of every change, in words."""
@@ -73,6 +83,7 @@ class Child:
         self._stopping = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._ever_ready = False
+        self._spare_timer: asyncio.TimerHandle | None = None
 
     @property
     def pid(self) -> int | None:
@@ -98,6 +109,7 @@ class Child:
     async def stop(self) -> None:
         """Ask it to stop, wait, kill what is left. Idempotent."""
         self._stopping.set()
+        self._end_spare()
         if self._process is not None and self._process.poll() is None:
             # The program itself is asked; its own children (PostgreSQL's backends) are its to stop.
             self._process.send_signal(self.program.stop_signal)
@@ -111,6 +123,7 @@ class Child:
     def kill(self) -> None:
         """At once, whole process group."""
         self._stopping.set()
+        self._end_spare()
         if self._process is not None and self._process.poll() is None:
             signal_group(self._process.pid, signal.SIGKILL)
 
@@ -186,8 +199,18 @@ class Child:
         again = self._ever_ready
         self._ever_ready = True
         self._settled.set()
+        self._spare_timer = asyncio.get_running_loop().call_later(SPARE_DELAY_S, self._prepare_spare)
         if again:
             self._on_change(self, f"{self.name} is ready again (pid {self.pid})")
+
+    def _prepare_spare(self) -> None:
+        if not self._stopping.is_set() and self.is_ready:
+            self.program.prepare_spare()
+
+    def _end_spare(self) -> None:
+        if self._spare_timer is not None:
+            self._spare_timer.cancel()
+        self.program.end_spare()
 
     def _failed_start(self, reason: str | None) -> None:
         code = self._process.returncode if self._process is not None else None
@@ -207,68 +230,122 @@ class Child:
         self._on_change(self, str(failure))
 
 
+class _Life:
+    """One spawned process with the supervisor's ends of its pipes."""
+
+    def __init__(self, process: subprocess.Popen[bytes], control: int, status: int) -> None:
+        self.process = process
+        self.status = status
+        self._control = control
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
+    def go(self) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it has ended; the keeper sees that
+            os.write(self._control, b"go\n")
+
+    def close(self) -> None:
+        for descriptor in (self._control, self.status):
+            os.close(descriptor)
+
+
 class PythonProgram:
-    """One of our own processes, gated: it imports at once and goes on when released."""
+    """One of our own processes, gated: it imports at once and goes on when released.
+
+    With keeps_spare a second one waits with everything loaded, so that a restart takes as long as opening the port.
+    """
 
     stop_signal = signal.SIGTERM
 
-    def __init__(self, name: str, environment: Mapping[str, str], log_file: Path, folder: Path) -> None:
+    def __init__(
+        self, name: str, environment: Mapping[str, str], log_file: Path, folder: Path, *, keeps_spare: bool = False
+    ) -> None:
         self.name = name
         self.log_file = log_file
         self._environment = dict(environment)
         self._folder = folder
         self._released = False
-        self._control = -1
-        self._status = -1
+        self._keeps_spare = keeps_spare
+        self._life: _Life | None = None
+        self._spare: _Life | None = None
 
     @property
     def command(self) -> list[str]:
         """Without -P a folder named like one of our packages, in the working directory, would be imported instead."""
         return [sys.executable, "-P", "-m", "api.processes", self.name]
 
+    @property
+    def spare_pid(self) -> int | None:
+        return self._spare.process.pid if self._spare is not None and self._spare.is_alive else None
+
     def spawn(self) -> subprocess.Popen[bytes]:
-        self._close()
-        control_read, self._control = os.pipe()
-        self._status, status_write = os.pipe()
-        os.set_blocking(self._status, False)
-        pipes = ["--control-fd", str(control_read), "--status-fd", str(status_write)]
-        try:
-            with self.log_file.open("ab") as log:
-                self.log_file.chmod(0o600)
-                process = subprocess.Popen(
-                    [*self.command, *pipes], stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0,
-                    env=self._environment, cwd=self._folder, umask=0o077, pass_fds=(control_read, status_write),
-                    preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509 (one system call, no lock)
-                )  # fmt: skip
-        finally:
-            os.close(control_read)
-            os.close(status_write)
+        if self._life is not None:
+            self._life.close()
+            self._life = None
+        self._life = self._take_spare() or self._launch()
         if self._released:
-            self._go()
-        return process
+            self._life.go()
+        return self._life.process
 
     def release(self) -> None:
         self._released = True
-        if self._control >= 0:
-            self._go()
+        if self._life is not None:
+            self._life.go()
 
     async def wait_ready(self) -> None:
-        line = await _first_line(self._status)
+        assert self._life is not None, "spawn() comes first"
+        line = await _first_line(self._life.status)
         if line == "ready":
             return
         if line.startswith("failed "):
             raise ChildFailedError(json.loads(line.removeprefix("failed ")))
         raise ChildFailedError(_tail(self.log_file) or "it ended without a word")
 
-    def _go(self) -> None:
-        with contextlib.suppress(BrokenPipeError):  # it has ended; the keeper sees that
-            os.write(self._control, b"go\n")
+    def prepare_spare(self) -> None:
+        if self._keeps_spare and self.spare_pid is None:
+            self.end_spare()
+            with contextlib.suppress(OSError):  # then the next restart is a slow one
+                self._spare = self._launch("--spare")
 
-    def _close(self) -> None:
-        for descriptor in (self._control, self._status):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._control = self._status = -1
+    def end_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.close()
+            if spare.is_alive:
+                signal_group(spare.process.pid, signal.SIGKILL)
+            spare.process.wait()
+
+    def _take_spare(self) -> _Life | None:
+        if self.spare_pid is None:
+            self.end_spare()
+            return None
+        spare, self._spare = self._spare, None
+        return spare
+
+    def _launch(self, *options: str) -> _Life:
+        control_read, control = os.pipe()
+        status, status_write = os.pipe()
+        os.set_blocking(status, False)
+        pipes = ["--control-fd", str(control_read), "--status-fd", str(status_write)]
+        try:
+            with self.log_file.open("ab") as log:
+                self.log_file.chmod(0o600)
+                process = subprocess.Popen(
+                    [*self.command, *pipes, *options],
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0,
+                    env=self._environment, cwd=self._folder, umask=0o077, pass_fds=(control_read, status_write),
+                    preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509 (one system call, no lock)
+                )  # fmt: skip
+        except OSError:
+            os.close(control)
+            os.close(status)
+            raise
+        finally:
+            os.close(control_read)
+            os.close(status_write)
+        return _Life(process, control, status)
 
 
 class Server(Protocol):
@@ -300,6 +377,16 @@ class ServerProgram:
 
     def release(self) -> None:
         pass
+
+    def prepare_spare(self) -> None:
+        pass
+
+    def end_spare(self) -> None:
+        pass
+
+    @property
+    def spare_pid(self) -> int | None:
+        return None
 
 
 async def _first_line(descriptor: int) -> str:

@@ -226,7 +226,9 @@ class Supervisor:
 
     def _program(self, name: str) -> Program:
         environment = child_environment(self._settings, os.environ, reaches_providers=name == "api")
-        return PythonProgram(name, environment, self._paths.logs / f"{name}.log", self._settings.home)
+        log_file = self._paths.logs / f"{name}.log"
+        # The api loads a language model, a planner and their libraries: more than a restart may take.
+        return PythonProgram(name, environment, log_file, self._settings.home, keeps_spare=name == "api")
 
     def _add(self, program: Program) -> Child:
         child = Child(program, self._on_change, self._random)
@@ -269,7 +271,8 @@ class Supervisor:
     def _on_child(self) -> None:
         for child in self._children:
             child.reap()
-        reap_orphans({child.pid for child in self._children if child.pid is not None})
+        pids = [pid for child in self._children for pid in (child.pid, child.program.spare_pid)]
+        reap_orphans({pid for pid in pids if pid is not None})
 
     def _announce(self) -> None:
         description = self._describe()
@@ -290,6 +293,7 @@ class Supervisor:
             "market": settings.market.source,
             "started_at": self._started_at,
             "pids": {"supervisor": os.getpid(), **{child.name: child.pid for child in self._children}},
+            "spare_pids": {child.name: pid for child in self._children if (pid := child.program.spare_pid) is not None},
             "restarts": {child.name: child.restarts for child in self._children},
             "ready": {child.name: child.is_ready for child in self._children},
             "ports": {"api": settings.api.port, "venue": settings.venue.port},

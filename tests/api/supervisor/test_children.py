@@ -206,3 +206,58 @@ class TestBackoff:
     def test_a_healthy_while_is_forgiven(self, seed: int) -> None:
         delays = self.delays(seed, lambda i: HEALTHY_AFTER_S if i == 8 else 0.0, 9)
         assert delays[7] > FIRST_DELAY_S >= delays[8]
+
+
+def _spare_of(child: Child) -> int:
+    child.program.prepare_spare()
+    assert child.program.spare_pid is not None
+    return child.program.spare_pid
+
+
+WAITS_FOR_GO = "os.read(control, 3); tell('ready'); signal.pause()"
+
+
+class Spared(Script):
+    def __init__(self, script: str, folder: Path) -> None:
+        super().__init__(script, folder)
+        self._keeps_spare = True
+
+
+def _spared_child(stage: Stage) -> Child:
+    program = Spared(WAITS_FOR_GO, stage.folder)
+    child = Child(program, lambda _, message: stage.said.put_nowait(message), random.Random(7))
+    stage.children.append(child)
+    child.start()
+    program.release()
+    return child
+
+
+async def test_a_spare_takes_over_when_its_child_is_killed(stage: Stage) -> None:
+    child = _spared_child(stage)
+    await child.wait_ready()
+    spare = _spare_of(child)
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    await stage.hears("is ready again")
+    assert child.pid == spare
+    assert child.program.spare_pid is None
+
+
+async def test_a_dead_spare_is_passed_over(stage: Stage) -> None:
+    child = _spared_child(stage)
+    await child.wait_ready()
+    spare = _spare_of(child)
+    os.kill(spare, signal.SIGKILL)
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    await stage.hears("is ready again")
+    assert child.pid is not None
+    assert child.pid != spare
+
+
+async def test_a_stop_ends_the_spare_too(stage: Stage) -> None:
+    child = _spared_child(stage)
+    await child.wait_ready()
+    spare = _spare_of(child)
+    await child.stop()
+    assert not is_alive(spare)
