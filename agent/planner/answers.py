@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from agent.planner.classifier import Intent
@@ -42,6 +44,47 @@ NOT_UNDERSTOOD = "I'm not sure what you mean. Do you want {first}, or {second}? 
 SUGGEST_UNCLEAR = (
     "If you want an order, tell me plainly, for example: suggest buying half a bitcoin at market. If you want to know "
     "what it would cost, ask for the cost. Nothing was suggested."
+)
+
+NOTHING_UNDERSTOOD = (
+    "I didn't understand that. I look at the market, your account and past trades, and prepare orders; ask for help to "
+    "see examples. Nothing was looked up or suggested."
+)
+BALANCES_UNSEEN = "Balances can't be looked up here yet; positions, their PnL and fees can."
+
+_BALANCE = re.compile(
+    r"\b(?:balances?|buying power|(?:available|free) (?:funds|cash|margin)|equity|"
+    r"how (?:much|many) (?:money|cash|funds|usdt|usdc|usd|dollars?)\b[^?]*\bhave)\b(?! made| earned| lost)",
+    re.IGNORECASE,
+)
+_NO_TRADING_INTENT = frozenset({Intent.OUT_OF_SCOPE, Intent.HELP, Intent.UNSUPPORTED_ACTION})
+_LIMIT_WORDS = {
+    ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER: "Largest value of one order",
+    ReasonCode.RISK_PRICE_OUTSIDE_COLLAR: "Largest distance of a limit price from mid",
+    ReasonCode.RISK_PRICE_DRIFT_EXCEEDS_MAX: "Largest move between suggestion and sending",
+    ReasonCode.MARKET_BOOK_STALE: "Oldest order book to trade on",
+}
+_KILL_SWITCH_WORDS = {
+    "NORMAL": "off, trading is open",
+    "REDUCE_ONLY": "on, positions can only be reduced",
+    "CANCEL_ONLY": "on, orders can only be cancelled",
+    "HALTED": "on, trading is halted",
+}
+_REVIEW_FACTS = (
+    ("side", ""),
+    ("max_quantity", ""),
+    ("entry_average_price", "entry average price"),
+    ("exit_average_price", "exit average price"),
+    ("net_pnl_quote", "net pnl quote"),
+    ("realised_pnl_quote", "realised pnl quote"),
+    ("fees_quote", "fees quote"),
+    ("holding_time_s", "holding time s"),
+    ("entry_slippage_bps", "entry slippage bps"),
+    ("exit_slippage_bps", "exit slippage bps"),
+    ("max_adverse_excursion_bps", "max adverse excursion bps"),
+    ("max_favourable_excursion_bps", "max favourable excursion bps"),
+    ("suggested_by", "suggested by"),
+    ("approved_by", "approved by"),
 )
 
 _INTENT_WORDS = {
@@ -105,6 +148,8 @@ def compose(clause: Clause, done: list[Done]) -> str:
             return UNSUPPORTED
         case Intent.OUT_OF_SCOPE:
             return OUT_OF_SCOPE
+        case Intent.POSITIONS if _BALANCE.search(clause.text):
+            return f"{BALANCES_UNSEEN}\n\n{body}"
         case _:
             return body
 
@@ -113,13 +158,17 @@ def _is_shown(clause: Clause, item: Done) -> bool:
     """A read that only served to work out an order isn't part of the answer."""
     if item.refusal is not None or item.call.tool not in _TOOL_TEXT:
         return False
-    helper = item.call.tool in {"get_ticker", "list_instruments"}
+    if item.call.tool == "list_instruments":
+        return clause.intent is Intent.INSTRUMENTS
+    helper = item.call.tool == "get_ticker"
     return not (helper and clause.intent in {Intent.SUGGEST_ORDER, Intent.ESTIMATE_EXECUTION})
 
 
 def _unsure(clause: Clause) -> str:
     if Intent.SUGGEST_ORDER in clause.candidates[:1]:
         return SUGGEST_UNCLEAR
+    if _NO_TRADING_INTENT.issuperset(clause.candidates):
+        return NOTHING_UNDERSTOOD
     first, second = (_INTENT_WORDS[intent] for intent in clause.candidates)
     return NOT_UNDERSTOOD.format(first=first, second=second)
 
@@ -210,6 +259,9 @@ def _positions(d: dict[str, Any]) -> str:
         return "You have no position."
     rows = []
     for p in d["positions"][:ITEMS_SHOWN]:
+        if p["direction"] == "flat":
+            rows.append(f"{p['symbol']}: no position now, realised {p['realised_pnl_quote']}, fees {p['fees_quote']}.")
+            continue
         mark = _given(f", mark {p['mark_price']}", p["mark_price"])
         open_pnl = _given(f", unrealised {p['unrealised_pnl_quote']}", p["unrealised_pnl_quote"])
         rows.append(
@@ -232,23 +284,28 @@ def _open_orders(d: dict[str, Any]) -> str:
             f"{o['side']} {o['quantity']} {o['symbol']} {o['order_type']}{price} {o['time_in_force']}: {o['status']}, "
             f"filled {o['filled_quantity']}, open {o['open_quantity']}, since {o['created_at']}."
         )
-    return "\n".join([f"Open orders: {d['count']}.", *rows])
+    return "\n".join([f"Open orders, by count: {d['count']}.", *rows])
 
 
 def _risk_state(d: dict[str, Any]) -> str:
     venue = "connected" if d["venue_connected"] else "NOT connected"
-    rows = [f"Kill switch: {d['kill_switch']}. Venue: {venue}. Rules version {d['rules_version']}."]
+    rows = [f"Kill switch: {d['kill_switch']}{_switch(d)}. Venue: {venue}. Rules version {d['rules_version']}."]
     for limit in d["limits"]:
+        code = str(limit["name"])
+        words = _LIMIT_WORDS.get(ReasonCode(code)) if code in ReasonCode.__members__ else None
+        name = f"{words} ({code})" if words else code
         unit = f" {limit['unit']}" if limit["unit"] else ""
         actual = _given(f", now {limit['actual']}{unit}", limit["actual"])
         state = "" if limit["passed"] else " (breached)"
         rows.append(
-            f"{limit['name']}: "
-            + (_given(f"limit {limit['limit']}{unit}", limit["limit"]) or "in force")
-            + actual
-            + state
+            f"{name}: " + (_given(f"limit {limit['limit']}{unit}", limit["limit"]) or "in force") + actual + state
         )
     return "\n".join(rows)
+
+
+def _switch(d: dict[str, Any]) -> str:
+    words = _KILL_SWITCH_WORDS.get(str(d["kill_switch"]))
+    return f" ({words})" if words else ""
 
 
 def _estimate(d: dict[str, Any]) -> str:
@@ -258,7 +315,8 @@ def _estimate(d: dict[str, Any]) -> str:
         return f"{doing} {d['quantity']} {base} now isn't possible: there is nothing to trade against in the book."
     text = (
         f"{doing} {d['quantity']} {base} at market now: average price {d['average_price']} {quote}, worst price "
-        f"{d['worst_price']}, notional {d['notional_quote']} {quote}, over {d['levels']} levels. Against the mid of "
+        f"{d['worst_price']}, notional {d['notional_quote']} {quote}, over {d['levels']} level"
+        f"{'' if str(d['levels']) == '1' else 's'}. Against the mid of "
         f"{d['mid_price']} that is a slippage of {d['slippage_bps']} bps, a cost of {d['cost_quote']} {quote} before "
         "fees."
     )
@@ -274,7 +332,7 @@ def _instruments(d: dict[str, Any]) -> str:
         f"minimum quantity {i['min_quantity']}, minimum notional {i['min_notional_quote']} {i['quote_asset']}."
         for i in d["instruments"][:ITEMS_SHOWN]
     ]
-    return "\n".join([f"Instruments here: {d['count']}.", *rows])
+    return "\n".join([f"Instruments here, by count: {d['count']}.", *rows])
 
 
 def _reviews(d: dict[str, Any]) -> str:
@@ -282,9 +340,10 @@ def _reviews(d: dict[str, Any]) -> str:
         return "There is no review of a closed position that fits."
     rows = []
     for review in d["reviews"][:ITEMS_SHOWN]:
-        facts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in review["facts"].items())
-        rows.append(f"{review['symbol']}, closed {review['closed_at']}: {facts or 'no facts stored'}.")
-    return "\n".join([f"Reviews found: {d['count']}.", *rows])
+        facts = review["facts"]
+        told = [f"{words} {facts[name]}".strip() for name, words in _REVIEW_FACTS if facts.get(name) is not None]
+        rows.append(f"{review['symbol']}, closed {review['closed_at']}: {', '.join(told) or 'no facts stored'}.")
+    return "\n".join([f"Reviews found, by count: {d['count']}.", *rows])
 
 
 def _order_text(p: dict[str, Any]) -> str:
@@ -306,12 +365,25 @@ def _suggest_order(d: dict[str, Any]) -> str:
     )
     estimate = d["what_if"].get("estimate")
     if estimate and estimate.get("average_price") is not None:
-        text += (
-            f"\nIt would take from the book at once: average price {estimate['average_price']}, slippage "
-            f"{estimate['slippage_bps']} bps, cost {estimate['cost_quote']} {d['quote_asset']}."
-        )
+        text += "\n" + _taken_at_once(p, estimate, d["quote_asset"])
     notes = [note for note in d.get("notes", []) if not ground(note, [])]
     return "\n".join([text, *notes])
+
+
+def _taken_at_once(proposal: dict[str, Any], estimate: dict[str, Any], quote: str) -> str:
+    """What a crossing order takes: the estimate is that of the whole quantity, without regard to its limit."""
+    limit, worst = proposal.get("price"), estimate["worst_price"]
+    if limit:
+        beyond = Decimal(worst) - Decimal(limit)
+        if beyond > 0 if proposal["side"] == "BUY" else beyond < 0:
+            return (
+                "It would take from the book at once, but only a part of its quantity is offered within its limit: all "
+                f"of it would go to a worst price of {worst} {quote}."
+            )
+    return (
+        f"It would take from the book at once: average price {estimate['average_price']}, slippage "
+        f"{estimate['slippage_bps']} bps, cost {estimate['cost_quote']} {quote}."
+    )
 
 
 def _get_suggestion(d: dict[str, Any]) -> str:

@@ -16,7 +16,9 @@ BOOK_DEPTH_DEFAULT = 10
 BOOK_DEPTH_LIMIT = 100
 KLINES_DEFAULT = 60
 KLINES_LIMIT = 500
+ESTIMATES_LIMIT = 8
 REVIEW_QUERY_LIMIT_CHARS = 200
+INSTRUMENTS_NAMED_LIMIT = 10
 BPS_PER_UNIT = 10_000
 _INTERVAL_MIN = {"1m": 1, "5m": 5, "15m": 15, "1h": 60}
 RATIONALE_LIMIT_CHARS = 500
@@ -67,12 +69,12 @@ def plan_clause(clause: Clause, results: Results, tools: Tools) -> Wanted:  # no
     slots = clause.slots
     match clause.intent:
         case Intent.TICKER:
-            return _per_symbol("get_ticker", slots, {}, tools)
+            return _per_symbol("get_ticker", slots, {}, results, tools)
         case Intent.ORDER_BOOK:
             depth = min(slots.count or BOOK_DEPTH_DEFAULT, BOOK_DEPTH_LIMIT)
-            return _per_symbol("get_order_book", slots, {"depth": depth}, tools)
+            return _per_symbol("get_order_book", slots, {"depth": depth}, results, tools)
         case Intent.KLINES:
-            return _per_symbol("get_klines", slots, _window(slots), tools)
+            return _per_symbol("get_klines", slots, _window(slots), results, tools)
         case Intent.POSITIONS:
             return _account_tool("get_positions", slots, tools)
         case Intent.OPEN_ORDERS:
@@ -101,17 +103,34 @@ def _known(call: Call, tools: Tools) -> Wanted:
     return Wanted((call,))
 
 
-def _per_symbol(tool: str, slots: Slots, arguments: dict[str, Any], tools: Tools) -> Wanted:
+def _per_symbol(tool: str, slots: Slots, arguments: dict[str, Any], results: Results, tools: Tools) -> Wanted:
     if not slots.symbols:
-        return Wanted(ask=_which_instrument(slots))
+        slots, unsettled = _settled(slots, results, tools)
+        if unsettled is not None:
+            return unsettled
     if tool not in tools:
         return _known(Call(tool, {}), tools)
     return Wanted(tuple(Call(tool, {"symbol": symbol, **arguments}) for symbol in slots.symbols))
 
 
-def _which_instrument(slots: Slots) -> str:
+def _settled(slots: Slots, results: Results, tools: Tools) -> tuple[Slots, Wanted | None]:
+    """The instrument of a question that names none: the only one there is, else what is needed to ask for it."""
+    listing = Call("list_instruments", {})
+    if slots.unknown_symbol or listing.tool not in tools:
+        return slots, Wanted(ask=_which_instrument(slots))
+    if (done := results.find(listing)) is None:
+        return slots, Wanted((listing,))
+    symbols = tuple(str(item["symbol"]) for item in done.data.get("instruments") or [])
+    if len(symbols) != 1:
+        return slots, Wanted((listing,), ask=_which_instrument(slots, symbols))
+    return msgspec.structs.replace(slots, symbols=symbols), None
+
+
+def _which_instrument(slots: Slots, known: tuple[str, ...] = ()) -> str:
     if slots.unknown_symbol:
         return f"I don't know an instrument called {slots.unknown_symbol}. Ask me which instruments there are."
+    if known:
+        return f"Which instrument do you mean? There are: {', '.join(known[:INSTRUMENTS_NAMED_LIMIT])}."
     return "Which instrument do you mean? Name it, for example BTCUSDT or ether."
 
 
@@ -141,13 +160,18 @@ def _advice(slots: Slots, tools: Tools) -> Wanted:
 
 def _status(slots: Slots, tools: Tools) -> Wanted:
     if slots.suggestion_id is None:
-        return Wanted(ask="Which suggestion do you mean? Give me its id; `veloz suggestions` lists them all.")
+        return Wanted(
+            ask="Which suggestion do you mean? I look them up one by one, by id; `veloz suggestions` lists what is "
+            "pending, and with `--status all` the others too."
+        )
     return _known(Call("get_suggestion", {"suggestion_id": slots.suggestion_id}), tools)
 
 
 def _estimate(slots: Slots, results: Results, tools: Tools) -> Wanted:
     if not slots.symbols:
-        return Wanted(ask=_which_instrument(slots))
+        slots, unsettled = _settled(slots, results, tools)
+        if unsettled is not None:
+            return unsettled
     if slots.quantity is None and slots.notional is None:
         return Wanted(
             ask="For what quantity? Say it in the base asset, for example half a bitcoin, or as an amount in USDT."
@@ -156,17 +180,15 @@ def _estimate(slots: Slots, results: Results, tools: Tools) -> Wanted:
         return _known(Call("estimate_execution", {}), tools)
     sides = (slots.side,) if slots.side else ("BUY", "SELL")
     calls: list[Call] = []
-    for symbol in slots.symbols:
-        for side in sides:
-            needed, quantity = _quantity(symbol, side, slots, results)
-            calls.extend(needed)
-            if quantity is not None and quantity > 0:
-                arguments = {"symbol": symbol, "side": side, "quantity": format(quantity, "f")}
-                calls.append(Call("estimate_execution", arguments))
-            elif quantity is not None:
-                return Wanted(
-                    tuple(calls), ask="That amount is less than the smallest quantity step of the instrument."
-                )
+    each = [msgspec.structs.replace(slots, quantity=q) for q in (slots.quantity, *slots.other_quantities)]
+    for symbol, side, amount in [(s, d, a) for s in slots.symbols for d in sides for a in each][:ESTIMATES_LIMIT]:
+        needed, quantity = _quantity(symbol, side, amount, results)
+        calls.extend(needed)
+        if quantity is not None and quantity > 0:
+            arguments = {"symbol": symbol, "side": side, "quantity": format(quantity, "f")}
+            calls.append(Call("estimate_execution", arguments))
+        elif quantity is not None:
+            return Wanted(tuple(calls), ask="That amount is less than the smallest quantity step of the instrument.")
     return Wanted(_unique(calls))
 
 
@@ -257,6 +279,8 @@ def _missing(clause: Clause, tools: Tools) -> str | None:
         return "One order at a time, please: which instrument, and how much of it?"
     if slots.side is None:
         return "Do you want to buy or to sell?"
+    if slots.other_quantities:
+        return "One order at a time, please: you name more than one quantity. Which one is it?"
     if slots.quantity is None and slots.notional is None:
         part = " I don't work out parts of a position:" if slots.share else ""
         return f"How much?{part} Say the quantity, for example half a bitcoin, or an amount in USDT."

@@ -12,7 +12,7 @@ from functools import cache
 import msgspec
 
 from agent.planner.classifier import Intent, IntentClassifier
-from agent.planner.slots import Slots, mask, read_slots
+from agent.planner.slots import Slots, mask, read_slots, side_of_cash
 
 CLAUSES_LIMIT = 6
 SYMBOLS_LIMIT = 5
@@ -26,7 +26,7 @@ _CUES = (
 )
 _HARD_SPLIT = re.compile(r"[?;\n]+|(?<!\d)[.!]+(?=\s|$)|(?<=\d)[.!](?=\s+[A-Za-z]|\s*$)")
 _SOFT_SPLIT = re.compile(
-    r"\s*(?:,\s*(?:and|then|also|plus)?|\band\b(?:\s+(?:also|then))?|\bthen\b|\balso\b|\bplus\b|&)\s*"
+    r"\s*(?:,\s*(?:and|then|also|plus|but)?|\band\b(?:\s+(?:also|then))?|\bthen\b|\balso\b|\bplus\b|&)\s*"
     rf"(?=(?:the\s+|please\s+|just\s+)?(?:{_CUES})\b)",
     re.IGNORECASE,
 )
@@ -93,6 +93,11 @@ _UNSUPPORTED = re.compile(
     r"kill (?:all|my|every\w*|it|the orders?)|halt|activate|deactivate|disable|"
     r"raise my|increase (?:my|the)|move my|change (?:my|the)|turn (?:on|off)|stop (?:all )?trading|execute|sign|wire)\b"
 )
+_WORTH = re.compile(r"\b(?:how much|what) (?:is|are|s) (?:\w+ ){0,3}(?:worth|valued|priced|quoted|trading)\b")
+_FORBIDDEN = re.compile(
+    r"^(?:do not|dont|never|no need to|not to|without)\b(?: \w+){0,3}? "
+    r"(?:buy\w*|sell\w*|trad(?:e|ing)|suggest\w*|propos\w+|plac(?:e|ing)|order\w*|send\w*|do(?:ing)?)\b"
+)
 _ELLIPSIS = re.compile(
     r"^(?:and|what about|how about|same for|same on|and for|and on|now|or|also)?\s*(?:for |on |in |with )?(?:the )?"
     r"(?:symmark)(?:\s*(?:,|and|or)\s*symmark)*\s*(?:then|too|as well|please)?$"
@@ -124,7 +129,7 @@ class Reader:
         clauses = _without_chatter(clauses)
         context = self._context(earlier) if earlier else None
         clauses = [_completed(clause, context) for clause in clauses]
-        return _merged(_shared_symbols(clauses, context))[:CLAUSES_LIMIT]
+        return _merged(_shared_amounts(_shared_symbols(clauses, context)))[:CLAUSES_LIMIT]
 
     def _context(self, earlier: tuple[str, ...]) -> Clause | None:
         """What the newest earlier message with an instrument asked for."""
@@ -145,9 +150,13 @@ class Reader:
             return Clause(text, Intent.ADVICE, slots)
         if _UNSUPPORTED.search(_strip_polite(masked)):
             return Clause(text, Intent.UNSUPPORTED_ACTION, slots)
+        if slots.side is None and slots.symbols and _WORTH.search(masked):
+            return Clause(text, Intent.TICKER, slots)
         if _COST.search(masked) and (slots.quantity is not None or slots.notional is not None or slots.side):
-            return Clause(text, Intent.ESTIMATE_EXECUTION, slots)
+            return Clause(text, Intent.ESTIMATE_EXECUTION, _with_side(text, slots))
         guess = self._classifier.guess(text)
+        if guess.intent is Intent.ESTIMATE_EXECUTION:
+            slots = _with_side(text, slots)
         if guess.intent is Intent.SUGGEST_ORDER:
             return Clause(text, None, slots, guess.candidates)
         return Clause(text, guess.intent, slots, guess.candidates)
@@ -200,10 +209,18 @@ def _strip_polite(text: str) -> str:
     return text
 
 
+def _with_side(text: str, slots: Slots) -> Slots:
+    return msgspec.structs.replace(slots, side=side_of_cash(text, slots))
+
+
 def _without_chatter(clauses: list[Clause]) -> list[Clause]:
-    """A greeting beside a real question isn't one."""
-    real = [clause for clause in clauses if clause.intent is not Intent.HELP]
+    """A greeting, or what shall not be done, beside a real question isn't one."""
+    real = [clause for clause in clauses if clause.intent is not Intent.HELP and not _forbids(clause)]
     return real or clauses[:1]
+
+
+def _forbids(clause: Clause) -> bool:
+    return _FORBIDDEN.search(_strip_polite(mask(clause.text))) is not None
 
 
 def _completed(clause: Clause, context: Clause | None) -> Clause:
@@ -229,6 +246,31 @@ def _shared_symbols(clauses: list[Clause], context: Clause | None) -> list[Claus
                 symbols = context.slots.symbols
         slots = msgspec.structs.replace(clause.slots, symbols=symbols[:SYMBOLS_LIMIT])
         out.append(msgspec.structs.replace(clause, slots=slots))
+    return out
+
+
+def _shared_amounts(clauses: list[Clause]) -> list[Clause]:
+    """ "I may buy 2 BTC, what would that cost?": an estimate without an amount takes that of the clause before it, else
+    of the one after it."""
+
+    def stated(clause: Clause) -> bool:
+        return clause.slots.quantity is not None or clause.slots.notional is not None
+
+    out: list[Clause] = []
+    for index, clause in enumerate(clauses):
+        near = next((c for c in [*reversed(clauses[:index]), *clauses[index + 1 :]] if stated(c)), None)
+        if clause.intent is Intent.ESTIMATE_EXECUTION and not stated(clause) and near is not None:
+            lent = near.slots
+            slots = msgspec.structs.replace(
+                clause.slots,
+                quantity=lent.quantity,
+                other_quantities=lent.other_quantities,
+                notional=lent.notional,
+                side=clause.slots.side or lent.side,
+            )
+            out.append(msgspec.structs.replace(clause, slots=slots))
+        else:
+            out.append(clause)
     return out
 
 

@@ -149,15 +149,18 @@ _PRICE_FOR = re.compile(
     rf"\bfor\s+\$?({_NUMBER})(?:\s*(?:{_QUOTE_WORDS}))?\s*(?:each|apiece|per|a piece)", re.IGNORECASE
 )
 
+# A minus sign before an amount, or a range, is nothing to guess about: the amount stays unread.
 _NOTIONAL = re.compile(
-    rf"\$\s?({_NUMBER})|(?<![\w.,])({_NUMBER})\s*(?:{_QUOTE_WORDS})\b(?!\s*(?:limit|below|above|under|over))",
+    rf"(?<!-)\$\s?({_NUMBER})|(?<![\w.,-])({_NUMBER})\s*(?:{_QUOTE_WORDS})\b(?!\s*(?:limit|below|above|under|over))",
     re.IGNORECASE,
 )
-_BASE_QUANTITY = re.compile(rf"(?<![\w.,$])({_NUMBER})\s*(?:{_BASES}|coins?|tokens?|units?|lots?)\b", re.IGNORECASE)
+_BASE_QUANTITY = re.compile(rf"(?<![\w.,$-])({_NUMBER})\s*(?:{_BASES}|coins?|tokens?|units?|lots?)\b", re.IGNORECASE)
 _PLAIN_QUANTITY = re.compile(
     rf"\b(?:{_BUY}|{_SELL}|size|quantity|qty|amount|for|of|order)\s+(?:of\s+|is\s+|=\s*)?({_NUMBER})(?![\d.,]*\d)\b",
     re.IGNORECASE,
 )
+_PAYING = re.compile(r"\b(?:pay(?:ing)?|spend(?:ing)?|cost (?:me|us))\b", re.IGNORECASE)
+_RECEIVING = re.compile(r"\b(?:receiv(?:e|ing)|proceeds|fetch|get (?:back |paid )?for)\b", re.IGNORECASE)
 _TIME_IN_FORCE = (
     ("IOC", re.compile(r"\bioc\b|\bimmediate[\s-]or[\s-]cancel\b", re.IGNORECASE)),
     ("FOK", re.compile(r"\bfok\b|\bfill[\s-]or[\s-]kill\b|\ball[\s-]or[\s-](?:none|nothing)\b", re.IGNORECASE)),
@@ -176,12 +179,16 @@ class PriceRule(NamedTuple):
 
 
 class Slots(msgspec.Struct, frozen=True, kw_only=True):
-    """What a clause says. quantity is in base units, notional in quote; share is a part of a position, in words."""
+    """What a clause says. quantity is in base units, notional in quote; share is a part of a position, in words.
+
+    other_quantities are named beside quantity: "1, 5 or 20 BTC" holds two of them.
+    """
 
     symbols: tuple[str, ...] = ()
     unknown_symbol: str | None = None
     side: Literal["BUY", "SELL"] | None = None
     quantity: Decimal | None = None
+    other_quantities: tuple[Decimal, ...] = ()
     notional: Decimal | None = None
     share: str | None = None
     price: Decimal | None = None
@@ -221,6 +228,7 @@ def read_slots(clause: str) -> Slots:
     found, rest = _prices(text)
     valid_for_s, rest = _validity(rest)
     quantity, notional = _amounts(rest)
+    named = dict.fromkeys(_number(match.group(1)) for match in _BASE_QUANTITY.finditer(rest))
     tif = next((name for name, pattern in _TIME_IN_FORCE if pattern.search(text)), None)
     identifier = _SUGGESTION_ID.search(clause)
     return Slots(
@@ -228,6 +236,7 @@ def read_slots(clause: str) -> Slots:
         unknown_symbol=unknown,
         side=_side(text),
         quantity=quantity,
+        other_quantities=tuple(other for other in named if other != quantity),
         notional=notional,
         share=share.group().strip() if share and quantity is None and notional is None else None,
         price=found.price,
@@ -312,6 +321,18 @@ def _side(text: str) -> Literal["BUY", "SELL"] | None:
     if buy:
         return "BUY"
     return "SELL" if sell else None
+
+
+def side_of_cash(text: str, slots: Slots) -> Literal["BUY", "SELL"] | None:
+    """The side of an estimate that is told by who pays: what is paid for a quantity buys it, what is got for it sells
+    it, and what is got for an amount of the quote asset is bought."""
+    if slots.side is not None:
+        return slots.side
+    if _PAYING.search(text):
+        return "BUY"
+    if _RECEIVING.search(text):
+        return "SELL" if slots.quantity is not None else "BUY"
+    return None
 
 
 class _Prices(NamedTuple):

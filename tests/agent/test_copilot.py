@@ -129,7 +129,11 @@ async def test_spread_and_cost_in_one_question(copilot: Copilot) -> None:
         ("what is the price of PEPEUSDT", ["get_ticker"]),
         ("what can you do?", []),
         ("cancel my orders", []),
-        ("what's the spread", []),
+        ("what's the spread", ["list_instruments"]),
+        ("what would it cost to buy 1 BTC, 2 BTC and 3 BTC", ["estimate_execution"] * 3),
+        ("what would I pay for 2 BTC", ["estimate_execution"]),
+        ("I was thinking about buying 2 BTC, what would it cost?", ["estimate_execution"]),
+        ("what is my balance", ["get_positions"]),
         ("estimate buying bitcoin", []),
     ],
 )
@@ -143,6 +147,32 @@ async def test_each_question_calls_its_tools_and_answers_with_sourced_figures(
     assert asked.outcome.suggestion_id is None
     assert_sourced(asked.outcome)
     assert asked.violations() == []
+
+
+async def test_a_question_without_an_instrument_names_those_there_are(copilot: Copilot) -> None:
+    asked = await ask(copilot, "what's the spread")
+    assert "There are: BTCUSDT, ETHUSDT." in asked.outcome.answer
+
+
+async def test_a_balance_is_not_taken_for_a_position(copilot: Copilot) -> None:
+    asked = await ask(copilot, "how much USDT do I have")
+    assert "Balances can't be looked up" in asked.outcome.answer
+
+
+@pytest.mark.parametrize("question", ["suggest buying 1 BTC or 2 BTC at the bid", "suggest selling -1 BTC at market"])
+async def test_an_amount_that_is_not_plain_is_asked_for(copilot: Copilot, question: str) -> None:
+    asked = await ask(copilot, question)
+    assert asked.outcome.suggestion_id is None
+    assert asked.tools == []
+
+
+async def test_what_an_order_takes_at_once_is_not_told_beyond_its_limit(copilot: Copilot) -> None:
+    asked = await ask(copilot, "suggest buying 4 BTC at the ask")
+    proposal = asked.outcome.tool_calls[-1].result["proposal"]
+    estimate = asked.outcome.tool_calls[-1].result["what_if"]["estimate"]
+    assert Decimal(estimate["worst_price"]) > Decimal(proposal["price"])
+    assert "only a part of its quantity is offered within its limit" in asked.outcome.answer
+    assert_sourced(asked.outcome)
 
 
 async def test_a_notional_becomes_a_quantity_on_the_lot(copilot: Copilot) -> None:
