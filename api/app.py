@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import Any
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
@@ -89,6 +90,7 @@ def load_ahead() -> None:
     warm()
     trained_reader()
     HashingEmbedder().warm()
+    structlog.get_logger("api").info("spare_loaded")
 
 
 async def _until_over(serving: asyncio.Task[None], stopping: asyncio.Task[bool], loading: asyncio.Task[None]) -> None:

@@ -30,7 +30,7 @@ KILL_TIMEOUT_S = 5.0
 STATUS_MAX_BYTES = 16_384
 MAX_FAILED_STARTS = 3  # before it was ever ready: then starting the service has failed
 LOG_TAIL_BYTES = 1_500
-SPARE_DELAY_S = 10.0  # after it became ready: a start has better use for the processor
+SPARE_DELAY_S = 5.0  # after it became ready: a start has better use for the processor
 
 
 class ChildFailedError(Exception):

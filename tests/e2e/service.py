@@ -119,6 +119,10 @@ class RunningService:
         )
         return CommandResult(completed)
 
+    def has_spare(self) -> bool:
+        """A second api process has loaded everything and waits to take over."""
+        return '"spare_loaded"' in (self.home / "logs" / "api.log").read_text()
+
     def logs(self) -> str:
         """The end of each log, for a failed test."""
         folder = self.home / "logs"
