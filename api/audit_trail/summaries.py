@@ -46,12 +46,23 @@ def summary(record: AuditRecord) -> str:
 
 def _tool(payload: dict[str, Any]) -> str:
     arguments = payload.get("arguments")
-    pairs = arguments.items() if isinstance(arguments, dict) else ()
-    shown = ", ".join(f"{name}={value}" for name, value in pairs if name != "rationale")
+    pairs = sorted(arguments.items(), key=_place) if isinstance(arguments, dict) else ()
+    shown = " ".join(str(value) if name in _SPEAKS_FOR_ITSELF else f"{name}={value}" for name, value in pairs)
     scope = payload.get("data_scope")
     scope_text = f" on {', '.join(map(str, scope))}" if isinstance(scope, list) and scope else ""
     reason = f": {payload['message']}" if "message" in payload else ""
     return f"{_get(payload, 'tool')}({shown}){scope_text}{reason}"
+
+
+_SPEAKS_FOR_ITSELF = ("side", "quantity", "symbol", "order_type")
+
+
+def _place(argument: tuple[str, Any]) -> tuple[int, str]:
+    """What an order is first, then the rest by name; its rationale, which is prose, at the end."""
+    name = argument[0]
+    if name in _SPEAKS_FOR_ITSELF:
+        return _SPEAKS_FOR_ITSELF.index(name), name
+    return len(_SPEAKS_FOR_ITSELF) + (name == "rationale"), name
 
 
 def _order(intent: Any) -> str:
