@@ -16,12 +16,17 @@ from core.types.ids import normalise_trace_id
 TRACE_LIMIT_RECORDS = 2_000
 
 # From any one id to all that belongs together: the approval of a suggestion happens in a request of its own, with
-# its own trace, and is still part of the question's story.
+# its own trace, and is still part of the question's story. Run ids are the clients' to choose: one that equals another
+# question's trace or suggestion id must not get into its trail.
 _TRACE = text(
     """
-    WITH named AS (
-        SELECT trace_id, run_id, suggestion_id FROM audit.inbox
-        WHERE trace_id = :id OR run_id = :id OR suggestion_id = :id
+    WITH found AS (
+        SELECT trace_id, run_id, suggestion_id,
+               CASE WHEN trace_id = :trace_id THEN 1 WHEN suggestion_id = :id THEN 2 ELSE 3 END AS kind
+        FROM audit.inbox
+        WHERE trace_id = :trace_id OR run_id = :id OR suggestion_id = :id
+    ), named AS (
+        SELECT trace_id, run_id, suggestion_id FROM found WHERE kind = (SELECT min(kind) FROM found)
     )
     SELECT i.record, i.leaf_hash, i.record_id, i.occurred_at_ns, i.actor, i.action, i.resource, i.outcome, i.trace_id,
            i.account_id, i.run_id, i.suggestion_id, l.sequence, l.leaf_hash AS numbered_leaf_hash
@@ -67,7 +72,8 @@ async def find_trace(
     """
     limit = min(limit, TRACE_LIMIT_RECORDS)
     async with scoped_session(engine, account_ids) as connection:
-        rows = (await connection.execute(_TRACE, {"id": _normalise(identifier), "limit": limit + 1})).all()
+        names = {"id": identifier.strip(), "trace_id": _normalise(identifier)}
+        rows = (await connection.execute(_TRACE, {**names, "limit": limit + 1})).all()
     return Trace(tuple(_check(row) for row in rows[:limit]), len(rows) > limit)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from core.types.ids import IdSource, new_trace
 from tools.contracts import Principal
 
 IDENTIFIER_LENGTH_LIMIT = 64
+IDENTIFIER = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class AuditReader:
@@ -30,8 +32,10 @@ class AuditReader:
 
     async def trace(self, principal: Principal, identifier: str) -> dict[str, Any]:
         """identifier is a trace (ULID or hex), run or suggestion id. Raises RESOURCE_NOT_FOUND."""
-        if not identifier.isalnum():
-            raise refuse(ReasonCode.REQUEST_INVALID, "A trace, run or suggestion id has letters and digits only.")
+        if not IDENTIFIER.fullmatch(identifier):
+            raise refuse(
+                ReasonCode.REQUEST_INVALID, "A trace, run or suggestion id has letters, digits, dashes and underscores."
+            )
         found = await find_trace(self._database, identifier, principal.account_ids)
         if not found.records:
             raise refuse(ReasonCode.RESOURCE_NOT_FOUND, f"The trail holds nothing of {identifier} in your accounts.")

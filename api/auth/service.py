@@ -79,9 +79,13 @@ class AuthService:
         self._failed.check(username)
         async with self._transactions(()) as connection:
             user = await repository.find_user(connection, username=username)
-        matches = await self._verify(user.password_hash if user else self._hash_of_nobody, password)
+        async with self._hashing:
+            # Again: guesses that came at once have all passed the first look.
+            self._failed.check(username)
+            matches = await self._verify(user.password_hash if user else self._hash_of_nobody, password)
+            if user is None or not matches:
+                self._failed.add(username)
         if user is None or not matches:
-            self._failed.add(username)
             await self._record(
                 Action.LOGIN_REFUSED, user.principal if user else None, ReasonCode.AUTH_CREDENTIALS_INVALID
             )
@@ -135,11 +139,10 @@ class AuthService:
             await self._record(Action.LOGOUT, user.principal, None)
 
     async def _verify(self, password_hash: str, password: str) -> bool:
-        async with self._hashing:
-            try:
-                return await asyncio.to_thread(self._hasher.verify, password_hash, password)
-            except VerificationError:
-                return False
+        try:
+            return await asyncio.to_thread(self._hasher.verify, password_hash, password)
+        except VerificationError:
+            return False
 
     async def _issue(self, connection: AsyncConnection, principal: Principal, family_id: str) -> TokenResponse:
         token = new_refresh_token()

@@ -141,13 +141,20 @@ class House:
     """What runs beside the api."""
 
     def __init__(
-        self, api: Api, engine: RunningEngine, venue: PaperVenue, model: HeldModel, settings: Settings
+        self,
+        api: Api,
+        engine: RunningEngine,
+        venue: PaperVenue,
+        model: HeldModel,
+        settings: Settings,
+        database: PostgresDatabase,
     ) -> None:
         self.api = api
         self.engine = engine
         self.venue = venue
         self.model = model
         self.settings = settings
+        self.database = database
 
 
 @asynccontextmanager
@@ -177,7 +184,7 @@ async def open_house(home: Path, postgres: PostgresDatabase, nats_url: str, nats
         async with asyncio.timeout(TIMEOUT_S):
             while (await api.http.get("/readyz")).status_code != 200:
                 pass
-        yield House(api, engine, venue, model, settings)
+        yield House(api, engine, venue, model, settings, postgres)
         model.go.set()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import uuid
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
@@ -11,6 +13,7 @@ import httpx2
 import pytest
 
 from api.limits import REQUEST_BODY_LIMIT_BYTES
+from api.runs import event_log
 from core.authority.proposal import parse_proposal
 from core.authority.signatures import sign_digest
 from core.types.events import OrderFilled
@@ -130,6 +133,60 @@ async def test_a_run_of_another_account_is_not_found(house: House) -> None:
         assert_problem(answer, 404, "RESOURCE_NOT_FOUND")
 
 
+async def test_a_run_is_its_askers_alone(held: House) -> None:
+    body = question_body(SPREAD)
+    await leave_after_the_first_event(held, body)
+    path = f"{RUNS}/{body['runId']}"
+    for other in ("approver", "compliance"):
+        for answer in (
+            await get(held, path, other),
+            await get(held, f"{path}/events", other),
+            await post(held, f"{path}/cancel", None, other),
+        ):
+            assert_problem(answer, 404, "RESOURCE_NOT_FOUND")
+        assert body["runId"] not in {run["run_id"] for run in (await get(held, RUNS, other)).json()}
+    held.model.go.set()
+    assert (await follow(held, body["runId"]))[-1]["type"] == "RUN_FINISHED"
+
+
+async def test_a_run_whose_process_died_ends_for_its_readers(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("NEXT_EVENT_POLL_S", 0.05), ("SILENT_POLLS_LIMIT", 1)):
+        monkeypatch.setattr(event_log, name, value)
+    run_id = IDS.new_ulid()
+    with house.database.connect("owner") as connection:
+        connection.execute(
+            "INSERT INTO runs (id, thread_id, user_id, account_id, trace_id, status, question, created_at) VALUES "
+            "(%s, 't', 'user-trader', 'acct-demo', %s, 'running', 'q', clock_timestamp() - interval '1 hour')",
+            (run_id, IDS.new_ulid()),
+        )
+    (event,) = await follow(house, run_id)
+    assert (event["type"], event["code"]) == ("RUN_ERROR", "SERVICE_EVENT_LOG_UNAVAILABLE")
+    run = (await get(house, f"{RUNS}/{run_id}")).json()
+    assert (run["status"], run["code"]) == ("failed", "SERVICE_INTERNAL_ERROR")
+
+
+async def test_half_a_surrogate_pair_is_refused(house: House) -> None:
+    headers = {**await house.api.as_("trader"), "Content-Type": "application/json"}
+    raw = json.dumps(question_body("what now MARK")).replace("MARK", "\\ud800")
+    assert_problem(await house.api.http.post(RUNS, content=raw, headers=headers), 422, "REQUEST_INVALID")
+
+
+async def test_a_run_id_like_anothers_suggestion_or_trace_stays_out_of_its_trail(house: House) -> None:
+    run_id, _ = await house.api.ask(SPREAD)
+    trace_id = (await get(house, f"{RUNS}/{run_id}")).json()["trace_id"]
+    body = question_body("ETHUSDT spread?", trace_id)
+    assert (await post(house, RUNS, body)).status_code == 200
+    trail = (await get(house, f"/api/v1/audit/traces/{trace_id}", "compliance")).json()
+    assert {record["run_id"] for record in trail["records"]} == {run_id}
+
+
+async def test_the_trail_of_a_run_with_a_uuid_for_its_id_is_found(house: House) -> None:
+    for run_id in (str(uuid.uuid4()), uuid.uuid4().hex):
+        assert (await post(house, RUNS, question_body(SPREAD, run_id))).status_code == 200
+        trail = (await get(house, f"/api/v1/audit/traces/{run_id}", "compliance")).json()
+        assert {record["run_id"] for record in trail["records"]} == {run_id}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -151,7 +208,7 @@ async def test_a_malformed_question_starts_nothing(house: House, change: dict[st
     assert_problem(await post(house, RUNS, body), 422, "REQUEST_INVALID")
 
 
-@pytest.mark.parametrize("last_event_id", ["7", "other-run:1", "{run}:-1", "{run}:x", "{run}:"])
+@pytest.mark.parametrize("last_event_id", ["7", "other-run:1", "{run}:-1", "{run}:x", "{run}:", "{run}:" + "9" * 5_000])
 async def test_a_last_event_id_of_something_else_is_refused(house: House, last_event_id: str) -> None:
     run_id, _ = await house.api.ask(SPREAD)
     answer = await get(house, f"{RUNS}/{run_id}/events", **{"Last-Event-ID": last_event_id.format(run=run_id)})
@@ -174,7 +231,7 @@ async def test_a_body_that_is_too_large_is_refused(house: House, declared: bool)
 async def test_without_nats_runs_neither_start_nor_stream_and_the_rest_works(house: House) -> None:
     run_id, _ = await house.api.ask(SPREAD)
     async with running_api(without_nats(house.settings)) as api:
-        lame = House(api, house.engine, house.venue, house.model, house.settings)
+        lame = House(api, house.engine, house.venue, house.model, house.settings, house.database)
         body = question_body(SPREAD)
         assert_problem(await post(lame, RUNS, body), 503, "SERVICE_EVENT_LOG_UNAVAILABLE")
         assert_problem(await get(lame, f"{RUNS}/{run_id}/events"), 503, "SERVICE_EVENT_LOG_UNAVAILABLE")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx2
 import pytest
 
-from api.auth.service import FAILED_LOGINS_LIMIT
+from api.auth import repository
+from api.auth.service import CONCURRENT_HASHES_LIMIT, FAILED_LOGINS_LIMIT
+from api.auth.tokens import hash_refresh_token, new_refresh_token
 from audit.record import Action
+from core.types.codes import ReasonCode, RefusalError
 from tests.api.house import PASSWORD, House, assert_problem, question_body
 
 LOGIN, REFRESH, ME = "/api/v1/auth/login", "/api/v1/auth/refresh", "/api/v1/me"
@@ -134,3 +138,30 @@ async def test_a_login_of_rubbish_is_refused_and_never_fails_the_service(house: 
     answer = await house.api.http.post(LOGIN, content=content, headers={"content-type": "application/json"})
     assert answer.status_code in {400, 401, 422}, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_session_ends_with_the_successor_that_is_just_being_issued(house: House) -> None:
+    tokens = (await house.api.http.post(LOGIN, json={"username": "trader", "password": PASSWORD})).json()
+    first = tokens["refresh_token"]
+    second = (await house.api.services.auth.refresh(first)).refresh_token
+    third = new_refresh_token()
+    async with house.api.services.transactions(()) as connection:
+        row = await repository.lock_refresh_token(connection, hash_refresh_token(second))
+        assert row is not None
+        await repository.mark_rotated(connection, row.id)
+        logout = asyncio.create_task(house.api.services.auth.logout(first))
+        with house.database.connect("owner") as watcher:
+            while not watcher.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchall():
+                await asyncio.wait({logout}, timeout=0.01)
+        await repository.insert_refresh_token(connection, "third", row.family_id, row.user_id, third.hash)
+    await logout
+    with pytest.raises(RefusalError) as caught:
+        await house.api.services.auth.refresh(third.secret)
+    assert caught.value.refusal.code is ReasonCode.AUTH_REFRESH_REUSED
+
+
+async def test_guesses_at_once_count_like_guesses_in_turn(house: House) -> None:
+    answers = await asyncio.gather(*[login(house, "guessed", str(guess)) for guess in range(40)])
+    looked_at = sum(answer.status_code == 401 for answer in answers)
+    assert FAILED_LOGINS_LIMIT <= looked_at <= FAILED_LOGINS_LIMIT + CONCURRENT_HASHES_LIMIT
+    assert {answer.status_code for answer in answers} == {401, 429}
