@@ -29,8 +29,8 @@ OUT_OF_SCOPE = (
 )
 UNSUPPORTED = (
     "I can't do that: I only look things up and prepare suggestions. Approving and rejecting is for an approver "
-    "(`veloz approve <id>`, `veloz reject <id>`); cancelling, limits and the kill switch are for people with that "
-    "authority. Nothing was changed."
+    "(`veloz approve <id>`, `veloz reject <id> --reason <why>`); cancelling, limits and the kill switch are for "
+    "people with that authority. Nothing was changed."
 )
 NO_ADVICE = (
     "I don't advise whether to trade, and I can't foretell prices. What the data says is below; I can estimate what an "
@@ -361,7 +361,7 @@ def _suggest_order(d: dict[str, Any]) -> str:
         f"{d['quote_asset']}, reference price {p['reference_price']}, allowed drift until sending "
         f"{p['max_deviation_bps']} bps.\nIt expires at {d['expires_at']}. Approve with "
         f"`veloz approve {d['suggestion_id']}`; reject with "
-        f"`veloz reject {d['suggestion_id']}`."
+        f"`veloz reject {d['suggestion_id']} --reason <why>`."
     )
     estimate = d["what_if"].get("estimate")
     if estimate and estimate.get("average_price") is not None:

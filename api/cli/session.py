@@ -114,7 +114,8 @@ def problem_error(response: httpx2.Response) -> CommandError:
     shown = {name: problem[name] for name in ("limit", "actual", "unit", "consumed", "trace_id") if name in problem}
     code = problem.get("code", f"HTTP_{response.status_code}")
     message = problem.get("detail") or problem.get("title") or response.reason_phrase
-    return CommandError(code, message, status=response.status_code, **shown)
+    exit_code = EXIT_USAGE if code == "REQUEST_INVALID" else EXIT_REFUSED
+    return CommandError(code, message, exit_code, status=response.status_code, **shown)
 
 
 def unreachable(url: str, error: Exception) -> CommandError:

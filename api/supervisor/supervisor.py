@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import psycopg
+from pydantic import ValidationError
 
 from api.supervisor.children import Child, ChildFailedError, Program, PythonProgram, ServerProgram
 from api.supervisor.environment import child_environment
@@ -52,6 +53,13 @@ OUR_PROCESSES = ("venue", "engine", "ledger", "api")
 SAME_WISH_S = 0.5
 SERVICE_SCHEMA = "veloz.service/1"
 RECORDING_PREFIX = "recording:"
+OPTION_OF_KEY = {
+    "venue.kind": "--venue",
+    "market.source": "--market",
+    "market.speed": "--speed",
+    "api.port": "--port",
+    "venue.port": "--venue-port",
+}
 
 
 @dataclass(frozen=True)
@@ -81,14 +89,23 @@ class UpOptions:
         values["market"]["source"] = _absolute_files(values["market"]["source"])
         try:
             return Settings(**values)
-        except ValueError as error:
-            raise ConfigurationError(f"options of `veloz up`: {error}") from error
+        except ValidationError as error:
+            raise ConfigurationError("\n".join(map(_wrong_option, error.errors()))) from error
+
+
+def _wrong_option(problem: Any) -> str:
+    """One line for one of pydantic's problems, in the command's own terms."""
+    key = ".".join(str(part) for part in problem["loc"])
+    name = f"option {OPTION_OF_KEY[key]}" if key in OPTION_OF_KEY else f"setting {key}"
+    return f"{name}: {problem['msg'].removeprefix('Value error, ')} (given: {problem['input']})"
 
 
 def _absolute_files(source: str) -> str:
     """A recording's files as absolute paths that exist: children work in another folder."""
     if not source.startswith(RECORDING_PREFIX):
         return source
+    if not all(name.strip() for name in source.removeprefix(RECORDING_PREFIX).split(",")):
+        raise ConfigurationError(f"market.source: {source!r} names no file. Say recording:<file>[,<file>...].")
     files = [Path(name.strip()).expanduser().resolve() for name in source.removeprefix(RECORDING_PREFIX).split(",")]
     for file in files:
         if not file.is_file():

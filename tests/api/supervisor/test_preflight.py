@@ -103,17 +103,19 @@ def test_options_lie_over_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "told"),
     [
-        UpOptions(market="recording:/nowhere/at/all.gz"),
-        UpOptions(market="live"),
-        UpOptions(speed=Decimal(0)),
-        UpOptions(port=70_000),
+        (UpOptions(market="recording:/nowhere/at/all.gz"), "no recording at /nowhere/at/all.gz"),
+        (UpOptions(market="recording:"), "names no file"),
+        (UpOptions(market="live"), "option --market: must be"),
+        (UpOptions(speed=Decimal(0)), "option --speed: "),
+        (UpOptions(port=70_000), "option --port: "),
     ],
 )
-def test_wrong_options_are_configuration_errors(tmp_path: Path, options: UpOptions) -> None:
-    with pytest.raises(ConfigurationError):
+def test_wrong_options_are_configuration_errors(tmp_path: Path, options: UpOptions, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told) as raised:
         options.apply(Settings(home=tmp_path))
+    assert "\n" not in str(raised.value)
 
 
 def test_an_overlong_log_moves_aside_and_its_writer_goes_on(tmp_path: Path) -> None:
