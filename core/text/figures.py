@@ -34,14 +34,16 @@ _TIME = re.compile(
 )
 _CELL_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,2})?")
 _CELL_STAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|\+00:?00)")
-_IDENTIFIER_BEFORE = re.compile(r"[A-Za-z_]$|[A-Za-z_)\]][-/.#@]$|\d[.]$|#$")
+_IDENTIFIER_BEFORE = re.compile(r"[A-Za-z_]$|[A-Za-z_)\]][-/.#]$|\d[.]$|#$")
 _UNIT_AFTER = re.compile(r"%|bps?(?![a-z])|(?:k|K|M|B|bn|m?s)(?!\w)|[A-Z]{2,6}(?![\w-])")
 _MINUS_SIGNS = "-\N{MINUS SIGN}"
 _SIGNS = "+" + _MINUS_SIGNS
 _MULTIPLIERS = {"k": 3, "K": 3, "M": 6, "B": 9, "bn": 9}
+_WRITTEN_MULTIPLIERS = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9}
 _MONTH_INTERVAL = "1M"
 _LIST_NUMBER = re.compile(r"\d{1,3}[.)]$")
 _NEXT_UNIT = re.compile(r"%|(?:bps?|basis|percent|pct)\b", re.IGNORECASE)
+_LETTERS = re.compile(r"[A-Za-z]+")
 _TOKEN = re.compile(r"\s+|\S+")
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PATH_STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d+)\]|\['((?:[^'\\]|\\.)*)'\]")
@@ -264,6 +266,13 @@ def _unit_word(word: str) -> str | None:
     return "bps" if match.group().lower() in {"bp", "bps", "basis"} else "percent"
 
 
+def _times(number: Decimal | None, word: str) -> Decimal | None:
+    """`1.5 million` states 1500000, whatever cell holds 1.5."""
+    match = _LETTERS.match(word)
+    power = _WRITTEN_MULTIPLIERS.get(match.group().lower().removesuffix("s")) if match else None
+    return number if number is None or power is None else number.scaleb(power)
+
+
 class _Scanner:
     """Cuts text into tokens. What comes out doesn't depend on how the text was cut going in."""
 
@@ -303,7 +312,7 @@ class _Scanner:
             self._at_line_start = True
         tokens = _tokens_of_word(piece)
         if tokens and tokens[-1].is_figure and tokens[-1].unit is None:
-            tokens[-1] = tokens[-1]._replace(unit=_unit_word(following))
+            tokens[-1] = tokens[-1]._replace(unit=_unit_word(following), number=_times(tokens[-1].number, following))
         return tokens
 
 

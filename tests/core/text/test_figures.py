@@ -180,3 +180,11 @@ def test_resolve_is_the_inverse_of_leaves(data: Any) -> None:
     assert len({path for path, _ in paths}) == len(paths)
     for path, value in paths:
         assert resolve(data, path) is value
+
+
+@pytest.mark.parametrize("text", ["1.5 million USDT", "1.5 thousand.", "5 Million", "buy@70000", "2 hundred"])
+def test_a_cell_is_no_source_for_a_multiple_of_it(text: str) -> None:
+    (figure,) = ground(text, [("call-1", "get_ticker", {"a": "1.5", "b": "5", "c": "2"})])
+    assert not figure.sourced
+    (sourced,) = ground("1.5 million", [("call-1", "get_ticker", {"volume": "1500000"})])
+    assert (sourced.text, sourced.path) == ("1.5", "$.volume")
