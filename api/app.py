@@ -16,6 +16,7 @@ from api import health, problems
 from api.audit_trail.endpoints import router as audit_router
 from api.auth.endpoints import router as auth_router
 from api.limits import BodyLimitMiddleware
+from api.patience import ImpatientProtocol
 from api.runs.endpoints import router as runs_router
 from api.services import Services, open_services
 from api.suggestions.endpoints import router as suggestions_router
@@ -52,6 +53,7 @@ async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None
         server = _Server(
             uvicorn.Config(
                 create_app(services),
+                http=ImpatientProtocol,
                 host=settings.api.host,
                 port=settings.api.port,
                 log_config=None,
