@@ -129,8 +129,12 @@ async def run_up(settings: Settings, options: UpOptions, out: TextIO) -> int:
     except ConfigurationError as error:
         reporter.error(str(error))
         return EXIT_CONFIGURATION
-    except (PreflightError, OSError) as error:
+    except PreflightError as error:
         reporter.error(str(error))
+        return EXIT_FAILED
+    except OSError as error:
+        cure = f"VELOZ_HOME ({settings.home}) has to be a folder that can be written; set it to another one if not."
+        reporter.error(f"{error}. {cure}")
         return EXIT_FAILED
 
 
