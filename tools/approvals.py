@@ -141,7 +141,11 @@ class Approvals:
             if decision is None:
                 return await self._refused(principal, suggestion_id, version, _not_found(), trace, cells)
             step = self._span(decision.suggestion)
-            refusal = await self._why_not(decision, digest_hex) or _unsigned(key_id, signature)
+            refusal = (
+                await self._why_not(decision, digest_hex)
+                or _unsigned(key_id, signature)
+                or await self._not_theirs(principal, key_id)
+            )
             if refusal is not None:
                 return await self._refused(principal, suggestion_id, version, refusal, step, cells, decision.suggestion)
             return await self._execute(principal, decision, key_id, signature, step, cells)
@@ -284,6 +288,17 @@ class Approvals:
             )
         except RefusalError:
             _log.exception("engine_refusal_not_recorded", code=refusal.code.value, trace_id=step.trace_id)
+
+    async def _not_theirs(self, principal: Principal, key_id: str) -> Refusal | None:
+        """The engine counts the key's owner, so the trail must not name another as the approver."""
+        owner = await self._suggestions.key_owner(key_id)
+        if owner is None or owner == principal.user_id:
+            return None
+        return Refusal(
+            ReasonCode.AUTHORITY_SIGNER_NOT_PERMITTED,
+            f"Key {key_id} belongs to someone else. Sign with your own key, or have its owner approve.",
+            actual=key_id,
+        )
 
     async def _in_scope(
         self, principal: Principal, suggestion_id: str, version: int | None = None

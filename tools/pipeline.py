@@ -114,7 +114,7 @@ class ToolGateway:
             output = await self._execute(attempt, definition, arguments)
         result, canonical = self._stamp(attempt, definition, output)
         await self._record(attempt, Action.TOOL_CALLED, "ok", self._outcome_cells(attempt, result))
-        await self._store(attempt, result, canonical)
+        await self._store(attempt, result.tool, canonical)
         return result
 
     def _authorise(self, attempt: _Attempt) -> ToolDefinition:
@@ -189,7 +189,7 @@ class ToolGateway:
             "duration_ms": str((now_ns - attempt.started_ns) // NS_PER_MS),
         }
 
-    async def _store(self, attempt: _Attempt, result: ToolResult, canonical: bytes) -> None:
+    async def _store(self, attempt: _Attempt, tool: str, canonical: bytes) -> None:
         call = attempt.call
         await self._results.put(
             StoredResult(
@@ -198,8 +198,8 @@ class ToolGateway:
                 trace_id=call.trace.trace_id,
                 user_id=call.principal.user_id,
                 account_id=attempt.account_id or None,
-                tool=result.tool,
-                digest_hex=result.digest_hex,
+                tool=tool,
+                digest_hex=hashlib.sha256(canonical).hexdigest(),
                 canonical=canonical,
                 created_at_ns=self._clock.now_ns(),
             )
@@ -217,6 +217,7 @@ class ToolGateway:
             }
             try:
                 await self._record(attempt, Action.TOOL_REFUSED, refusal.code.value, cells)
+                await self._store_refusal(attempt, refusal)
             except RefusalError as error:
                 refusal = error.refusal
         return ToolResult(
@@ -230,6 +231,18 @@ class ToolGateway:
             as_of_ns=self._clock.now_ns(),
             digest_hex=result_digest({}),
         )
+
+    async def _store_refusal(self, attempt: _Attempt, refusal: Refusal) -> None:
+        """Where an answer's figures about the refusal resolve. It releases nothing, so a failure is only logged."""
+        definition = attempt.definition
+        if definition is None or (definition.scope.needs_account and not attempt.account_id):
+            return
+        if refusal.code.startswith("SERVICE_"):
+            return  # a part is down: nothing more is asked of it
+        try:
+            await self._store(attempt, definition.name, rfc8785.dumps({"refusal": msgspec.to_builtins(refusal)}))
+        except RefusalError as error:
+            _log.warning("refusal_not_stored", call_id=attempt.call.call_id, code=error.refusal.code)
 
     async def _record(self, attempt: _Attempt, action: Action, outcome: str, cells: dict[str, Any]) -> None:
         """Raises RefusalError(SERVICE_AUDIT_UNAVAILABLE), whatever kept the record from being durable."""

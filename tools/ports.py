@@ -146,6 +146,10 @@ class SuggestionStore(Protocol):
         """Sets viewed_at when it isn't set yet; returns the row as it now is."""
         ...
 
+    async def key_owner(self, key_id: str) -> str | None:
+        """Whose approver key that is; None when it isn't registered here. The engine's own roster decides."""
+        ...
+
     def deciding(
         self, account_ids: tuple[str, ...], suggestion_id: str, version: int
     ) -> AbstractAsyncContextManager[Decision | None]:

@@ -61,6 +61,7 @@ _DECIDE = text(
     WHERE id = :id AND version = :version
     """
 )
+_KEY_OWNER = text("SELECT user_id FROM approver_keys WHERE key_id = :key_id AND revoked_at IS NULL")
 
 
 class SqlSuggestionStore:
@@ -68,6 +69,11 @@ class SqlSuggestionStore:
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
+
+    async def key_owner(self, key_id: str) -> str | None:
+        async with self._transactions(()) as connection:
+            owner: str | None = await connection.scalar(_KEY_OWNER, {"key_id": key_id})
+        return owner
 
     async def insert(self, suggestion: Suggestion) -> None:
         values = {

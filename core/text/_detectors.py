@@ -101,7 +101,9 @@ def _judge_long_alphanumeric(match: re.Match[str]) -> Kind | None:
     text = match.group("v")
     if re.fullmatch(r"[0-9a-f]{64}|[0-9A-F]{64}", text):
         before = _before(match)
-        is_key = bool(_HEX_KEY_CONTEXT.search(before)) and not _DIGEST_CONTEXT.search(before)
+        # With 0x it has the form of an Ethereum private key; a transaction's hash has it too, and is told by its name.
+        said = bool(_HEX_KEY_CONTEXT.search(before)) or match.group().startswith("0x")
+        is_key = said and not _DIGEST_CONTEXT.search(before)
         return Kind.PRIVATE_KEY if is_key else None
     mixed = any(c.isupper() for c in text) and any(c.islower() for c in text) and any(c.isdigit() for c in text)
     return Kind.EXCHANGE_KEY if mixed else None

@@ -287,6 +287,7 @@ class MemoryResults:
 
 class MemorySuggestions:
     def __init__(self) -> None:
+        self.key_owners: dict[str, str] = {}
         self.rows: dict[tuple[str, int], Suggestion] = {}
         self.failing: Exception | None = None
 
@@ -314,6 +315,9 @@ class MemorySuggestions:
         limit: int = 50,
     ) -> list[Suggestion]:
         return [row for row in self.rows.values() if row.account_id in account_ids][:limit]
+
+    async def key_owner(self, key_id: str) -> str | None:
+        return self.key_owners.get(key_id)
 
     async def mark_viewed(
         self, account_ids: tuple[str, ...], suggestion_id: str, version: int, at_ns: int

@@ -51,6 +51,17 @@ async def test_an_approval_reaches_the_engine_with_exactly_what_was_stored() -> 
     assert (stored.status, stored.decided_by) == (SuggestionStatus.APPROVED, "user-approver")
 
 
+async def test_an_approver_cannot_hand_in_anothers_signature_under_their_own_name() -> None:
+    house = House()
+    suggestion = await house.suggest()
+    house.suggestions.key_owners["second-key"] = "user-second"
+    outcome = await approve(house, suggestion, key_id="second-key")
+    assert outcome.refusal is not None
+    assert outcome.refusal.code is ReasonCode.AUTHORITY_SIGNER_NOT_PERMITTED
+    assert house.engine.executed == []
+    assert row(house, suggestion).status is SuggestionStatus.PENDING
+
+
 async def test_the_decision_is_recorded_before_the_engine_is_asked() -> None:
     house = House()
     suggestion = await house.suggest()
