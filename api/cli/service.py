@@ -48,8 +48,10 @@ def up(
         typer.secho(f"--speed {speed}: give a number, such as 2 or 0.5.", fg="red", err=True)
         return EXIT_USAGE
     except ConfigurationError as error:
+        from api.processes import EXIT_CONFIGURATION
+
         typer.secho(str(error), fg="red", err=True)
-        return EXIT_USAGE
+        return EXIT_CONFIGURATION
 
 
 def doctor(as_json: bool) -> int:

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 POLL_INTERVAL_S = 0.1
 SETTLED = frozenset({"executed", "failed", "needs_review"})
+STATES_IN_WORDS = {
+    "approved": "on its way to the venue",
+    "consumed": "sent, and not yet filled in full",
+    "executed": "filled",
+    "failed": "rejected or closed without a fill",
+    "needs_review": "sent without an answer; it is being looked up, never repeated",
+}
 
 
 def list_suggestions(session: Session, status: str, as_json: bool) -> None:
@@ -82,7 +89,8 @@ def approve(
     if as_json:
         typer.echo(json.dumps(result))
     else:
-        typer.secho(f"Approved. Order {result['client_order_id']}: {final['status']}.", fg="green")
+        state = STATES_IN_WORDS.get(final["status"], final["status"])
+        typer.secho(f"Approved. Order {result['client_order_id']}: {state}.", fg="green")
         typer.echo(f"The whole trail: veloz audit trace {suggestion_id}")
 
 
