@@ -1,8 +1,7 @@
-"""What passes through the gateway, and the ports it reaches the world by. No network in this package."""
+"""What passes through the gateway. No network in this package; the ports it reaches the world by are in tools.ports."""
 
 from __future__ import annotations
 
-from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
@@ -10,20 +9,6 @@ import msgspec
 
 from core.types.codes import Refusal
 from core.types.ids import TraceContext
-from core.types.orders import Side
-from core.types.views import (
-    EngineStatusView,
-    ExecutionEstimateView,
-    ExecutionOutcomeView,
-    InstrumentView,
-    KlineView,
-    OrderBookView,
-    OrderView,
-    PositionView,
-    PreTradeView,
-    RiskStateView,
-    TickerView,
-)
 
 
 class Role(StrEnum):
@@ -97,24 +82,3 @@ class Gateway(Protocol):
         Never raises for what the world can get wrong: the refusal is in the result.
         """
         ...
-
-
-class EnginePort(Protocol):
-    """The engine as its readers and the approval flow see it. Implemented by core.runtime.client.EngineClient.
-
-    Raises RefusalError: MARKET_INSTRUMENT_UNKNOWN, MARKET_NO_DATA, MARKET_BOOK_STALE, SERVICE_ENGINE_UNAVAILABLE.
-    """
-
-    async def status(self) -> EngineStatusView: ...
-    async def instruments(self) -> list[InstrumentView]: ...
-    async def ticker(self, symbol: str) -> TickerView: ...
-    async def order_book(self, symbol: str, depth: int) -> OrderBookView: ...
-    async def klines(self, symbol: str, interval: str, limit: int) -> list[KlineView]: ...
-    async def estimate_execution(self, symbol: str, side: Side, quantity: Decimal) -> ExecutionEstimateView: ...
-    async def positions(self, account_id: str) -> list[PositionView]: ...
-    async def open_orders(self, account_id: str) -> list[OrderView]: ...
-    async def risk_state(self, account_id: str) -> RiskStateView: ...
-    async def check_proposal(self, proposal: bytes) -> PreTradeView: ...
-    async def execute_approval(
-        self, proposal: bytes, digest_hex: str, signatures: list[tuple[str, bytes]], trace: TraceContext
-    ) -> ExecutionOutcomeView: ...

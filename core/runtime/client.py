@@ -1,6 +1,7 @@
 """The engine as others reach it: gRPC with deadlines, refusals as RefusalError.
 
-Implements tools.contracts.EnginePort; core can't import that, so the names and types are kept alike by a test there.
+Implements tools.ports.EngineReads and tools.approvals.ExecutionPort; core can't import those, so the names and types
+are kept alike by a test there.
 """
 
 from __future__ import annotations

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from core.types.instruments import Instrument
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.recordings import recordings_folder
 
 
 @pytest.fixture(scope="session")
 def recordings() -> Path:
-    folder = Path(os.environ.get("VELOZ_RECORDINGS", ROOT.parent / "shared" / "recordings"))
-    if not (folder / "spot_btcusdt_20240808.gz").exists():
-        pytest.skip(f"no market recordings at {folder}; set VELOZ_RECORDINGS to their folder")
-    return folder
+    return recordings_folder()
 
 
 @pytest.fixture(scope="session")

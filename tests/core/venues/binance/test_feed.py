@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -27,8 +26,8 @@ from core.venues.paper.market_synthetic import SyntheticMarket
 from core.venues.paper.server import PaperVenue
 from tests.core.venues.binance.support import FramePlayer, Signal, depth_frame, snapshot_body
 from tests.core.venues.paper.support import CREDENTIALS
+from tests.recordings import spot_recordings
 
-ROOT = Path(__file__).resolve().parents[4]
 BTCUSDT = Instrument("paper", "BTCUSDT", "BTC", "USDT", 2, 5, 1, 1, 1, 900_000_000, 50_000_000)
 Send = Callable[[bytes], Awaitable[None]]
 
@@ -78,16 +77,8 @@ async def following(venue: FramePlayer | PaperVenue, stale_after_ms: int = 5_000
     assert not follower.feed.connected
 
 
-def recording_path() -> Path:
-    folder = Path(os.environ.get("VELOZ_RECORDINGS", ROOT.parent / "shared" / "recordings"))
-    path = folder / "spot_btcusdt_20240808.gz"
-    if not path.exists():
-        pytest.skip(f"no market recordings at {folder}; set VELOZ_RECORDINGS to their folder")
-    return path
-
-
 def recorded_lines() -> list[bytes]:
-    with gzip.open(recording_path()) as file:
+    with gzip.open(spot_recordings()[0]) as file:
         return [line.partition(b" ")[2].rstrip() for line in file]
 
 
@@ -214,7 +205,7 @@ async def test_the_paper_venues_market_is_followed_without_a_gap(tmp_path: Path,
     clock = SystemClock()
     market: MarketSource = SyntheticMarket(1, Decimal(5), clock)
     if source == "recording":
-        market = RecordingMarket((recording_path(),), Decimal(20), clock)
+        market = RecordingMarket((spot_recordings()[0],), Decimal(20), clock)
     async with PaperVenue(market, tmp_path / "venue.sqlite3", CREDENTIALS) as venue, following(venue) as follower:
         await follower.signal.until(follower.is_live)
         await follower.signal.until(lambda: follower.hub.counters()["BTCUSDT"].sync.ticker_comparisons >= 10)
