@@ -124,9 +124,11 @@ lock() {
     use_pip_index
     compile="$BIN/uv pip compile --quiet --universal --python-version $OLDEST --generate-hashes --no-annotate
         --no-emit-index-url --no-emit-find-links"
-    $compile --custom-compile-command "make lock" "$@" --group build pyproject.toml -o requirements/run.lock
-    $compile --custom-compile-command "make lock" "$@" --group build --group dev --extra evals pyproject.toml \
+    $compile --custom-compile-command "make lock" "$@" --group build --group dev --all-extras pyproject.toml \
         -o requirements/dev.lock
+    # What runs is what was tested: the same versions.
+    $compile --custom-compile-command "make lock" "$@" --group build --constraint requirements/dev.lock pyproject.toml \
+        -o requirements/run.lock
     echo uv | $compile --custom-compile-command "make lock" "$@" - -o requirements/uv.lock
 }
 
