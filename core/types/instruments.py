@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
+
+
+class Product(StrEnum):
+    """What kind of market: spot, or perpetual futures margined in the quote asset (USD-M) or in the coin (COIN-M)."""
+
+    SPOT = "SPOT"
+    USDM = "USDM"
+    COINM = "COINM"
 
 
 class Instrument(msgspec.Struct, frozen=True):
@@ -25,6 +35,7 @@ class Instrument(msgspec.Struct, frozen=True):
     max_quantity: int
     min_notional: int
     version: int = 1
+    product: Product = Product.SPOT
 
     @property
     def notional_scale(self) -> int:

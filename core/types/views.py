@@ -92,6 +92,35 @@ class ExecutionEstimateView(msgspec.Struct, frozen=True):
     as_of_ns: int
 
 
+class FeedHealthView(msgspec.Struct, frozen=True):
+    """How far the market data of one symbol can be trusted at this moment.
+
+    book_age_ms, ticker_age_ms: since the last depth message, and since the best bid and offer was last confirmed; None
+    before the first. exchange_latency_ms_*: the engine's clock at arrival less the venue's event time, corrected by
+    the estimated offset of the venue's clock (clock_offset_ms, None while unknown), over the last messages; None before
+    the first. message_rate_per_s: all streams of the symbol, over the last seconds. The counters run since the start.
+    """
+
+    symbol: str
+    book_state: str
+    stale_reason: str | None
+    book_age_ms: int | None
+    ticker_age_ms: int | None
+    exchange_latency_ms_p50: Decimal | None
+    exchange_latency_ms_p99: Decimal | None
+    clock_offset_ms: int | None
+    message_rate_per_s: Decimal
+    messages: int
+    gaps: int
+    resyncs: int
+    transitions: int
+    stale_time_ms: int
+    ticker_comparisons: int
+    ticker_mismatches: int
+    trades_missed: int
+    as_of_ns: int
+
+
 class PositionView(msgspec.Struct, frozen=True):
     account_id: str
     symbol: str
