@@ -13,6 +13,8 @@ import msgspec
 from api.audit_trail.service import AuditReader
 from api.auth.service import AuthService
 from api.auth.tokens import AccessTokens
+from api.metrics.gateway import MeasuredGateway
+from api.metrics.service import MetricsService
 from api.results.repository import SqlResultStore, results_key
 from api.reviews.repository import SqlReviewStore
 from api.runs.event_log import RunEventLog
@@ -33,11 +35,14 @@ from core.types.ids import SystemIdSource
 from knowledge.embed import HashingEmbedder
 from knowledge.search import HybridSearch
 from tools.approvals import Approvals
+from tools.catalogue import build_registry
 from tools.composition import build_gateway
 from tools.policy import Policy
 
 if TYPE_CHECKING:
     from agent.copilot import Copilot
+
+METRICS_TOKEN = "metrics.token"  # noqa: S105 (the file's name)
 
 
 class Services(msgspec.Struct, frozen=True):
@@ -56,6 +61,8 @@ class Services(msgspec.Struct, frozen=True):
     events: RunEventLog
     copilot: LoadingCopilot
     embedder: HashingEmbedder
+    metrics: MetricsService
+    metrics_token: str
 
     async def load(self) -> None:
         """Load the libraries that only questions need. Raises ConfigurationError for a model configured by half."""
@@ -81,6 +88,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     results = SqlResultStore(transactions, results_key(settings))
     embedder = HashingEmbedder()
     policy = Policy()
+    metrics = MetricsService(engine)
+    registry = build_registry()
     gateway = build_gateway(
         engine=engine,
         suggestions=suggestions,
@@ -94,12 +103,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         mode=settings.mode,
         redactor=redactor,
         policy=policy,
+        registry=registry,
     )
+    measured = MeasuredGateway(gateway, registry, metrics.registry)
 
     def build_copilot() -> Copilot:
         from agent.copilot import Copilot
 
-        return Copilot(settings, gateway, ids, clock)
+        return Copilot(settings, measured, ids, clock)
 
     copilot = LoadingCopilot(build_copilot)
     tokens = AccessTokens(bytes.fromhex(settings.read_secret("jwt.key")), clock)
@@ -125,6 +136,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         events=events,
         copilot=copilot,
         embedder=embedder,
+        metrics=metrics,
+        metrics_token=settings.read_secret(METRICS_TOKEN),
     )
     events.start()
     try:

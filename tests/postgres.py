@@ -86,7 +86,7 @@ class PostgresServer:
     def start(self) -> None:
         """From the main thread."""
         self._server.start()
-        for name in ("audit-kek.key", "results.key", "jwt.key"):
+        for name in ("audit-kek.key", "results.key", "jwt.key", "metrics.token"):
             path = self.secrets / name
             path.write_text(secrets.token_hex(32))
             path.chmod(0o600)

@@ -31,6 +31,7 @@ EVERYONE = frozenset(Role)
 BOOK_DEPTH_LIMIT = 100
 KLINES_LIMIT = 500
 READ_TIMEOUT_MS = 2_000
+LIVE = "LIVE"
 
 SymbolInput = Annotated[
     str, Field(min_length=1, max_length=32, description="The instrument, such as BTCUSDT or BTC/USDT.")
@@ -294,6 +295,55 @@ def _summary(klines: list[KlineView]) -> KlineSummary:
     )
 
 
+class GetFeedHealthInput(ToolInput):
+    symbol: SymbolInput | None = None
+
+
+class FeedHealthCells(Cells):
+    """See core.types.views.FeedHealthView: ages are since the last message, the counters since the engine's start."""
+
+    symbol: str
+    book_state: str
+    stale_reason: str | None
+    book_age_ms: WholeText | None
+    ticker_age_ms: WholeText | None
+    exchange_latency_ms_p50: DecimalText | None
+    exchange_latency_ms_p99: DecimalText | None
+    clock_offset_ms: WholeText | None
+    message_rate_per_s: DecimalText
+    messages: WholeText
+    gaps: WholeText
+    resyncs: WholeText
+    transitions: WholeText
+    stale_time_ms: WholeText
+    ticker_comparisons: WholeText
+    ticker_mismatches: WholeText
+    trades_missed: WholeText
+
+
+class GetFeedHealthOutput(ToolOutput):
+    """live_count of the feeds shown have a verified book at this moment."""
+
+    count: WholeText
+    live_count: WholeText
+    feeds: list[FeedHealthCells]
+
+
+async def _get_feed_health(context: ToolContext, arguments: GetFeedHealthInput) -> GetFeedHealthOutput:
+    symbol = None
+    if arguments.symbol is not None:
+        symbol = (await context.ports.instruments.find(arguments.symbol)).symbol
+    feeds = await context.ports.engine.feed_health(symbol)
+    return GetFeedHealthOutput(
+        as_of_ns=min((feed.as_of_ns for feed in feeds), default=context.ports.clock.now_ns()),
+        count=len(feeds),
+        live_count=sum(feed.book_state == LIVE for feed in feeds),
+        feeds=[
+            FeedHealthCells(**{name: getattr(feed, name) for name in FeedHealthCells.model_fields}) for feed in feeds
+        ],
+    )
+
+
 class EstimateExecutionInput(ToolInput):
     symbol: SymbolInput
     side: SideInput
@@ -407,6 +457,23 @@ MARKET_TOOLS = (
         scope=DataScope.MARKET,
         timeout_ms=READ_TIMEOUT_MS,
         cost=2,
+    ),
+    ToolDefinition(
+        name="get_feed_health",
+        version="1",
+        kind="read",
+        description=(
+            "How far the market data can be trusted now, of one instrument or of all: whether the book is LIVE "
+            "(verified) or why not, how old book and ticker are, the latency from the exchange in ms (p50 and p99), "
+            "the message rate, and since the start: gaps, resyncs, time spent stale, disagreements with the ticker, "
+            "missed trades. Use it for questions about freshness, gaps, latency or staleness of the data."
+        ),
+        input_model=GetFeedHealthInput,
+        output_model=GetFeedHealthOutput,
+        run=_get_feed_health,
+        roles=EVERYONE,
+        scope=DataScope.MARKET,
+        timeout_ms=READ_TIMEOUT_MS,
     ),
     ToolDefinition(
         name="estimate_execution",

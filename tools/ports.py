@@ -14,6 +14,7 @@ from core.types.orders import Side
 from core.types.views import (
     EngineStatusView,
     ExecutionEstimateView,
+    FeedHealthView,
     InstrumentView,
     KlineView,
     OrderBookView,
@@ -34,6 +35,7 @@ class EngineReads(Protocol):
     async def ticker(self, symbol: str) -> TickerView: ...
     async def order_book(self, symbol: str, depth: int) -> OrderBookView: ...
     async def klines(self, symbol: str, interval: str, limit: int) -> list[KlineView]: ...
+    async def feed_health(self, symbol: str | None = None) -> list[FeedHealthView]: ...
     async def estimate_execution(self, symbol: str, side: Side, quantity: Decimal) -> ExecutionEstimateView: ...
     async def positions(self, account_id: str) -> list[PositionView]: ...
     async def open_orders(self, account_id: str) -> list[OrderView]: ...
@@ -47,6 +49,7 @@ class ReadOnlyEngine:
     __slots__ = (
         "check_proposal",
         "estimate_execution",
+        "feed_health",
         "instruments",
         "klines",
         "open_orders",
@@ -63,6 +66,7 @@ class ReadOnlyEngine:
         self.ticker = engine.ticker
         self.order_book = engine.order_book
         self.klines = engine.klines
+        self.feed_health = engine.feed_health
         self.estimate_execution = engine.estimate_execution
         self.positions = engine.positions
         self.open_orders = engine.open_orders

@@ -19,10 +19,10 @@ NARRATIVE_LIMIT_CHARS = 400
 
 HELP = (
     "I can look at the market and at your account, and prepare orders for a human to approve. Ask for example: what is "
-    "the spread on BTCUSDT; show the order book of ether; how did SOL move over the last hour; what would it cost to "
-    "buy a bitcoin now; what are my positions, open orders or risk limits; how did my past trades go; or: suggest "
-    "buying half a bitcoin with a limit near the bid. A suggestion does nothing until a human approves it with "
-    "`veloz approve <id>`. I can't place, change, cancel or approve orders."
+    "the spread on BTCUSDT; show the order book of ether; how did SOL move over the last hour; is the data fresh; what "
+    "would it cost to buy a bitcoin now; what are my positions, open orders or risk limits; how did my past trades go; "
+    "or: suggest buying half a bitcoin with a limit near the bid. A suggestion does nothing until a human approves it "
+    "with `veloz approve <id>`. I can't place, change, cancel or approve orders."
 )
 OUT_OF_SCOPE = (
     "That is outside what I can answer from market, account and trade data. Ask for help to see what I can look up."
@@ -91,6 +91,7 @@ _INTENT_WORDS = {
     Intent.TICKER: "the current price and spread",
     Intent.ORDER_BOOK: "the order book",
     Intent.KLINES: "how the price moved",
+    Intent.FEED_HEALTH: "how healthy the market data is",
     Intent.POSITIONS: "your positions",
     Intent.OPEN_ORDERS: "your open orders",
     Intent.RISK_STATE: "the risk limits",
@@ -254,6 +255,38 @@ def _klines(d: dict[str, Any]) -> str:
     )
 
 
+def _feed_health(d: dict[str, Any]) -> str:
+    rows = [_feed(feed) for feed in d["feeds"][:ITEMS_SHOWN]]
+    if len(d["feeds"]) == 1:
+        return rows[0]
+    state = "all of them LIVE" if d["live_count"] == d["count"] else f"of these LIVE {d['live_count']}"
+    return "\n".join([f"Market data feeds, by count: {d['count']}, {state}.", *rows])
+
+
+def _feed(f: dict[str, Any]) -> str:
+    if f["book_state"] == "LIVE":
+        state = "the data is fresh: the book is LIVE, verified message by message"
+    else:
+        reason = f" ({f['stale_reason']})" if f["stale_reason"] and f["stale_reason"] != f["book_state"] else ""
+        state = f"careful, the book is {f['book_state']}{reason}: nothing from it is verified until it is resynced"
+    ages = [
+        _given(f"book age {f['book_age_ms']} ms", f["book_age_ms"]),
+        _given(f"ticker age {f['ticker_age_ms']} ms", f["ticker_age_ms"]),
+        _given(
+            f"exchange latency p50 {f['exchange_latency_ms_p50']} ms and p99 {f['exchange_latency_ms_p99']} ms",
+            f["exchange_latency_ms_p50"],
+            f["exchange_latency_ms_p99"],
+        ),
+        _given(f"venue clock offset {f['clock_offset_ms']} ms", f["clock_offset_ms"]),
+        f"message rate {f['message_rate_per_s']} per second",
+    ]
+    return (
+        f"{f['symbol']}: {state}; {', '.join(filter(None, ages))}. Since the start: gaps {f['gaps']}, resyncs "
+        f"{f['resyncs']}, state transitions {f['transitions']}, stale time {f['stale_time_ms']} ms, ticker mismatches "
+        f"{f['ticker_mismatches']} in {f['ticker_comparisons']} comparisons, trades missed {f['trades_missed']}."
+    )
+
+
 def _positions(d: dict[str, Any]) -> str:
     if not d["positions"]:
         return "You have no position."
@@ -398,6 +431,7 @@ _TOOL_TEXT: dict[str, Callable[[dict[str, Any]], str]] = {
     "get_ticker": _ticker,
     "get_order_book": _order_book,
     "get_klines": _klines,
+    "get_feed_health": _feed_health,
     "get_positions": _positions,
     "get_open_orders": _open_orders,
     "get_risk_state": _risk_state,

@@ -21,6 +21,7 @@ class Intent(StrEnum):
     TICKER = "ticker"
     ORDER_BOOK = "order_book"
     KLINES = "klines"
+    FEED_HEALTH = "feed_health"
     POSITIONS = "positions"
     OPEN_ORDERS = "open_orders"
     RISK_STATE = "risk_state"

@@ -75,6 +75,8 @@ def plan_clause(clause: Clause, results: Results, tools: Tools) -> Wanted:  # no
             return _per_symbol("get_order_book", slots, {"depth": depth}, results, tools)
         case Intent.KLINES:
             return _per_symbol("get_klines", slots, _window(slots), results, tools)
+        case Intent.FEED_HEALTH:
+            return _feed_health(slots, tools)
         case Intent.POSITIONS:
             return _account_tool("get_positions", slots, tools)
         case Intent.OPEN_ORDERS:
@@ -111,6 +113,16 @@ def _per_symbol(tool: str, slots: Slots, arguments: dict[str, Any], results: Res
     if tool not in tools:
         return _known(Call(tool, {}), tools)
     return Wanted(tuple(Call(tool, {"symbol": symbol, **arguments}) for symbol in slots.symbols))
+
+
+def _feed_health(slots: Slots, tools: Tools) -> Wanted:
+    """Of each instrument that is named, else of all."""
+    tool = "get_feed_health"
+    if not slots.symbols and slots.unknown_symbol:
+        return Wanted(ask=_which_instrument(slots))
+    if tool not in tools or not slots.symbols:
+        return _known(Call(tool, {}), tools)
+    return Wanted(tuple(Call(tool, {"symbol": symbol}) for symbol in slots.symbols))
 
 
 def _settled(slots: Slots, results: Results, tools: Tools) -> tuple[Slots, Wanted | None]:

@@ -40,6 +40,7 @@ HEX_KEYS = (
     "nats.token",
     "engine-control.token",
     "jwt.key",
+    "metrics.token",
     "audit-kek.key",
     "results.key",
     "venue-paper.key",

@@ -38,6 +38,7 @@ SERVICE_SECRETS: Mapping[str, tuple[str, ...]] = {
         "audit-kek.key",
         "engine-control.token",
         "jwt.key",
+        "metrics.token",
         "nats.token",
         "postgres-api.password",
         "postgres-audit_writer.password",

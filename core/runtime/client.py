@@ -27,6 +27,7 @@ from core.types.views import (
     EngineStatusView,
     ExecutionEstimateView,
     ExecutionOutcomeView,
+    FeedHealthView,
     InstrumentView,
     KlineView,
     OrderBookView,
@@ -88,6 +89,12 @@ class EngineClient:
         request = pb.GetKlinesRequest(symbol=symbol, interval=interval, limit=limit)
         answer = await self._call(self._stub.GetKlines, request, READ_DEADLINE_S)
         return [from_message(item, KlineView) for item in answer.klines]
+
+    async def feed_health(self, symbol: str | None = None) -> list[FeedHealthView]:
+        """The health of one symbol's market data, or of every one that is followed."""
+        request = pb.GetFeedHealthRequest(symbol=symbol)
+        answer = await self._call(self._stub.GetFeedHealth, request, READ_DEADLINE_S)
+        return [from_message(item, FeedHealthView) for item in answer.feeds]
 
     async def estimate_execution(self, symbol: str, side: Side, quantity: Decimal) -> ExecutionEstimateView:
         request = pb.EstimateExecutionRequest(symbol=symbol, side=side, quantity=decimal_text(quantity))

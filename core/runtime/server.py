@@ -96,6 +96,16 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
 
         return await _answer(context, answer)
 
+    async def GetFeedHealth(self, request: pb.GetFeedHealthRequest, context: Context) -> pb.GetFeedHealthResponse:
+        def answer() -> pb.GetFeedHealthResponse:
+            hub = self._service.hub
+            symbols = (request.symbol,) if request.HasField("symbol") else hub.symbols
+            return pb.GetFeedHealthResponse(
+                feeds=[to_message(hub.feed_health(symbol), pb.FeedHealth) for symbol in symbols]
+            )
+
+        return await _answer(context, answer)
+
     async def EstimateExecution(self, request: pb.EstimateExecutionRequest, context: Context) -> pb.ExecutionEstimate:
         def answer() -> pb.ExecutionEstimate:
             side, quantity = _side(request.side), _decimal("quantity", request.quantity)

@@ -115,6 +115,12 @@ async def test_spread_and_cost_in_one_question(copilot: Copilot) -> None:
     [
         ("show me the order book for BTC", ["get_order_book"]),
         ("how did bitcoin move over the last 3 minutes", ["get_klines"]),
+        ("is the data fresh?", ["get_feed_health"]),
+        ("how healthy is the feed for BTC?", ["get_feed_health"]),
+        ("any gaps on ETHUSDT?", ["get_feed_health"]),
+        ("any gaps on BTC and ETH?", ["get_feed_health", "get_feed_health"]),
+        ("is the feed of dogecoin stale", ["get_feed_health"]),
+        ("is the feed of catcoin stale", []),
         ("what are my positions", ["get_positions"]),
         ("which orders are open", ["get_open_orders"]),
         ("what are my risk limits", ["get_risk_state"]),
@@ -152,6 +158,14 @@ async def test_each_question_calls_its_tools_and_answers_with_sourced_figures(
 async def test_a_question_without_an_instrument_names_those_there_are(copilot: Copilot) -> None:
     asked = await ask(copilot, "what's the spread")
     assert "There are: BTCUSDT, ETHUSDT." in asked.outcome.answer
+
+
+async def test_a_feed_that_is_not_live_is_said_to_be_unverified(copilot: Copilot) -> None:
+    asked = await ask(copilot, "is the market data fresh?")
+    assert "BTCUSDT: the data is fresh: the book is LIVE" in asked.outcome.answer
+    assert "ETHUSDT: careful, the book is STALE (GAP)" in asked.outcome.answer
+    values = {figure.value for figure in asked.outcome.figures}
+    assert {"45", "17", "12.345", "81.2", "-3", "31.4", "2", "4", "7", "1350", "610"} <= values
 
 
 async def test_a_balance_is_not_taken_for_a_position(copilot: Copilot) -> None:

@@ -25,7 +25,7 @@ from tools.registry import ToolDefinition, ToolPorts
 TOOLS = list(build_registry())
 ACTS = {"execute_approval", "submit", "cancel", "amend", "cancel_order", "set_kill_switch", "place_order"}
 READS_CHANGING_NOTHING = {
-    *("status", "instruments", "ticker", "order_book", "klines", "estimate_execution"),
+    *("status", "instruments", "ticker", "order_book", "klines", "feed_health", "estimate_execution"),
     *("positions", "open_orders", "risk_state", "check_proposal"),
 }
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -33,6 +33,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "get_ticker": {"symbol": "BTCUSDT"},
     "get_order_book": {"symbol": "BTCUSDT"},
     "get_klines": {"symbol": "BTCUSDT"},
+    "get_feed_health": {},
     "estimate_execution": {"symbol": "BTCUSDT", "side": "BUY", "quantity": "1"},
     "get_positions": {},
     "get_open_orders": {},

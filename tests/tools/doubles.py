@@ -21,6 +21,7 @@ from core.types.views import (
     EngineStatusView,
     ExecutionEstimateView,
     ExecutionOutcomeView,
+    FeedHealthView,
     InstrumentView,
     KlineView,
     LevelView,
@@ -138,6 +139,41 @@ class MemoryEngine:
             )
             for n, row in enumerate(rows)
         ][-limit:]
+
+    async def feed_health(self, symbol: str | None = None) -> list[FeedHealthView]:
+        """BTCUSDT is LIVE; ETHUSDT has just had a gap."""
+        self._seen("feed_health")
+        live = FeedHealthView(
+            symbol="BTCUSDT",
+            book_state="LIVE",
+            stale_reason=None,
+            book_age_ms=45,
+            ticker_age_ms=17,
+            exchange_latency_ms_p50=Decimal("12.345"),
+            exchange_latency_ms_p99=Decimal("81.2"),
+            clock_offset_ms=-3,
+            message_rate_per_s=Decimal("31.4"),
+            messages=9_876,
+            gaps=2,
+            resyncs=4,
+            transitions=7,
+            stale_time_ms=1_350,
+            ticker_comparisons=610,
+            ticker_mismatches=0,
+            trades_missed=1,
+            as_of_ns=self.clock.now_ns(),
+        )
+        stale = msgspec.structs.replace(
+            live,
+            symbol="ETHUSDT",
+            book_state="STALE",
+            stale_reason="GAP",
+            ticker_age_ms=None,
+            exchange_latency_ms_p50=None,
+            exchange_latency_ms_p99=None,
+            clock_offset_ms=None,
+        )
+        return [view for view in (live, stale) if symbol in {None, view.symbol}]
 
     async def estimate_execution(self, symbol: str, side: Side, quantity: Decimal) -> ExecutionEstimateView:
         self._seen("estimate_execution")

@@ -62,6 +62,21 @@ async def test_klines_come_with_a_summary() -> None:
     assert summary["trades"] == "30"
 
 
+async def test_feed_health_is_told_of_one_instrument_or_of_all() -> None:
+    both = (await House().ask("get_feed_health")).data
+    assert (both["count"], both["live_count"]) == ("2", "1")
+    assert [(feed["symbol"], feed["book_state"], feed["stale_reason"]) for feed in both["feeds"]] == [
+        ("BTCUSDT", "LIVE", None),
+        ("ETHUSDT", "STALE", "GAP"),
+    ]
+    (btc,) = (await House().ask("get_feed_health", symbol="btc/usdt")).data["feeds"]
+    assert (btc["book_age_ms"], btc["exchange_latency_ms_p50"], btc["clock_offset_ms"]) == ("45", "12.345", "-3")
+    assert (btc["gaps"], btc["resyncs"], btc["stale_time_ms"], btc["message_rate_per_s"]) == ("2", "4", "1350", "31.4")
+    assert (
+        await House().ask("get_feed_health", symbol="DOGEUSDT")
+    ).refusal.code is ReasonCode.MARKET_INSTRUMENT_UNKNOWN
+
+
 async def test_an_estimate_says_what_a_sweep_costs() -> None:
     data = (await House().ask("estimate_execution", symbol="BTCUSDT", side="BUY", quantity="3")).data
     assert data["average_price"].startswith("60000.67")

@@ -191,6 +191,58 @@ class GetKlinesResponse(_message.Message):
     as_of_ns: int
     def __init__(self, klines: _Optional[_Iterable[_Union[Kline, _Mapping]]] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
 
+class GetFeedHealthRequest(_message.Message):
+    __slots__ = ("symbol",)
+    SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    symbol: str
+    def __init__(self, symbol: _Optional[str] = ...) -> None: ...
+
+class FeedHealth(_message.Message):
+    __slots__ = ("symbol", "book_state", "stale_reason", "book_age_ms", "ticker_age_ms", "exchange_latency_ms_p50", "exchange_latency_ms_p99", "clock_offset_ms", "message_rate_per_s", "messages", "gaps", "resyncs", "transitions", "stale_time_ms", "ticker_comparisons", "ticker_mismatches", "trades_missed", "as_of_ns")
+    SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    BOOK_STATE_FIELD_NUMBER: _ClassVar[int]
+    STALE_REASON_FIELD_NUMBER: _ClassVar[int]
+    BOOK_AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    TICKER_AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGE_LATENCY_MS_P50_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGE_LATENCY_MS_P99_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_OFFSET_MS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_RATE_PER_S_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    GAPS_FIELD_NUMBER: _ClassVar[int]
+    RESYNCS_FIELD_NUMBER: _ClassVar[int]
+    TRANSITIONS_FIELD_NUMBER: _ClassVar[int]
+    STALE_TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    TICKER_COMPARISONS_FIELD_NUMBER: _ClassVar[int]
+    TICKER_MISMATCHES_FIELD_NUMBER: _ClassVar[int]
+    TRADES_MISSED_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    symbol: str
+    book_state: str
+    stale_reason: str
+    book_age_ms: int
+    ticker_age_ms: int
+    exchange_latency_ms_p50: str
+    exchange_latency_ms_p99: str
+    clock_offset_ms: int
+    message_rate_per_s: str
+    messages: int
+    gaps: int
+    resyncs: int
+    transitions: int
+    stale_time_ms: int
+    ticker_comparisons: int
+    ticker_mismatches: int
+    trades_missed: int
+    as_of_ns: int
+    def __init__(self, symbol: _Optional[str] = ..., book_state: _Optional[str] = ..., stale_reason: _Optional[str] = ..., book_age_ms: _Optional[int] = ..., ticker_age_ms: _Optional[int] = ..., exchange_latency_ms_p50: _Optional[str] = ..., exchange_latency_ms_p99: _Optional[str] = ..., clock_offset_ms: _Optional[int] = ..., message_rate_per_s: _Optional[str] = ..., messages: _Optional[int] = ..., gaps: _Optional[int] = ..., resyncs: _Optional[int] = ..., transitions: _Optional[int] = ..., stale_time_ms: _Optional[int] = ..., ticker_comparisons: _Optional[int] = ..., ticker_mismatches: _Optional[int] = ..., trades_missed: _Optional[int] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
+class GetFeedHealthResponse(_message.Message):
+    __slots__ = ("feeds",)
+    FEEDS_FIELD_NUMBER: _ClassVar[int]
+    feeds: _containers.RepeatedCompositeFieldContainer[FeedHealth]
+    def __init__(self, feeds: _Optional[_Iterable[_Union[FeedHealth, _Mapping]]] = ...) -> None: ...
+
 class EstimateExecutionRequest(_message.Message):
     __slots__ = ("symbol", "side", "quantity")
     SYMBOL_FIELD_NUMBER: _ClassVar[int]

@@ -59,6 +59,11 @@ class EngineStub:
                 request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetKlinesRequest.SerializeToString,
                 response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetKlinesResponse.FromString,
                 _registered_method=True)
+        self.GetFeedHealth = channel.unary_unary(
+                '/veloz.engine.v1.Engine/GetFeedHealth',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetFeedHealthRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetFeedHealthResponse.FromString,
+                _registered_method=True)
         self.EstimateExecution = channel.unary_unary(
                 '/veloz.engine.v1.Engine/EstimateExecution',
                 request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.EstimateExecutionRequest.SerializeToString,
@@ -135,6 +140,13 @@ class EngineServicer:
 
     def GetKlines(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFeedHealth(self, request, context):
+        """How far the market data of a symbol, or of all, can be trusted at this moment.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -225,6 +237,11 @@ def add_EngineServicer_to_server(servicer, server):
                     servicer.GetKlines,
                     request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetKlinesRequest.FromString,
                     response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetKlinesResponse.SerializeToString,
+            ),
+            'GetFeedHealth': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFeedHealth,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetFeedHealthRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetFeedHealthResponse.SerializeToString,
             ),
             'EstimateExecution': grpc.unary_unary_rpc_method_handler(
                     servicer.EstimateExecution,
@@ -407,6 +424,33 @@ class Engine:
             '/veloz.engine.v1.Engine/GetKlines',
             core_dot_runtime_dot___proto_dot_engine__pb2.GetKlinesRequest.SerializeToString,
             core_dot_runtime_dot___proto_dot_engine__pb2.GetKlinesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFeedHealth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/GetFeedHealth',
+            core_dot_runtime_dot___proto_dot_engine__pb2.GetFeedHealthRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.GetFeedHealthResponse.FromString,
             options,
             channel_credentials,
             insecure,
