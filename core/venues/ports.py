@@ -101,3 +101,19 @@ class VenuePort(Protocol):
 
 class VenueUnavailableError(Exception):
     """The venue can't be reached or doesn't answer with sense; the message says which call and why."""
+
+
+class VenueRateLimitedError(VenueUnavailableError):
+    """The venue's rate limits stand in the way: they were met here, and nothing was sent, or the venue answered so
+    (429, or 418 when it has banned this address). Either way nothing was executed.
+
+    retry_after_s is how long to wait; asking earlier is refused here without being sent.
+    """
+
+    def __init__(
+        self, message: str, retry_after_s: float = 0.0, *, is_banned: bool = False, nothing_sent: bool = True
+    ) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.is_banned = is_banned
+        self.nothing_sent = nothing_sent

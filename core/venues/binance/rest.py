@@ -1,73 +1,81 @@
-"""Binance's REST interface: signing, the server's clock, typed errors, bounded retries of reads.
+"""Binance's REST interface: signed requests, the server's clock, rate limits, typed errors, bounded retries of reads.
 
 One request is one attempt, except for `read`, which may repeat because reading twice changes nothing. Signed requests
-carry `timestamp` on the server's clock, estimated from /api/v3/time, and `recvWindow`.
+carry `timestamp` on the server's clock and `recvWindow`. No request goes out that the rate limits don't allow.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from random import Random
 from typing import TypeVar
-from urllib.parse import urlencode
 
 import httpx2
 import msgspec
+import structlog
 
-from core.types.clock import NS_PER_MS, NS_PER_S, Clock
+from core.types.clock import Clock
+from core.types.instruments import Product
 from core.venues.binance.backoff import Backoff, is_loopback
+from core.venues.binance.clock import ClockSample, ServerClock
+from core.venues.binance.endpoints import PATHS, Endpoint, Priority, endpoint_of
+from core.venues.binance.errors import (
+    CODE_TIMESTAMP_OUTSIDE_WINDOW,
+    BinanceApiError,
+    BinanceRateLimitedError,
+    BinanceTransportError,
+    cure_of,
+)
+from core.venues.binance.limits import (
+    DEFAULT_RULES,
+    STATUS_BANNED,
+    STATUS_RATE_EXCEEDED,
+    Denied,
+    RateLimiter,
+    Reservation,
+)
+from core.venues.binance.signing import Credential, query_text, signed_query
 from core.venues.binance.wire import ErrorBody, ServerTime
-from core.venues.ports import VenueUnavailableError
+from core.venues.ports import VenueRateLimitedError, VenueUnavailableError
+
+__all__ = ["BinanceApiError", "BinanceRateLimitedError", "BinanceRest", "BinanceTransportError"]
 
 CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 5.0
+REQUEST_DEADLINE_S = 10.0
+"""For one whole request: the read timeout alone is renewed by every byte of a dripping answer."""
 MAX_CONNECTIONS = 16
 KEEPALIVE_EXPIRY_S = 3.0
 """Shorter than common servers keep idle connections (5 s): one that closes under a submit would make it UNKNOWN."""
+MAX_RESPONSE_BYTES = 64 << 20
+"""exchangeInfo of all symbols, the largest answer read here, has some 15 MB."""
 READ_ATTEMPTS = 3
 READ_DEADLINE_S = 15.0
 RETRY_BASE_S = 0.1
 RETRY_CAP_S = 2.0
 TIME_SAMPLES = 3
-TIME_REFRESH_NS = 30 * 60 * NS_PER_S
-CODE_TIMESTAMP_OUTSIDE_WINDOW = -1021
-STATUS_BANNED = 418
-STATUS_RATE_EXCEEDED = 429
+TIME_KEEPING_S = 60.0
+TIME_RETRY_CAP_S = 30.0
+RATE_WAIT_LIMIT_S: dict[Priority, float] = {
+    Priority.SAFETY: 10.0,
+    Priority.ORDER: 0.0,
+    Priority.RECONCILE: 10.0,
+    Priority.SNAPSHOT: 5.0,
+    Priority.BACKGROUND: 5.0,
+}
+"""How long a request waits for the rate limits before it is refused. An order never waits: its price would grow old."""
 
 T = TypeVar("T")
-
-
-class BinanceApiError(VenueUnavailableError):
-    """The venue answered, and not with success. code is 0 when the answer held none.
-
-    retry_after_s is what a 429 or 418 asks to wait.
-    """
-
-    def __init__(self, call: str, status: int, code: int, message: str, retry_after_s: float = 0.0) -> None:
-        super().__init__(f"{call}: HTTP {status}, venue code {code}: {message}")
-        self.status = status
-        self.code = code
-        self.message = message
-        self.retry_after_s = retry_after_s
-
-    @property
-    def is_transient(self) -> bool:
-        return self.status >= 500 or self.status in {STATUS_RATE_EXCEEDED, STATUS_BANNED}
-
-
-class BinanceTransportError(VenueUnavailableError):
-    """No whole answer. nothing_sent is True only when no byte of the request can have left: no connection existed."""
-
-    def __init__(self, call: str, detail: str, *, nothing_sent: bool) -> None:
-        super().__init__(f"{call}: {detail}")
-        self.nothing_sent = nothing_sent
+_log = structlog.get_logger("venues.binance.rest")
 
 
 class BinanceRest:
-    """One venue's REST interface under one API key. Close it with `aclose`."""
+    """One venue's REST interface under one API key. Close it with `aclose`.
+
+    key_reference names the key in messages. Give several clients of one address and account the same limiter.
+    """
 
     def __init__(
         self,
@@ -76,21 +84,27 @@ class BinanceRest:
         *,
         api_key: str = "",
         api_secret: str = "",
+        key_reference: str = "venue",
+        product: Product = Product.SPOT,
         recv_window_ms: int = 5_000,
         read_timeout_s: float = READ_TIMEOUT_S,
         random: Random | None = None,
+        limiter: RateLimiter | None = None,
     ) -> None:
-        self._clock = clock
-        self._api_key = api_key
-        self._api_secret = api_secret.encode()
+        """api_secret is the HMAC secret or the Ed25519 private key as PEM. Raises CredentialError."""
+        self.product = product
+        self.paths = PATHS[product]
+        self.credential = Credential(key_reference, api_key, api_secret) if api_key else None
+        self._base_url = rest_url.rstrip("/")
         self._recv_window_ms = recv_window_ms
         self._random = random
-        self._offset_ms = 0
-        self._offset_taken_ns: int | None = None
+        self.clock = ServerClock(clock)
+        self.limiter = limiter or RateLimiter(self.clock, DEFAULT_RULES[product])
         self._time_lock = asyncio.Lock()
-        self.used_weight_1m = 0
+        self._time_task: asyncio.Task[None] | None = None
+        self._on_clock_offset_ms: Callable[[int], None] | None = None
         self._client = httpx2.AsyncClient(
-            base_url=rest_url,
+            base_url=self._base_url,
             timeout=httpx2.Timeout(read_timeout_s, connect=CONNECT_TIMEOUT_S),
             limits=httpx2.Limits(
                 max_connections=MAX_CONNECTIONS,
@@ -107,36 +121,66 @@ class BinanceRest:
 
     @property
     def clock_offset_ms(self) -> int:
-        """The server's clock minus ours; 0 before the first signed call."""
-        return self._offset_ms
+        """The server's clock minus ours; 0 before the first estimate."""
+        return self.clock.offset_ms
+
+    @property
+    def clock_uncertainty_ms(self) -> int:
+        """How far clock_offset_ms may be off: half the round trip of its estimate."""
+        return self.clock.uncertainty_ms
+
+    @property
+    def used_weight_1m(self) -> int:
+        """Request weight of this minute, as the venue counts it and including what is on its way."""
+        return self.limiter.used_weight_1m()
+
+    def report_clock_offset(self, report: Callable[[int], None]) -> None:
+        """Call report with clock_offset_ms now, if it is known, and after every estimate."""
+        self._on_clock_offset_ms = report
+        if self.clock.known:
+            report(self.clock_offset_ms)
 
     async def aclose(self) -> None:
+        if self._time_task is not None:
+            self._time_task.cancel()
+            await asyncio.wait({self._time_task})
         await self._client.aclose()
 
     async def read(
-        self, path: str, parameters: Mapping[str, str] | None = None, *, signed: bool = False, answer: type[T]
+        self,
+        path: str,
+        parameters: Mapping[str, str] | None = None,
+        *,
+        signed: bool = False,
+        answer: type[T],
+        priority: Priority | None = None,
     ) -> T:
-        """GET, repeated on transport errors, 5xx and rate limits: READ_ATTEMPTS within READ_DEADLINE_S.
+        """GET, repeated on transport errors and 5xx: READ_ATTEMPTS within READ_DEADLINE_S; once more after -1021.
 
-        Raises BinanceApiError, BinanceTransportError, or VenueUnavailableError when the answer makes no sense.
+        Raises BinanceApiError, BinanceTransportError, VenueRateLimitedError, or VenueUnavailableError when the answer
+        makes no sense.
         """
         backoff = Backoff(RETRY_BASE_S, RETRY_CAP_S, self._random)
+        resynced = False
         try:
             async with asyncio.timeout(READ_DEADLINE_S):
                 for attempt in range(1, READ_ATTEMPTS + 1):
-                    delay_s = backoff.next_s()
                     try:
-                        return await self.once("GET", path, parameters, signed=signed, answer=answer)
+                        return await self.once("GET", path, parameters, signed=signed, answer=answer, priority=priority)
                     except BinanceTransportError:
                         if attempt == READ_ATTEMPTS:
                             raise
-                    except BinanceApiError as error:
-                        retry = error.is_transient and error.retry_after_s <= RETRY_CAP_S
-                        retry = retry or (signed and error.code == CODE_TIMESTAMP_OUTSIDE_WINDOW)
-                        if not retry or attempt == READ_ATTEMPTS:
+                    except VenueRateLimitedError as error:
+                        # One that names a longer wait is the caller's to plan; here it would only hold up.
+                        if error.retry_after_s > RETRY_CAP_S or error.is_banned or attempt == READ_ATTEMPTS:
                             raise
-                        delay_s = max(delay_s, error.retry_after_s)
-                    await asyncio.sleep(delay_s)
+                        await asyncio.sleep(error.retry_after_s)
+                    except BinanceApiError as error:
+                        misdated = signed and error.code == CODE_TIMESTAMP_OUTSIDE_WINDOW and not resynced
+                        if attempt == READ_ATTEMPTS or not (error.is_transient or misdated):
+                            raise
+                        resynced = resynced or misdated
+                    await asyncio.sleep(backoff.next_s())
         except TimeoutError as error:
             raise BinanceTransportError(
                 f"GET {path}", f"no answer within {READ_DEADLINE_S} s", nothing_sent=False
@@ -151,80 +195,196 @@ class BinanceRest:
         *,
         signed: bool = False,
         answer: type[T],
+        priority: Priority | None = None,
     ) -> T:
-        """One request, one attempt.
+        """One request, one attempt. priority is the endpoint's own when not given.
 
-        Raises BinanceApiError, BinanceTransportError, or VenueUnavailableError when the answer makes no sense.
+        Raises BinanceApiError, BinanceTransportError, VenueRateLimitedError, or VenueUnavailableError when the answer
+        makes no sense.
         """
         call = f"{method} {path}"
+        parameters = parameters or {}
+        endpoint = endpoint_of(method, path)
         if signed:
-            try:
-                await self._ensure_time()
-            except VenueUnavailableError as error:
-                raise BinanceTransportError(call, f"not sent: {error}", nothing_sent=True) from error
-        query = self._query(parameters or {}, signed=signed)
-        headers = {"X-MBX-APIKEY": self._api_key} if self._api_key else {}
+            await self.ensure_time(call, endpoint.priority if priority is None else priority)
+        async with self._leave_to_send(call, endpoint, parameters, priority) as headers:
+            # Signed only now: the timestamp must not grow old while the limits are waited for.
+            status, content = await self._exchange(call, method, path, self._query(parameters, signed=signed), headers)
+        if status >= 300:
+            raise self._failure(call, status, content, headers, parameters.get("symbol", ""))
         try:
-            response = await self._client.request(method, f"{path}?{query}" if query else path, headers=headers)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
-            raise BinanceTransportError(call, _describe(error), nothing_sent=True) from error
-        except httpx2.HTTPError as error:
-            raise BinanceTransportError(call, _describe(error), nothing_sent=False) from error
-        self._note_weight(response)
-        if response.status_code >= 300:
-            failure = _api_error(call, response)
-            if failure.code == CODE_TIMESTAMP_OUTSIDE_WINDOW:
-                self._offset_taken_ns = None
-            raise failure
-        try:
-            return msgspec.json.decode(response.content, type=answer)
+            return msgspec.json.decode(content, type=answer)
         except msgspec.MsgspecError as error:
             raise VenueUnavailableError(f"{call}: the answer can't be read: {error}") from error
 
-    async def sync_time(self) -> None:
-        """Estimate the server's clock: of TIME_SAMPLES exchanges the quickest, taken at its middle.
-
-        Raises as `once`.
-        """
-        best_ns: int | None = None
+    async def sync_time(self, priority: Priority = Priority.RECONCILE) -> None:
+        """Estimate the server's clock from the quickest of TIME_SAMPLES exchanges. Raises as `once`."""
+        samples = []
         for _ in range(TIME_SAMPLES):
-            sent_ns = self._clock.now_ns()
-            body = await self.once("GET", "/api/v3/time", answer=ServerTime)
-            round_trip_ns = self._clock.now_ns() - sent_ns
-            if best_ns is None or round_trip_ns < best_ns:
-                best_ns = round_trip_ns
-                self._offset_ms = body.serverTime - (sent_ns + round_trip_ns // 2) // NS_PER_MS
-        self._offset_taken_ns = self._clock.now_ns()
+            sent_ns = self.clock.monotonic_ns()
+            body = await self.once("GET", self.paths.time, answer=ServerTime, priority=priority)
+            samples.append(ClockSample(body.serverTime, sent_ns, self.clock.monotonic_ns()))
+        self.clock.adopt(samples)
+        if self._on_clock_offset_ms is not None:
+            self._on_clock_offset_ms(self.clock_offset_ms)
 
-    async def _ensure_time(self) -> None:
+    async def keep_time(self) -> None:
+        """Estimate the server's clock now and then, for those who only read; runs until cancelled."""
+        backoff = Backoff(RETRY_BASE_S, TIME_RETRY_CAP_S, self._random)
+        while True:
+            delay_s = TIME_KEEPING_S
+            if self.clock.is_due:
+                delay_s = TIME_KEEPING_S if await self._refresh_time() else backoff.next_s()
+            await asyncio.sleep(delay_s)
+
+    async def ensure_time(self, call: str, priority: Priority) -> None:
+        """Return once timestamps can be taken. An estimate that is only old is renewed beside the call.
+
+        Raises BinanceTransportError with nothing_sent, or VenueRateLimitedError.
+        """
+        if self.clock.is_usable:
+            if self.clock.is_due and (self._time_task is None or self._time_task.done()):
+                self._time_task = asyncio.create_task(self._refresh_quietly(), name="refresh venue time")
+            return
         async with self._time_lock:
-            taken_ns = self._offset_taken_ns
-            if taken_ns is None or self._clock.now_ns() - taken_ns > TIME_REFRESH_NS:
+            if self.clock.is_usable:
+                return
+            try:
+                await self.sync_time(priority)
+            except VenueRateLimitedError as error:
+                raise VenueRateLimitedError(
+                    f"{call}: not sent: {error}", error.retry_after_s, is_banned=error.is_banned
+                ) from error
+            except VenueUnavailableError as error:
+                raise BinanceTransportError(call, f"not sent: {error}", nothing_sent=True) from error
+
+    async def _refresh_quietly(self) -> None:
+        await self._refresh_time()
+
+    async def _refresh_time(self) -> bool:
+        try:
+            async with self._time_lock:
                 await self.sync_time()
+        except VenueUnavailableError as error:
+            _log.warning("clock_not_refreshed", error=str(error))
+            return False
+        return True
+
+    @asynccontextmanager
+    async def leave_to_send(self, method: str, path: str) -> AsyncIterator[None]:
+        """Hold a place within the rate limits for a request that goes another way. Raises VenueRateLimitedError."""
+        reservation = await self._reserve(path, endpoint_of(method, path), {}, None)
+        self.limiter.settle(reservation, {})
+        yield
+
+    @asynccontextmanager
+    async def _leave_to_send(
+        self, call: str, endpoint: Endpoint, parameters: Mapping[str, str], priority: Priority | None
+    ) -> AsyncIterator[dict[str, str]]:
+        """Hold a place within the rate limits for one request; the answer's headers go into what is yielded."""
+        reservation = await self._reserve(call, endpoint, parameters, priority)
+        headers: dict[str, str] = {}
+        try:
+            yield headers
+        except BinanceTransportError as error:
+            if error.nothing_sent:
+                self.limiter.release(reservation)
+            else:
+                self.limiter.settle(reservation, headers)
+            raise
+        except BaseException:
+            self.limiter.settle(reservation, headers)
+            raise
+        self.limiter.settle(reservation, headers)
+
+    async def _reserve(
+        self, call: str, endpoint: Endpoint, parameters: Mapping[str, str], priority: Priority | None
+    ) -> Reservation:
+        priority = endpoint.priority if priority is None else priority
+        counters = self.limiter.counters[priority]
+        left_s = RATE_WAIT_LIMIT_S[priority]
+        waited = False
+        while isinstance(got := self.limiter.acquire(endpoint, parameters, priority), Denied):
+            if got.retry_after_s > left_s:
+                counters.refused += 1
+                raise VenueRateLimitedError(
+                    f"{call}: nothing was sent: {got.reason}. Try again in {got.retry_after_s:.1f} s.",
+                    got.retry_after_s,
+                    is_banned=got.is_banned,
+                )
+            if not waited:
+                waited = True
+                counters.waited += 1
+            left_s -= got.retry_after_s
+            await asyncio.sleep(got.retry_after_s)
+        return got
+
+    async def _exchange(
+        self, call: str, method: str, path: str, query: str, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
+        """Send and read one request. Raises BinanceTransportError."""
+        own = {"X-MBX-APIKEY": self.credential.api_key} if self.credential is not None else {}
+        content = bytearray()
+        try:
+            async with (
+                asyncio.timeout(REQUEST_DEADLINE_S),
+                self._client.stream(method, f"{path}?{query}" if query else path, headers=own) as response,
+            ):
+                headers.update({name.lower(): value for name, value in response.headers.items()})
+                async for part in response.aiter_bytes():
+                    content += part
+                    if len(content) > MAX_RESPONSE_BYTES:
+                        raise BinanceTransportError(call, f"more than {MAX_RESPONSE_BYTES} bytes", nothing_sent=False)
+                return response.status_code, bytes(content)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol) as error:
+            raise BinanceTransportError(call, _describe(error), nothing_sent=True) from error
+        except httpx2.HTTPError as error:
+            raise BinanceTransportError(call, _describe(error), nothing_sent=False) from error
+        except TimeoutError as error:
+            raise BinanceTransportError(
+                call, f"no whole answer within {REQUEST_DEADLINE_S} s", nothing_sent=False
+            ) from error
 
     def _query(self, parameters: Mapping[str, str], *, signed: bool) -> str:
         if not signed:
-            return urlencode(parameters)
-        timestamp_ms = self._clock.now_ns() // NS_PER_MS + self._offset_ms
-        query = urlencode({**parameters, "recvWindow": str(self._recv_window_ms), "timestamp": str(timestamp_ms)})
-        signature = hmac.new(self._api_secret, query.encode(), hashlib.sha256).hexdigest()
-        return f"{query}&signature={signature}"
+            return query_text(parameters)
+        assert self.credential is not None, "a signed call needs a key"
+        return signed_query(
+            self.credential,
+            {**parameters, "recvWindow": str(self._recv_window_ms), "timestamp": str(self.clock.now_ms())},
+        )
 
-    def _note_weight(self, response: httpx2.Response) -> None:
-        used = response.headers.get("x-mbx-used-weight-1m", "")
-        if used.isdigit():
-            self.used_weight_1m = int(used)
+    def _failure(
+        self, call: str, status: int, content: bytes, headers: Mapping[str, str], symbol: str
+    ) -> VenueUnavailableError:
+        try:
+            body = msgspec.json.decode(content, type=ErrorBody)
+        except msgspec.MsgspecError:
+            body = ErrorBody(0, "no error body")
+        return self.failure(call, status, body, headers, symbol)
+
+    def failure(
+        self, call: str, status: int, body: ErrorBody, headers: Mapping[str, str], symbol: str
+    ) -> VenueUnavailableError:
+        """The error to raise for an answer that isn't success; takes note of what it says of clock and limits."""
+        if body.code == CODE_TIMESTAMP_OUTSIDE_WINDOW:
+            self.clock.invalidate()
+        if status in {STATUS_RATE_EXCEEDED, STATUS_BANNED}:
+            text = headers.get("retry-after", "")
+            told_s = float(text) if text.isascii() and text.isdigit() else None
+            wait_s = self.limiter.on_refused(status, body.code, body.msg, told_s)
+            _log.error("rate_limit_exceeded", call=call, status=status, code=body.code, retry_after_s=wait_s)
+            return BinanceRateLimitedError(call, status, body.code, body.msg, wait_s)
+        credential = self.credential
+        cure = cure_of(
+            body.code,
+            reference=credential.reference if credential else "none",
+            secret_file=credential.secret_file if credential else "the secret",
+            symbol=symbol,
+            base_url=self._base_url,
+        )
+        return BinanceApiError(call, status, body.code, body.msg, cure)
 
 
 def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _api_error(call: str, response: httpx2.Response) -> BinanceApiError:
-    retry_after = response.headers.get("retry-after", "")
-    retry_after_s = float(retry_after) if retry_after.isdigit() else 0.0
-    try:
-        body = msgspec.json.decode(response.content, type=ErrorBody)
-    except msgspec.MsgspecError:
-        return BinanceApiError(call, response.status_code, 0, "no error body", retry_after_s)
-    return BinanceApiError(call, response.status_code, body.code, body.msg, retry_after_s)

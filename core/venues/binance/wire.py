@@ -1,4 +1,4 @@
-"""Binance spot's wire format, as far as it is read here, and its translation.
+"""Binance spot's wire format, as far as it is read here, and its translation; much of it is USD-M's as well.
 
 Field names are the venue's (https://developers.binance.com/docs/binance-spot-api-docs); prices and quantities are
 decimal text, times milliseconds.
@@ -12,12 +12,13 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
+from core.market.klines import Kline
 from core.types.clock import NS_PER_MS
-from core.types.codes import ReasonCode, Refusal
-from core.types.instruments import Instrument
+from core.types.instruments import Instrument, Product
 from core.types.market import DepthSnapshot, Level
 from core.types.money import MAX_SCALE, decimal_text, from_scaled, parse_scaled
 from core.types.orders import OrderIntent, OrderStatus, OrderType, Side
+from core.venues.binance.limits import RateRule
 from core.venues.ports import ExecutionReport, VenueOrder, VenueTrade, VenueUnavailableError
 
 P = ParamSpec("P")
@@ -55,6 +56,7 @@ class Filter(msgspec.Struct, rename="camel"):
     min_qty: str = ""
     max_qty: str = ""
     min_notional: str = ""
+    notional: str = ""
 
 
 class SymbolInfo(msgspec.Struct, rename="camel"):
@@ -63,16 +65,32 @@ class SymbolInfo(msgspec.Struct, rename="camel"):
     base_asset: str
     quote_asset: str
     filters: list[Filter]
+    contract_type: str = ""
 
 
-class ExchangeInfo(msgspec.Struct):
+class ExchangeInfo(msgspec.Struct, rename="camel"):
     symbols: list[SymbolInfo]
+    rate_limits: list[RateRule] = []
 
 
 class DepthBody(msgspec.Struct, rename="camel"):
     last_update_id: int
     bids: list[tuple[str, str]]
     asks: list[tuple[str, str]]
+
+
+class KlineRow(msgspec.Struct, array_like=True):
+    """A row of klines; what follows the count of trades isn't read."""
+
+    open_ms: int
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    close_ms: int
+    quote_volume: str
+    trades: int
 
 
 class NewOrderAck(msgspec.Struct, rename="camel"):
@@ -117,9 +135,12 @@ class ListenKey(msgspec.Struct, rename="camel"):
 
 
 class UserMessage(msgspec.Struct, rename={"kind": "e"}):
-    """The kind of a user data stream message; what follows is decoded by kind."""
+    """The kind of a user data stream message; what follows is decoded by kind. The WebSocket API wraps it as event,
+    a combined stream as data."""
 
     kind: str = ""
+    event: msgspec.Raw | None = None
+    data: msgspec.Raw | None = None
 
 
 class ExecutionReportMessage(msgspec.Struct):
@@ -152,7 +173,7 @@ def readable(translate: Callable[P, T], *arguments: P.args, **named: P.kwargs) -
         raise VenueUnavailableError(f"the venue's answer can't be read: {error}") from error
 
 
-def instrument_of(info: SymbolInfo, venue: str) -> Instrument:
+def instrument_of(info: SymbolInfo, venue: str, product: Product = Product.SPOT) -> Instrument:
     """Raises ValueError when a filter that is needed is missing or out of form: no limit defaults to none (I11)."""
     filters = {item.filter_type: item for item in info.filters}
     price, lot = filters.get("PRICE_FILTER"), filters.get("LOT_SIZE")
@@ -174,7 +195,9 @@ def instrument_of(info: SymbolInfo, venue: str) -> Instrument:
         lot_size=step,
         min_quantity=parse_scaled(lot.min_qty, quantity_scale),
         max_quantity=min(int(Decimal(lot.max_qty).scaleb(quantity_scale)), MAX_QUANTITY_63_BITS),
-        min_notional=parse_scaled(notional.min_notional, price_scale + quantity_scale),
+        # USD-M's MIN_NOTIONAL calls it notional.
+        min_notional=parse_scaled(notional.min_notional or notional.notional, price_scale + quantity_scale),
+        product=product,
     )
 
 
@@ -250,22 +273,29 @@ def order_parameters(intent: OrderIntent) -> dict[str, str]:
     return parameters
 
 
-def venue_refusal(code: int, message: str) -> Refusal:
-    """The venue's no, with its own code and words."""
-    return Refusal(
-        ReasonCode.ORDER_REJECTED_BY_VENUE,
-        f"The venue refused the order: {code} {message}",
-        actual=str(code),
-        unit="venue_code",
-    )
-
-
 def status_of(text: str) -> OrderStatus:
     """Raises ValueError for a status that this release doesn't know."""
     status = STATUSES.get(text)
     if status is None:
         raise ValueError(f"unknown order status {text[:32]!r}")
     return status
+
+
+def kline_of(row: KlineRow, instrument: Instrument, now_ms: int) -> Kline:
+    """A bar is closed once its last millisecond has passed at the venue."""
+    price_scale, quantity_scale = instrument.price_scale, instrument.quantity_scale
+    return Kline(
+        open_time_ns=row.open_ms * NS_PER_MS,
+        close_time_ns=(row.close_ms + 1) * NS_PER_MS - 1,
+        open=parse_scaled(row.open, price_scale),
+        high=parse_scaled(row.high, price_scale),
+        low=parse_scaled(row.low, price_scale),
+        close=parse_scaled(row.close, price_scale),
+        volume=market_quantity(row.volume, quantity_scale),
+        quote_volume=market_quantity(row.quote_volume, price_scale + quantity_scale),
+        trades=row.trades,
+        closed=row.close_ms < now_ms,
+    )
 
 
 def order_of(body: OrderBody, instrument: Instrument) -> VenueOrder:
