@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from core.market.book import Best, Sweep
+import msgspec
+
 from core.types.instruments import Instrument
 from core.types.money import BPS_PER_UNIT, from_scaled
 from core.types.orders import Side
@@ -18,6 +19,28 @@ from core.types.views import ExecutionEstimateView
 
 SLIPPAGE_PLACES = 4
 AVERAGE_EXTRA_PLACES = 4
+
+
+class Best(msgspec.Struct, frozen=True, gc=False):
+    """Best bid and offer with their quantities."""
+
+    bid_price: int
+    bid_quantity: int
+    ask_price: int
+    ask_quantity: int
+
+
+class Sweep(msgspec.Struct, frozen=True, gc=False):
+    """What a marketable order would take: quantity at quantity_scale, notional at notional scale.
+
+    worst_price is None when nothing was filled. filled below what was asked means that the book ran out, or that what
+    is known of it did.
+    """
+
+    filled: int
+    notional: int
+    worst_price: int | None
+    levels: int
 
 
 def mid_price(best: Best, price_scale: int) -> Decimal:

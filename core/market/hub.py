@@ -12,18 +12,18 @@ from decimal import Decimal
 
 import msgspec
 
-from core.market.book import Best
-from core.market.estimate import estimate, mid_price
+from core.market.estimate import Best, Sweep, estimate, mid_price
+from core.market.health import FeedMeter
 from core.market.klines import Kline, KlineSeries, interval_minutes
 from core.market.sync import NOTHING, BookState, DepthSync, StaleReason, StateChanged, SyncCounters, SyncOutput
 from core.types.clock import NS_PER_MS, NS_PER_S, Clock
 from core.types.codes import ReasonCode, refuse
 from core.types.events import MarketInputs
 from core.types.instruments import Instrument
-from core.types.market import BookTicker, DepthSnapshot, DepthUpdate, Level, Trade
+from core.types.market import BookTicker, DepthSnapshotLike, DepthUpdateLike, Level, Trade
 from core.types.money import decimal_text, from_scaled, to_scaled
 from core.types.orders import Side
-from core.types.views import ExecutionEstimateView, KlineView, LevelView, OrderBookView, TickerView
+from core.types.views import ExecutionEstimateView, FeedHealthView, KlineView, LevelView, OrderBookView, TickerView
 
 MAX_BOOK_DEPTH = 1_000
 MAX_KLINES = 1_000
@@ -44,12 +44,13 @@ class SymbolCounters(msgspec.Struct, frozen=True):
 
 
 class _SymbolMarket:
-    __slots__ = ("instrument", "klines", "last_trade", "missed", "repeated", "sync", "ticker", "trade_id")
+    __slots__ = ("instrument", "klines", "last_trade", "meter", "missed", "repeated", "sync", "ticker", "trade_id")
 
     def __init__(self, instrument: Instrument, stale_after_ms: int) -> None:
         self.instrument = instrument
         self.sync = DepthSync(instrument.symbol, stale_after_ms)
         self.klines = KlineSeries()
+        self.meter = FeedMeter()
         self.ticker: BookTicker | None = None
         self.last_trade: Trade | None = None
         self.trade_id = 0
@@ -79,6 +80,7 @@ class MarketHub:
         self._stale_after_ns = stale_after_ms * NS_PER_MS
         self._on_state_changed = on_state_changed
         self._markets = {item.symbol: _SymbolMarket(item, stale_after_ms) for item in instruments}
+        self._clock_offset_ms: int | None = None
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -86,6 +88,21 @@ class MarketHub:
 
     def instrument(self, symbol: str) -> Instrument:
         return self._market(symbol).instrument
+
+    def add(self, instrument: Instrument) -> None:
+        """Follow one more instrument; one that is followed already keeps its book, under the rules given now."""
+        market = self._markets.get(instrument.symbol)
+        if market is None:
+            self._markets[instrument.symbol] = _SymbolMarket(instrument, self._stale_after_ms)
+            return
+        known = market.instrument
+        assert (known.price_scale, known.quantity_scale) == (instrument.price_scale, instrument.quantity_scale)
+        market.instrument = instrument
+
+    def remove(self, symbol: str) -> None:
+        """Forget an instrument and its book."""
+        self._market(symbol)
+        del self._markets[symbol]
 
     # what the feed tells
 
@@ -107,17 +124,26 @@ class MarketHub:
             outputs += self._told(market.sync.on_stream_closed(now_ns))
         return outputs
 
-    def on_snapshot(self, snapshot: DepthSnapshot) -> tuple[SyncOutput, ...]:
+    def set_clock_offset_ms(self, offset_ms: int) -> None:
+        """The venue's clock less ours, as estimated over REST: exchange latencies are corrected by it."""
+        self._clock_offset_ms = offset_ms
+
+    def on_snapshot(self, snapshot: DepthSnapshotLike) -> tuple[SyncOutput, ...]:
         return self._told(self._market(snapshot.symbol).sync.on_snapshot(snapshot))
 
-    def on_depth(self, update: DepthUpdate) -> tuple[SyncOutput, ...]:
+    def on_depth(self, update: DepthUpdateLike) -> tuple[SyncOutput, ...]:
         market = self._market(update.symbol)
-        market.klines.advance_to(update.ts_event_ns - KLINE_GRACE_NS)
+        event_ns = update.ts_event_ns
+        meter = market.meter
+        meter.messages += 1
+        meter.on_latency(update.ts_init_ns - event_ns)
+        market.klines.advance_to(event_ns - KLINE_GRACE_NS)
         outputs = market.sync.on_depth(update)
         return self._told(outputs) if outputs else outputs
 
     def on_book_ticker(self, ticker: BookTicker) -> tuple[SyncOutput, ...]:
         market = self._market(ticker.symbol)
+        market.meter.messages += 1
         held = market.ticker
         if held is not None and ticker.update_id < held.update_id:
             return NOTHING
@@ -127,6 +153,7 @@ class MarketHub:
 
     def on_trade(self, trade: Trade) -> None:
         market = self._market(trade.symbol)
+        market.meter.messages += 1
         previous_id = market.trade_id
         if trade.trade_id <= previous_id:
             market.repeated += 1
@@ -142,7 +169,10 @@ class MarketHub:
         now_ns = self._clock.now_ns()
         outputs: tuple[SyncOutput, ...] = NOTHING
         for market in self._markets.values():
-            outputs += self._told(market.sync.on_time(now_ns))
+            market.meter.on_time(now_ns)
+            told = market.sync.on_time(now_ns)
+            if told:
+                outputs += self._told(told)
         return outputs
 
     def needs_snapshot(self, symbol: str) -> bool:
@@ -186,6 +216,10 @@ class MarketHub:
             ts_event_ns=ticker.ts_event_ns,
             as_of_ns=as_of_ns,
         )
+
+    def last_trade(self, symbol: str) -> Trade | None:
+        """The trade that was seen last, None before the first."""
+        return self._market(symbol).last_trade
 
     def order_book(self, symbol: str, depth: int) -> OrderBookView:
         """At most depth levels a side. A book that is not LIVE is shown with its last levels, its state and the reason.
@@ -246,17 +280,19 @@ class MarketHub:
         state, reason = market.sync.state_at(now_ns)
         if state is not BookState.LIVE:
             raise self._stale(market, state, reason, now_ns)
-        best = market.sync.book.best()
+        book = market.sync.book
+        best = book.best()
         if best is None:
             raise refuse(ReasonCode.MARKET_NO_DATA, f"The book of {symbol} has an empty side; there is no mid price.")
-        return estimate(instrument, side, scaled, best, market.sync.book.sweep(side, scaled), market.sync.last_depth_ns)
+        sweep = Sweep(*book.sweep(side is Side.BUY, scaled))
+        return estimate(instrument, side, scaled, Best(*best), sweep, market.sync.last_depth_ns)
 
     def market_inputs(self, symbol: str) -> MarketInputs:
         """What a risk decision is made on. Prices are None unless the book is LIVE: an unverified price is none."""
         market = self._market(symbol)
         now_ns = self._clock.now_ns()
         state, _ = market.sync.state_at(now_ns)
-        best = market.sync.book.best() if state is BookState.LIVE else None
+        best = _best(market.sync) if state is BookState.LIVE else None
         scale = market.instrument.price_scale
         last_ns = market.sync.last_depth_ns
         return MarketInputs(
@@ -274,7 +310,7 @@ class MarketHub:
         now_ns = self._clock.now_ns()
         best: Best | None = None
         if market.sync.state_at(now_ns)[0] is BookState.LIVE:
-            best = market.sync.book.best()
+            best = _best(market.sync)
         ticker = market.ticker
         if best is None and ticker is not None and now_ns - ticker.ts_init_ns <= self._stale_after_ns:
             best = Best(ticker.bid_price, ticker.bid_quantity, ticker.ask_price, ticker.ask_quantity)
@@ -284,6 +320,35 @@ class MarketHub:
         """Each symbol's state at this moment."""
         now_ns = self._clock.now_ns()
         return {symbol: market.sync.state_at(now_ns)[0].value for symbol, market in self._markets.items()}
+
+    def feed_health(self, symbol: str) -> FeedHealthView:
+        """How far this symbol's data can be trusted at this moment."""
+        market = self._market(symbol)
+        now_ns = self._clock.now_ns()
+        sync, meter, offset_ms = market.sync, market.meter, self._clock_offset_ms
+        state, reason = sync.state_at(now_ns)
+        ticker_ns = None if market.ticker is None else self._confirmed_ns(market, market.ticker, now_ns)
+        counters = sync.counters
+        return FeedHealthView(
+            symbol=symbol,
+            book_state=state.value,
+            stale_reason=None if reason is None else reason.value,
+            book_age_ms=max(0, (now_ns - sync.last_depth_ns) // NS_PER_MS) if sync.last_depth_ns else None,
+            ticker_age_ms=None if ticker_ns is None else max(0, (now_ns - ticker_ns) // NS_PER_MS),
+            exchange_latency_ms_p50=meter.latency_ms(50, offset_ms),
+            exchange_latency_ms_p99=meter.latency_ms(99, offset_ms),
+            clock_offset_ms=offset_ms,
+            message_rate_per_s=meter.rate_per_s(now_ns),
+            messages=meter.messages,
+            gaps=counters.gaps,
+            resyncs=counters.resyncs,
+            transitions=counters.transitions,
+            stale_time_ms=sync.stale_ns_at(now_ns) // NS_PER_MS,
+            ticker_comparisons=counters.ticker_comparisons,
+            ticker_mismatches=counters.ticker_mismatches,
+            trades_missed=market.missed,
+            as_of_ns=now_ns,
+        )
 
     def counters(self) -> dict[str, SymbolCounters]:
         return {
@@ -315,11 +380,11 @@ class MarketHub:
 
     def _confirmed_ns(self, market: _SymbolMarket, ticker: BookTicker, now_ns: int) -> int:
         sync = market.sync
-        best = Best(ticker.bid_price, ticker.bid_quantity, ticker.ask_price, ticker.ask_quantity)
+        stated = (ticker.bid_price, ticker.bid_quantity, ticker.ask_price, ticker.ask_quantity)
         if (
             sync.book.last_update_id >= ticker.update_id
             and sync.state_at(now_ns)[0] is BookState.LIVE
-            and sync.book.best() == best
+            and sync.book.best() == stated
         ):
             return max(ticker.ts_init_ns, sync.last_depth_ns)
         return ticker.ts_init_ns
@@ -335,6 +400,11 @@ class MarketHub:
             actual=str((now_ns - last_ns) // NS_PER_MS) if last_ns else None,
             unit="ms",
         )
+
+
+def _best(sync: DepthSync) -> Best | None:
+    best = sync.book.best()
+    return None if best is None else Best(*best)
 
 
 def _check_range(name: str, value: int, maximum: int) -> None:

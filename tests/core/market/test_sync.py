@@ -30,7 +30,7 @@ BIDS, ASKS = ((100, 5), (99, 5)), ((101, 5), (102, 5))
 
 
 def snapshot(update_id: int, now_ns: int = 0) -> DepthSnapshot:
-    return DepthSnapshot("X", update_id, BIDS, ASKS, now_ns, now_ns)
+    return DepthSnapshot("X", update_id, BIDS, ASKS, now_ns, now_ns, is_complete=True)
 
 
 def depth(
@@ -99,7 +99,7 @@ def test_any_break_of_the_sequence_makes_the_book_stale_and_asks_for_a_snapshot(
 def test_what_the_book_already_includes_is_dropped() -> None:
     sync = live_at(10)
     assert sync.on_depth(depth(9, 10, ((100, 0),))) == ()
-    assert sync.book.bids.best() == (100, 5)
+    assert sync.book.best_bid() == (100, 5)
     assert sync.state is BookState.LIVE
 
 
@@ -108,7 +108,7 @@ def test_after_a_gap_the_message_that_showed_it_is_joined_to_the_new_snapshot() 
     sync.on_depth(depth(15, 16, ((100, 7),)))
     outputs = sync.on_snapshot(snapshot(14))
     assert outputs == (StateChanged("X", BookState.STALE, BookState.LIVE, None, 0),)
-    assert sync.book.bids.best() == (100, 7)
+    assert sync.book.best_bid() == (100, 7)
 
 
 def test_a_crossed_book_is_stale() -> None:
@@ -189,7 +189,7 @@ class _Venue:
 
     def __init__(self, random: Random, messages: int) -> None:
         book = OrderBook()
-        book.apply_snapshot(DepthSnapshot("X", 0, ((50, 1),), ((51, 1),), 0, 0))
+        book.apply_snapshot(DepthSnapshot("X", 0, ((50, 1),), ((51, 1),), 0, 0, is_complete=True))
         self.states = {0: book.top(1_000)}
         self.messages: list[DepthUpdate] = []
         update_id = 0
@@ -210,7 +210,7 @@ class _Venue:
 
     def snapshot(self, update_id: int) -> DepthSnapshot:
         bids, asks = self.states[update_id]
-        return DepthSnapshot("X", update_id, bids, asks, 0, 0)
+        return DepthSnapshot("X", update_id, bids, asks, 0, 0, is_complete=True)
 
 
 def _damaged(random: Random, messages: list[DepthUpdate]) -> list[DepthUpdate]:
