@@ -1,123 +1,133 @@
-"""One-minute klines from trades, and longer ones from those. Exact: ints at the instrument's scales throughout.
-
-Time is the venue's (the trades' own). A bar is whole when the series has seen its minute from the start; the minute in
-which the series began never is.
-"""
+"""Klines of a symbol from its trades: bars of one minute, and longer ones from those. Exact: ints at the instrument's
+scales throughout. What a bar holds and when it is whole is said in core.market.time_bars."""
 
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-import msgspec
+from core.market.bars import HISTORY_LIMIT_BARS, Kline
+from core.market.coverage import Range
+from core.market.intervals import NS_PER_MINUTE, Interval
+from core.market.time_bars import TimeBars
 
-from core.types.clock import NS_PER_S
-
-NS_PER_MINUTE = 60 * NS_PER_S
-HISTORY_LIMIT_BARS = 1_440
-"""Closed one-minute bars kept: a day."""
+ONE_MINUTE = Interval(1, "m")
 _UNIT_MINUTES = {"m": 1, "h": 60, "d": 1_440}
 
 
-class Kline(msgspec.Struct, frozen=True, gc=False):
-    """Prices at price_scale, volume at quantity_scale, quote_volume at notional scale. close_time_ns is the last
-    nanosecond of the bar."""
-
-    open_time_ns: int
-    close_time_ns: int
-    open: int
-    high: int
-    low: int
-    close: int
-    volume: int
-    quote_volume: int
-    trades: int
-    closed: bool
-
-
 class KlineSeries:
-    """The one-minute bars of one symbol."""
+    """The bars of one symbol at a base interval, and at every interval that this divides.
 
-    def __init__(self, history_limit_bars: int = HISTORY_LIMIT_BARS) -> None:
-        self.late_trades = 0
-        self._closed: deque[Kline] = deque(maxlen=history_limit_bars)
-        self._begun = False
-        self._first_is_whole = False
-        self._open_time_ns = 0
-        self._next_open_ns = 0
-        self._open = self._high = self._low = self._close = 0
-        self._volume = self._quote_volume = self._trades = 0
+    `base` holds the bars of the base interval and the counters of its trades. Gaps are filled with flat bars.
+    """
 
-    def on_trade(self, price: int, quantity: int, ts_event_ns: int) -> None:
-        """Count a trade into its minute. One for a minute that is already closed is counted as late, and left out."""
-        if ts_event_ns >= self._next_open_ns:
-            self._roll(ts_event_ns, price)
-        elif ts_event_ns < self._open_time_ns:
-            self.late_trades += 1
-            return
-        if self._trades:
-            self._high = max(self._high, price)
-            self._low = min(self._low, price)
-        else:
-            self._open = self._high = self._low = price
-        self._close = price
-        self._volume += quantity
-        self._quote_volume += price * quantity
-        self._trades += 1
+    def __init__(
+        self,
+        history_limit_bars: int = HISTORY_LIMIT_BARS,
+        *,
+        interval: Interval = ONE_MINUTE,
+        grace_ns: int = 0,
+    ) -> None:
+        self.base = TimeBars(interval, grace_ns=grace_ns, history_limit_bars=history_limit_bars)
 
-    def advance_to(self, ts_event_ns: int) -> None:
-        """The venue's time has come this far: close the minutes before it, also those without a trade."""
-        if self._begun and ts_event_ns >= self._next_open_ns:
-            self._roll(ts_event_ns, self._close)
+    @property
+    def late_trades(self) -> int:
+        return self.base.late_trades
+
+    def on_trade(
+        self,
+        price: int,
+        quantity: int,
+        ts_event_ns: int,
+        is_buyer_maker: bool | None = None,
+        trade_id: int | None = None,
+    ) -> Sequence[Kline]:
+        """Count a trade into its bar; gives the base bars that its time closes. One for a bar that is already closed
+        is counted as late, and left out."""
+        return self.base.on_trade(price, quantity, ts_event_ns, is_buyer_maker, trade_id)
+
+    def advance_to(self, ts_event_ns: int) -> Sequence[Kline]:
+        """The venue's time has come this far: close the bars before it, also those without a trade."""
+        return self.base.advance_to(ts_event_ns)
+
+    def on_interrupted(self) -> None:
+        """The stream of trades ended. Without trade ids, all between the last trade and the next counts as missed."""
+        self.base.on_interrupted()
+
+    def seed(self, bars: Iterable[Kline]) -> None:
+        """Take over the venue's own closed base bars (TimeBars.seed); to be repeated when `holes` names some."""
+        self.base.seed(bars)
+
+    def holes(self) -> list[Range]:
+        """The stretches (from_ns, until_ns) of closed base bars that aren't known, after the oldest that is."""
+        return self.base.holes()
 
     def bars(self, minutes: int, limit: int) -> list[Kline]:
-        """The last `limit` bars of `minutes` each, oldest first; the last one may still be forming (closed False).
+        """The last `limit` bars of `minutes` each, as `bars_of`."""
+        return self.bars_of(Interval(minutes, "m"), limit)
 
-        Closed bars are whole or left out; the forming bar holds what was seen of it.
+    def bars_of(self, interval: Interval, limit: int) -> list[Kline]:
+        """The last `limit` bars, oldest first; the last one may still be forming (closed False).
+
+        Closed bars are whole or left out; the forming bar holds what was seen of it. Raises ValueError for an interval
+        that isn't made of whole base bars.
         """
-        if not self._begun:
+        base = self.base
+        if interval.width_ns == base.interval.width_ns is not None:
+            return base.bars(limit)
+        if not base.interval.divides(interval):
+            raise ValueError(f"bars of {interval} can't be made from bars of {base.interval}")
+        parts = base.bars(base.history_limit_bars * 2)
+        if not parts:
             return []
-        needed = min(len(self._closed), limit * minutes)
-        ones = [*list(self._closed)[len(self._closed) - needed :], self._forming()]
-        return _aggregate(ones, minutes)[-limit:]
+        first_ns = interval.shift(interval.open_time_ns(parts[-1].open_time_ns), -limit)
+        return self._aggregate([bar for bar in parts if bar.open_time_ns >= first_ns], interval)[-limit:]
 
-    def _forming(self) -> Kline:
-        return Kline(
-            self._open_time_ns,
-            self._next_open_ns - 1,
-            self._open,
-            self._high,
-            self._low,
-            self._close,
-            self._volume,
-            self._quote_volume,
-            self._trades,
-            closed=False,
-        )
+    def _aggregate(self, parts: list[Kline], interval: Interval) -> list[Kline]:
+        merged: list[Kline] = []
+        start, next_open_ns = 0, 0
+        for index, bar in enumerate(parts):
+            if bar.open_time_ns >= next_open_ns:
+                if index:
+                    merged += self._merge(parts[start:index], interval)
+                start, next_open_ns = index, interval.next_open_ns(interval.open_time_ns(bar.open_time_ns))
+        return merged + self._merge(parts[start:], interval)
 
-    def _roll(self, ts_event_ns: int, price: int) -> None:
-        open_time_ns = ts_event_ns - ts_event_ns % NS_PER_MINUTE
-        if self._begun:
-            if self._first_is_whole:
-                self._closed.append(msgspec.structs.replace(self._forming(), closed=True))
-            self._first_is_whole = True
-            self._fill_flat(open_time_ns)
-            price = self._close
-        self._begun = True
-        self._open_time_ns = open_time_ns
-        self._next_open_ns = open_time_ns + NS_PER_MINUTE
-        self._open = self._high = self._low = self._close = price
-        self._volume = self._quote_volume = self._trades = 0
-
-    def _fill_flat(self, until_ns: int) -> None:
-        # Only what the history can hold: a clock that jumps by years must not spin here.
-        earliest_ns = until_ns - (self._closed.maxlen or 0) * NS_PER_MINUTE
-        price = self._close
-        for open_ns in range(max(self._next_open_ns, earliest_ns), until_ns, NS_PER_MINUTE):
-            self._closed.append(
-                Kline(open_ns, open_ns + NS_PER_MINUTE - 1, price, price, price, price, 0, 0, 0, closed=True)
+    def _merge(self, group: list[Kline], interval: Interval) -> list[Kline]:
+        open_time_ns = interval.open_time_ns(group[0].open_time_ns)
+        next_open_ns = interval.next_open_ns(open_time_ns)
+        closed = next_open_ns <= (self.base.front_ns or 0)
+        if closed and not self.base.is_known(open_time_ns, next_open_ns):
+            return []
+        # A flat bar repeats the price before it, which may lie outside of what was traded in the longer bar.
+        traded = [bar for bar in group if bar.trades] or group[:1]
+        return [
+            Kline(
+                open_time_ns,
+                next_open_ns - 1,
+                traded[0].open,
+                max(bar.high for bar in traded),
+                min(bar.low for bar in traded),
+                traded[-1].close,
+                sum(bar.volume for bar in traded),
+                sum(bar.quote_volume for bar in traded),
+                sum(bar.trades for bar in traded),
+                closed,
+                _sum_known(bar.taker_buy_volume for bar in traded),
+                _sum_known(bar.taker_buy_quote_volume for bar in traded),
+                traded[0].first_trade_id,
+                traded[-1].last_trade_id,
             )
+        ]
+
+
+def _sum_known(values: Iterable[int | None]) -> int | None:
+    total = 0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
 
 
 def interval_minutes(interval: str) -> int:
@@ -132,37 +142,4 @@ def interval_minutes(interval: str) -> int:
     return minutes
 
 
-def _aggregate(ones: Iterable[Kline], minutes: int) -> list[Kline]:
-    width_ns = minutes * NS_PER_MINUTE
-    merged: list[Kline] = []
-    group: list[Kline] = []
-    for bar in ones:
-        if group and bar.open_time_ns // width_ns != group[0].open_time_ns // width_ns:
-            merged.extend(_merge(group, width_ns))
-            group = []
-        group.append(bar)
-    merged.extend(_merge(group, width_ns))
-    return merged
-
-
-def _merge(group: list[Kline], width_ns: int) -> list[Kline]:
-    open_time_ns = group[0].open_time_ns - group[0].open_time_ns % width_ns
-    closed = group[-1].closed and group[-1].close_time_ns == open_time_ns + width_ns - 1
-    if closed and group[0].open_time_ns != open_time_ns:
-        return []
-    # A flat minute repeats the price before it, which may lie outside of what was traded in the longer bar.
-    traded = [bar for bar in group if bar.trades] or group[:1]
-    return [
-        Kline(
-            open_time_ns,
-            open_time_ns + width_ns - 1,
-            traded[0].open,
-            max(bar.high for bar in traded),
-            min(bar.low for bar in traded),
-            traded[-1].close,
-            sum(bar.volume for bar in traded),
-            sum(bar.quote_volume for bar in traded),
-            sum(bar.trades for bar in traded),
-            closed,
-        )
-    ]
+__all__ = ["HISTORY_LIMIT_BARS", "NS_PER_MINUTE", "ONE_MINUTE", "Kline", "KlineSeries", "interval_minutes"]

@@ -66,7 +66,9 @@ def test_longer_bars_equal_bars_made_from_the_trades_themselves(minutes: int) ->
     ts_ns, trades = START_NS, []
     for _ in range(3_000):
         ts_ns += random.choice((0, NS_PER_S, 20 * NS_PER_S, 7 * NS_PER_MINUTE if random.random() < 0.02 else 1))
-        trades.append((random.randint(900, 1_100), random.randint(1, 50), ts_ns))
+        trades.append(
+            (random.randint(900, 1_100), random.randint(1, 50), ts_ns, len(trades) % 3 == 0, len(trades) + 7)
+        )
         series.on_trade(*trades[-1])
     width_ns = minutes * NS_PER_MINUTE
     expected = []
@@ -75,7 +77,8 @@ def test_longer_bars_equal_bars_made_from_the_trades_themselves(minutes: int) ->
     close = 0
     for open_ns in range(START_NS // width_ns * width_ns, ts_ns + 1, width_ns):
         inside = [trade for trade in trades if open_ns <= trade[2] < open_ns + width_ns]
-        prices = [price for price, _, _ in inside] or [close]
+        prices = [price for price, *_ in inside] or [close]
+        bought = [(price, quantity) for price, quantity, _, is_buyer_maker, _ in inside if not is_buyer_maker]
         close = prices[-1]
         if open_ns < history_ns:
             continue
@@ -87,10 +90,14 @@ def test_longer_bars_equal_bars_made_from_the_trades_themselves(minutes: int) ->
                 max(prices),
                 min(prices),
                 close,
-                sum(quantity for _, quantity, _ in inside),
-                sum(price * quantity for price, quantity, _ in inside),
+                sum(quantity for _, quantity, *_ in inside),
+                sum(price * quantity for price, quantity, *_ in inside),
                 len(inside),
                 closed=ts_ns >= open_ns + width_ns,
+                taker_buy_volume=sum(quantity for _, quantity in bought),
+                taker_buy_quote_volume=sum(price * quantity for price, quantity in bought),
+                first_trade_id=inside[0][-1] if inside else None,
+                last_trade_id=inside[-1][-1] if inside else None,
             )
         )
     assert len(expected) >= 2
