@@ -241,6 +241,12 @@ class MarketHub:
             as_of_ns=market.sync.last_depth_ns or now_ns,
         )
 
+    def known_range(self, symbol: str) -> tuple[int | None, int | None]:
+        """The lowest bid and the highest ask price, at the price scale, down and up to which the book knows every
+        level; None where it knows the whole side."""
+        book = self._market(symbol).sync.book
+        return book.bid_floor, book.ask_ceiling
+
     def klines(self, symbol: str, interval: str, limit: int) -> list[KlineView]:
         """The last `limit` bars, oldest first; the last may be forming. Closed bars are whole or left out.
 
