@@ -1,8 +1,217 @@
 """VeloZ's native core."""
 
+import numpy
+import numpy.typing
+
+import core.types.market
+
+MAX_FRAME_BYTES: int = 16777216
+
+MAX_FRAME_LEVELS: int = 200000
+
+MAX_LEVELS_PER_SIDE: int = 20000
+
+class FrameError(ValueError):
+    """
+    Bytes that aren't the message they should be: what is wrong, and at which byte.
+    """
+
 def parse_scaled(text: str, scale: int) -> int:
     """
     Decimal text to an int at `scale` decimal places, exactly.
 
     Raises ValueError for text that isn't a plain decimal, has more places than the scale, or needs more than 63 bits.
     """
+
+class DepthFrame:
+    """
+    A decoded depth message (a core.types.market.DepthUpdateLike) whose levels stay native until they are asked for.
+
+    Times are ns; ts_event_ns is the venue's E.
+    """
+
+    @property
+    def symbol(self) -> str: ...
+
+    @property
+    def first_update_id(self) -> int: ...
+
+    @property
+    def last_update_id(self) -> int: ...
+
+    @property
+    def previous_update_id(self) -> int | None: ...
+
+    @property
+    def ts_event_ns(self) -> int: ...
+
+    @property
+    def ts_init_ns(self) -> int: ...
+
+    @property
+    def level_count(self) -> int: ...
+
+    @property
+    def bids(self) -> tuple[tuple[int, int], ...]:
+        """
+        (price, quantity) each, in the order of the message; built anew at each call.
+        """
+
+    @property
+    def asks(self) -> tuple[tuple[int, int], ...]:
+        """
+        (price, quantity) each, in the order of the message; built anew at each call.
+        """
+
+class SnapshotFrame:
+    """
+    A decoded depth snapshot (a core.types.market.DepthSnapshotLike).
+
+    is_complete: both sides had fewer levels than were asked for, so it is the venue's whole book. ts_event_ns is ts_init_ns where the venue states no time.
+    """
+
+    @property
+    def symbol(self) -> str: ...
+
+    @property
+    def last_update_id(self) -> int: ...
+
+    @property
+    def is_complete(self) -> bool: ...
+
+    @property
+    def ts_event_ns(self) -> int: ...
+
+    @property
+    def ts_init_ns(self) -> int: ...
+
+    @property
+    def level_count(self) -> int: ...
+
+    @property
+    def bids(self) -> tuple[tuple[int, int], ...]:
+        """
+        (price, quantity) each, in the order of the message; built anew at each call.
+        """
+
+    @property
+    def asks(self) -> tuple[tuple[int, int], ...]:
+        """
+        (price, quantity) each, in the order of the message; built anew at each call.
+        """
+
+class DepthDecoder:
+    """
+    Binance depth messages of the symbols that were added, from bytes to levels: spot, USD-M and COIN-M.
+
+    A price with more places than its scale is an error; what a quantity has below its scale is cut off.
+    """
+
+    def __init__(self) -> None: ...
+
+    def add(self, symbol: str, price_scale: int, quantity_scale: int) -> None:
+        """
+        Know a symbol, or change its scales. Raises ValueError for a scale that isn't 0 to 18.
+        """
+
+    def remove(self, symbol: str) -> None:
+        """Forget a symbol; one that isn't known is no error."""
+
+    def decode(self, frame: bytes, ts_init_ns: int) -> DepthFrame | None:
+        """
+        A depthUpdate message, raw or in a combined stream's envelope; None when its symbol wasn't added.
+
+        Raises FrameError for anything else.
+        """
+
+    def decode_snapshot(self, body: bytes, symbol: str, limit_levels: int, ts_init_ns: int) -> SnapshotFrame:
+        """
+        The body of a REST depth answer to a request for limit_levels levels a side.
+
+        Raises FrameError for other bytes and for a body that names another symbol, ValueError for a symbol that wasn't added.
+        """
+
+class OrderBook:
+    """
+    The book of one instrument, equal in behaviour to core.market.book.OrderBook.
+
+    Beyond bid_floor and ask_ceiling nothing is known: updates there are ignored.
+    """
+
+    def __init__(self, max_levels_per_side: int = 20000) -> None: ...
+
+    @property
+    def last_update_id(self) -> int:
+        """The last update id that the book includes (0: nothing yet)."""
+
+    @property
+    def bid_floor(self) -> int | None:
+        """The lowest price whose bids are known; None when all are."""
+
+    @property
+    def ask_ceiling(self) -> int | None:
+        """The highest price whose asks are known; None when all are."""
+
+    def apply_snapshot(self, snapshot: core.types.market.DepthSnapshotLike) -> None:
+        """
+        Hold these levels and no others. Raises TypeError or ValueError for levels that are none, before anything changes.
+        """
+
+    def apply_update(self, update: core.types.market.DepthUpdateLike) -> None:
+        """
+        Set the quantities of these levels; zero removes. Raises TypeError or ValueError for levels that are none, before anything changes.
+        """
+
+    def best(self) -> tuple[int, int, int, int] | None:
+        """
+        (bid price, bid quantity, ask price, ask quantity); None while either side is empty.
+        """
+
+    def best_bid(self) -> tuple[int, int] | None:
+        """(price, quantity)"""
+
+    def best_ask(self) -> tuple[int, int] | None:
+        """(price, quantity)"""
+
+    def top(self, count: int) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+        """Bids and asks as (price, quantity), best first, at most count each."""
+
+    def top_arrays(self, count: int) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.int64]]:
+        """
+        Bids and asks as read-only (n, 2) arrays of price and quantity, best first, at most count each.
+
+        They view native memory of this moment: a later update doesn't change them.
+        """
+
+    def level_counts(self) -> tuple[int, int]:
+        """(bids, asks)"""
+
+    def is_crossed(self) -> bool:
+        """
+        True when the best bid is at or above the best ask: no venue's book is, so messages were lost.
+        """
+
+    def sweep(self, is_buy: bool, quantity: int) -> tuple[int, int, int | None, int]:
+        """
+        (filled, notional, worst price, levels) of taking quantity from the other side, best first.
+
+        filled below quantity means that the book ran out; the worst price is None when nothing was filled. Raises ValueError for a negative quantity.
+        """
+
+    def sweep_notional(self, is_buy: bool, notional: int) -> tuple[int, int, int | None, int]:
+        """
+        As sweep, for the largest quantity whose notional is at most `notional` (price x quantity, at the sum of their scales).
+
+        Raises ValueError for a negative notional.
+        """
+
+    def imbalance(self, levels: int) -> tuple[int, int]:
+        """(bid quantity, ask quantity) of the best `levels` a side."""
+
+    def canonical_bytes(self) -> bytes:
+        """
+        The last update id and every level; the format stands in core.market.book.
+        """
+
+    def digest(self) -> str:
+        """Hex SHA-256 of canonical_bytes: equal books have equal digests."""
