@@ -27,7 +27,7 @@ def up(
     venue: Annotated[Optional[str], typer.Option(help="Only paper in this release.")] = None,  # noqa: UP045
     market: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="synthetic, or recording:<file>[,<file>...] (Binance spot)."),
+        typer.Option(help="synthetic, recording:<file>[,<file>...] (Binance), or live:<symbol>[,<symbol>...]."),
     ] = None,
     speed: Annotated[Optional[str], typer.Option(help="Play a recording this many times faster.")] = None,  # noqa: UP045
     port: Annotated[Optional[int], typer.Option(help="The api's port; 0 takes any free one.")] = None,  # noqa: UP045

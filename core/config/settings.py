@@ -8,11 +8,13 @@ the cure. Secrets are never in here, only in files under VELOZ_HOME/secrets.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -48,17 +50,20 @@ class VenueSettings(_Section):
 
 
 class MarketSettings(_Section):
-    """source is `synthetic` or `recording:<file>[,<file>...]`; speed multiplies the recorded pace."""
+    """source is `synthetic`, `recording:<file>[,<file>...]` or `live:<symbol>[,<symbol>...]`; speed multiplies the
+    recorded pace. Live is Binance spot's public market data, or that of any venue which speaks as it does."""
 
     source: str = "synthetic"
     speed: Decimal = Field(Decimal(1), gt=0, le=1_000)
     seed: int = 1
+    live_rest_url: str = "https://api.binance.com"
+    live_websocket_url: str = "wss://stream.binance.com:9443"
 
     @field_validator("source")
     @classmethod
     def _known_source(cls, value: str) -> str:
-        if value != "synthetic" and not value.startswith("recording:"):
-            raise ValueError("must be 'synthetic' or 'recording:<files>'")
+        if value != "synthetic" and not value.startswith(("recording:", "live:")):
+            raise ValueError("must be 'synthetic', 'recording:<files>' or 'live:<symbols>'")
         return value
 
 
@@ -77,6 +82,33 @@ class DatabaseSettings(_Section):
 
 class NatsSettings(_Section):
     url: str = Field("", description="empty means embedded NATS")
+
+
+class CacheSettings(_Section):
+    """Hot market data for UIs in Redis (or Valkey); the service works the same without it. The password, when there is
+    one, is in secrets/redis.password and never in the URL."""
+
+    redis_url: str = Field("", description="redis://, rediss:// or unix://; empty means no cache")
+    top_levels: int = Field(20, ge=1, le=100)
+    recent_trades: int = Field(50, ge=1, le=1_000)
+    ttl_s: int = Field(5, ge=2, le=3_600, description="how long what was written outlives its writer")
+    interval_ms: int = Field(250, ge=50, le=10_000, description="a symbol is written at most this often")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _usable_url(cls, value: str) -> str:
+        if not value:
+            return value
+        parts = urlsplit(value)
+        if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.hostname or parts.path.strip("/")):
+            raise ValueError("must look like redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket")
+        if parts.password is not None or "password" in parts.query.lower():
+            raise ValueError("must hold no password: put it into the file secrets/redis.password (mode 0600)")
+        if unknown := [key for key, _ in parse_qsl(parts.query) if key != "db" and not key.startswith("ssl_")]:
+            raise ValueError(f"knows db and ssl_... as parameters, not {unknown[0]!r}")
+        if parts.port == 0:  # reading it raises ValueError for what is no port
+            raise ValueError("must name a port from 1 to 65535")
+        return value
 
 
 class CopilotSettings(_Section):
@@ -103,6 +135,7 @@ class Settings(_Section):
     engine: EngineSettings = EngineSettings()
     database: DatabaseSettings = DatabaseSettings()
     nats: NatsSettings = NatsSettings()
+    cache: CacheSettings = CacheSettings()
     copilot: CopilotSettings = CopilotSettings()
 
     @cached_property
@@ -155,6 +188,12 @@ def _lay_over(values: dict[str, Any], name: str, value: str) -> None:
     target[key] = value
 
 
+def _shown(value: Any) -> str:
+    """A wrong value for people, without what may be a password in a URL."""
+    text = re.sub(r"//[^/@]*:[^@]*@", "//***@", repr(value))
+    return re.sub(r"(?i)(password=)[^&'\"]*", r"\1***", text)
+
+
 def _explain(error: Exception, config_file: Path, variables: dict[str, str]) -> str:
     if not isinstance(error, ValidationError):
         return f"{config_file}: {error}"
@@ -167,5 +206,5 @@ def _explain(error: Exception, config_file: Path, variables: dict[str, str]) -> 
         if problem["type"] == "extra_forbidden":
             lines.append(f"{where}: no such setting; remove it or correct its name")
         else:
-            lines.append(f"{where}: {problem['msg']} (given: {problem['input']!r})")
+            lines.append(f"{where}: {problem['msg']} (given: {_shown(problem['input'])})")
     return "\n".join(lines)

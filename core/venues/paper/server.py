@@ -26,6 +26,7 @@ from core.venues.paper.accounts import STARTING_BALANCES
 from core.venues.paper.errors import PaperVenueError
 from core.venues.paper.events import MarketSource
 from core.venues.paper.exchange import Exchange
+from core.venues.paper.market_live import LIVE_PREFIX, LiveMarket
 from core.venues.paper.market_recording import PREFIX, RecordingMarket, recording_files
 from core.venues.paper.market_synthetic import SyntheticMarket
 from core.venues.paper.rest import Rest
@@ -77,6 +78,9 @@ class PaperVenue:
         source: MarketSource
         if market.source.startswith(PREFIX):
             source = RecordingMarket(recording_files(market.source), market.speed, clock)
+        elif market.source.startswith(LIVE_PREFIX):
+            symbols = tuple(filter(None, market.source.removeprefix(LIVE_PREFIX).upper().split(",")))
+            source = LiveMarket(symbols, market.live_rest_url, market.live_websocket_url, clock)
         else:
             source = SyntheticMarket(market.seed, market.speed, clock)
         credentials = Credentials(settings.read_secret("venue-paper.key"), settings.read_secret("venue-paper.secret"))
