@@ -23,7 +23,7 @@ from typing import Protocol
 
 import msgspec
 
-from core.market.book import OrderBook
+from core._native import OrderBook
 from core.types.clock import NS_PER_MS
 from core.types.market import BookTicker, DepthSnapshotLike, DepthUpdateLike, Level
 

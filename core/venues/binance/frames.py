@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import msgspec
 
+from core._native import DepthDecoder, DepthFrame, FrameError, SnapshotFrame
 from core.market.hub import MarketHub
 from core.market.sync import SyncOutput
 from core.types.clock import NS_PER_MS
 from core.types.instruments import Instrument
-from core.types.market import BookTicker, DepthSnapshot, DepthSnapshotLike, DepthUpdate, DepthUpdateLike, Trade
+from core.types.market import BookTicker, Trade
 from core.types.money import parse_scaled
-from core.venues.binance.wire import levels_of, market_quantity
+from core.venues.binance.wire import market_quantity
+
+__all__ = ["FrameError", "FrameReader", "Message", "dispatch"]
 
 HEAD_BYTES = 160
 """Where a frame's kind stands, as the venue writes it; a frame that is written otherwise takes the longer way."""
@@ -24,11 +27,7 @@ TRADE_KINDS = ("trade", "aggTrade")
 NOT_TRADED = "NA"
 """The type of a futures trade that changed no book: it has neither price nor quantity."""
 
-Message = DepthUpdateLike | BookTicker | Trade
-
-
-class FrameError(ValueError):
-    """Bytes that are no sound message; what they would have changed is as it was."""
+Message = DepthFrame | BookTicker | Trade
 
 
 class _Data(msgspec.Struct, gc=False):
@@ -58,65 +57,6 @@ class _Frame(msgspec.Struct, gc=False):
 _FRAME = msgspec.json.Decoder(_Frame)
 _DATA = msgspec.json.Decoder(_Data)
 _ANY = msgspec.json.Decoder()
-
-
-class _Depth(msgspec.Struct, gc=False):
-    s: str
-    E: int
-    U: int
-    u: int
-    b: list[list[str]]
-    a: list[list[str]]
-    pu: int | None = None
-
-
-class _DepthFrame(msgspec.Struct, gc=False):
-    data: _Depth | None = None
-
-
-class _Snapshot(msgspec.Struct, rename="camel"):
-    last_update_id: int
-    bids: list[list[str]]
-    asks: list[list[str]]
-    E: int = 0
-
-
-class DepthDecoder:
-    """Depth in Python, to the same effect as the native decoder."""
-
-    def __init__(self) -> None:
-        self._scales: dict[str, tuple[int, int]] = {}
-        self._frame = msgspec.json.Decoder(_DepthFrame)
-        self._data = msgspec.json.Decoder(_Depth)
-        self._snapshot = msgspec.json.Decoder(_Snapshot)
-
-    def add(self, symbol: str, price_scale: int, quantity_scale: int) -> None:
-        self._scales[symbol] = price_scale, quantity_scale
-
-    def remove(self, symbol: str) -> None:
-        self._scales.pop(symbol, None)
-
-    def decode(self, frame: bytes, ts_init_ns: int) -> DepthUpdate | None:
-        try:
-            data = self._frame.decode(frame).data or self._data.decode(frame)
-            scales = self._scales.get(data.s)
-            if scales is None:
-                return None
-            bids, asks = levels_of(data.b, *scales), levels_of(data.a, *scales)
-        except (msgspec.MsgspecError, ValueError, IndexError) as error:
-            raise FrameError(f"depthUpdate: {error}") from error
-        return DepthUpdate(data.s, data.U, data.u, bids, asks, data.E * NS_PER_MS, ts_init_ns, data.pu)
-
-    def decode_snapshot(self, body: bytes, symbol: str, limit_levels: int, ts_init_ns: int) -> DepthSnapshot:
-        try:
-            data = self._snapshot.decode(body)
-            scales = self._scales[symbol]
-            bids, asks = levels_of(data.bids, *scales), levels_of(data.asks, *scales)
-        except (msgspec.MsgspecError, ValueError, IndexError) as error:
-            raise FrameError(f"depth snapshot of {symbol}: {error}") from error
-        event_ns = data.E * NS_PER_MS or ts_init_ns
-        is_complete = max(len(bids), len(asks)) < limit_levels
-        return DepthSnapshot(symbol, data.last_update_id, bids, asks, event_ns, ts_init_ns, is_complete)
 
 
 class FrameReader:
@@ -159,7 +99,7 @@ class FrameReader:
             raise FrameError(f"{data.e or 'bookTicker'} of {data.s}: {error}") from error
         return None
 
-    def read_snapshot(self, body: bytes, symbol: str, limit_levels: int, ts_init_ns: int) -> DepthSnapshotLike:
+    def read_snapshot(self, body: bytes, symbol: str, limit_levels: int, ts_init_ns: int) -> SnapshotFrame:
         """The body of a REST depth answer. One with limit_levels on a side may have been cut there.
 
         Raises FrameError.
@@ -182,12 +122,12 @@ class FrameReader:
 
 def dispatch(hub: MarketHub, message: Message) -> tuple[SyncOutput, ...]:
     """Tell the hub of one message; what it wants done comes back."""
+    if isinstance(message, DepthFrame):
+        return hub.on_depth(message)
     if isinstance(message, BookTicker):
         return hub.on_book_ticker(message)
-    if isinstance(message, Trade):
-        hub.on_trade(message)
-        return ()
-    return hub.on_depth(message)
+    hub.on_trade(message)
+    return ()
 
 
 def _ticker_of(data: _Data, instrument: Instrument, now_ns: int) -> BookTicker:

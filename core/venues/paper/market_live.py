@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 
 from core.market.hub import MarketHub
-from core.market.sync import BookState, SyncOutput
+from core.market.sync import BookState, StateChanged, SyncOutput
 from core.types.clock import NS_PER_MS, Clock
 from core.types.instruments import Instrument
 from core.types.market import BookTicker, DepthUpdateLike, Trade
@@ -113,8 +113,11 @@ class _PublishingHub(MarketHub):
             instruments.values(),
             clock,
             STALE_AFTER_MS,
-            on_state_changed=lambda change: self._followed.pop(change.symbol, None),
+            on_state_changed=self._forget,
         )
+
+    def _forget(self, change: StateChanged) -> None:
+        self._followed.pop(change.symbol, None)
 
     def on_depth(self, update: DepthUpdateLike) -> tuple[SyncOutput, ...]:
         outputs = super().on_depth(update)
