@@ -15,21 +15,28 @@ import struct
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from core.types.market import DepthSnapshotLike, DepthUpdateLike, Level
 
 MAX_LEVELS_PER_SIDE = 20_000
 """Beyond this the levels farthest from the market are forgotten, and the known range ends there: a venue's dust must
 not fill the memory."""
+MAX_INT = 2**63 - 1
+"""The largest price, quantity and update id."""
+MAX_NOTIONAL = 2**127 - 1
 DIGEST_TAG = b"veloz.book/1\0"
 
 
 class BookSide:
     """Price levels of one side, held ascending by key; bids use the negated price, so that the best comes first."""
 
-    __slots__ = ("_keys", "_last_known_key", "_quantities", "_sign")
+    __slots__ = ("_keys", "_last_known_key", "_max_levels", "_quantities", "_sign")
 
-    def __init__(self, sign: int) -> None:
+    def __init__(self, sign: int, max_levels: int) -> None:
         self._sign = sign
+        self._max_levels = max_levels
         self._keys: list[int] = []
         self._quantities: dict[int, int] = {}
         self._last_known_key: int | None = None
@@ -61,8 +68,7 @@ class BookSide:
                 quantities[key] = quantity
             elif quantities.pop(key, None) is not None:
                 del keys[bisect_left(keys, key)]
-        if len(keys) > MAX_LEVELS_PER_SIDE:
-            self._prune()
+        self._prune()
 
     def best(self) -> Level | None:
         if not self._keys:
@@ -77,7 +83,7 @@ class BookSide:
         remaining, notional, levels = quantity, 0, 0
         worst: int | None = None
         for key in self._keys:
-            if remaining <= 0:
+            if not remaining:
                 break
             worst = key * self._sign
             taken = min(remaining, self._quantities[key])
@@ -91,8 +97,8 @@ class BookSide:
         worst: int | None = None
         for key in self._keys:
             price, available = key * self._sign, self._quantities[key]
-            taken = available if price <= 0 else min(available, (notional - spent) // price)
-            if taken <= 0:
+            taken = min(available, (notional - spent) // price)
+            if not taken:
                 break
             worst = price
             filled += taken
@@ -103,11 +109,11 @@ class BookSide:
         return filled, spent, worst, levels
 
     def _prune(self) -> None:
-        if len(self._keys) <= MAX_LEVELS_PER_SIDE:
+        if len(self._keys) <= self._max_levels:
             return
-        for key in self._keys[MAX_LEVELS_PER_SIDE:]:
+        for key in self._keys[self._max_levels :]:
             del self._quantities[key]
-        del self._keys[MAX_LEVELS_PER_SIDE:]
+        del self._keys[self._max_levels :]
         self._last_known_key = self._keys[-1]
 
 
@@ -116,9 +122,11 @@ class OrderBook:
 
     __slots__ = ("_asks", "_bids", "last_update_id")
 
-    def __init__(self) -> None:
-        self._bids = BookSide(-1)
-        self._asks = BookSide(1)
+    def __init__(self, max_levels_per_side: int = MAX_LEVELS_PER_SIDE) -> None:
+        if max_levels_per_side < 1:
+            raise ValueError("max_levels_per_side must be at least 1")
+        self._bids = BookSide(-1, max_levels_per_side)
+        self._asks = BookSide(1, max_levels_per_side)
         self.last_update_id = 0
 
     @property
@@ -132,16 +140,27 @@ class OrderBook:
         return self._asks.last_known_price
 
     def apply_snapshot(self, snapshot: DepthSnapshotLike) -> None:
-        """Replace everything."""
-        self._bids.replace(snapshot.bids, is_complete=snapshot.is_complete)
-        self._asks.replace(snapshot.asks, is_complete=snapshot.is_complete)
-        self.last_update_id = snapshot.last_update_id
+        """Hold these levels and no others.
+
+        Raises TypeError or ValueError for levels that are none, before anything changes.
+        """
+        bids, asks, update_id = _checked(snapshot)
+        is_complete = snapshot.is_complete
+        if not isinstance(is_complete, bool):
+            raise TypeError(f"is_complete must be a bool, not {type(is_complete).__name__}")
+        self._bids.replace(bids, is_complete=is_complete)
+        self._asks.replace(asks, is_complete=is_complete)
+        self.last_update_id = update_id
 
     def apply_update(self, update: DepthUpdateLike) -> None:
-        """Set the quantities of the levels that changed; zero removes a level."""
-        self._bids.apply(update.bids)
-        self._asks.apply(update.asks)
-        self.last_update_id = update.last_update_id
+        """Set the quantities of these levels; zero removes.
+
+        Raises TypeError or ValueError for levels that are none, before anything changes.
+        """
+        bids, asks, update_id = _checked(update)
+        self._bids.apply(bids)
+        self._asks.apply(asks)
+        self.last_update_id = update_id
 
     def best(self) -> tuple[int, int, int, int] | None:
         """Bid price, bid quantity, ask price, ask quantity; None while either side is empty."""
@@ -155,8 +174,15 @@ class OrderBook:
         return self._asks.best()
 
     def top(self, count: int) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
-        """Bids and asks, best first, at most count each."""
+        """Bids and asks as (price, quantity), best first, at most count each."""
+        _check(count, "a number of levels", 0, MAX_INT)
         return self._bids.top(count), self._asks.top(count)
+
+    def top_arrays(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Bids and asks as read-only (n, 2) arrays of price and quantity, best first, at most count each."""
+        bids, asks = (np.array(side, dtype=np.int64).reshape(-1, 2) for side in self.top(count))
+        bids.flags.writeable = asks.flags.writeable = False
+        return bids, asks
 
     def level_counts(self) -> tuple[int, int]:
         """Levels of bids and of asks."""
@@ -168,11 +194,17 @@ class OrderBook:
         return bid is not None and ask is not None and bid[0] >= ask[0]
 
     def sweep(self, is_buy: bool, quantity: int) -> tuple[int, int, int | None, int]:
-        """What an order for quantity would take from the other side: filled, notional, worst price, levels."""
+        """What an order for quantity would take from the other side: filled, notional, worst price, levels.
+
+        filled below quantity means that the book ran out; the worst price is None when nothing was filled. Raises
+        ValueError for a negative quantity.
+        """
+        _check(quantity, "a quantity", 0, MAX_INT)
         return (self._asks if is_buy else self._bids).sweep(quantity)
 
     def sweep_notional(self, is_buy: bool, notional: int) -> tuple[int, int, int | None, int]:
-        """The largest quantity whose notional is at most `notional`: filled, notional, worst price, levels."""
+        """As sweep, for the largest quantity whose notional (price x quantity) is at most `notional`."""
+        _check(notional, "a notional", 0, MAX_NOTIONAL)
         return (self._asks if is_buy else self._bids).sweep_notional(notional)
 
     def imbalance(self, levels: int) -> tuple[int, int]:
@@ -183,7 +215,7 @@ class OrderBook:
     def canonical_bytes(self) -> bytes:
         """Tag, update id, and per side its number of levels and each price and quantity, best first; little-endian
         64-bit."""
-        bids, asks = self.top(MAX_LEVELS_PER_SIDE)
+        bids, asks = self.top(MAX_INT)
         numbers = [self.last_update_id]
         for side in (bids, asks):
             numbers.append(len(side))
@@ -194,3 +226,26 @@ class OrderBook:
     def digest(self) -> str:
         """Hex SHA-256 of canonical_bytes: equal books have equal digests."""
         return hashlib.sha256(self.canonical_bytes()).hexdigest()
+
+
+def _checked(message: DepthSnapshotLike | DepthUpdateLike) -> tuple[list[Level], list[Level], int]:
+    bids = [_checked_level(level) for level in message.bids]
+    asks = [_checked_level(level) for level in message.asks]
+    _check(message.last_update_id, "last_update_id", 0, MAX_INT)
+    return bids, asks, message.last_update_id
+
+
+def _checked_level(level: Level) -> Level:
+    if not isinstance(level, tuple | list) or len(level) != 2:
+        raise TypeError(f"a level must be (price, quantity), not {level!r}")
+    price, quantity = level
+    _check(price, "a level's price", 1, MAX_INT)
+    _check(quantity, "a level's quantity", 0, MAX_INT)
+    return price, quantity
+
+
+def _check(value: int, what: str, lowest: int, highest: int) -> None:
+    if type(value) is not int:
+        raise TypeError(f"{what} must be an int, not {type(value).__name__}")
+    if not lowest <= value <= highest:
+        raise ValueError(f"{what} must be from {lowest} to {highest}, not {value}")

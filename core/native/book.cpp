@@ -122,12 +122,11 @@ bool Book::is_crossed() const {
 }
 
 std::string Book::canonical_bytes() const {
-    std::string out("VZBOOK1", 8);
+    std::string out("veloz.book/1", 13);
     out.reserve(out.size() + 24 + 16 * (bids.size() + asks.size()));
     append_int64(out, last_update_id);
-    append_int64(out, static_cast<std::int64_t>(bids.size()));
-    append_int64(out, static_cast<std::int64_t>(asks.size()));
     for (const BookSide *side : {&bids, &asks}) {
+        append_int64(out, static_cast<std::int64_t>(side->size()));
         side->visit(side->size(), [&](std::int64_t price, std::int64_t quantity) {
             append_int64(out, price);
             append_int64(out, quantity);

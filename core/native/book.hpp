@@ -72,8 +72,7 @@ public:
     void apply_update(const DepthLevels &levels, std::int64_t last_update_id);
     bool is_crossed() const;
 
-    // "VZBOOK1\0", then as little-endian 64-bit integers: last update id, number of bids, number of asks, and price and
-    // quantity of each level, bids first, best first.
+    // Tag, update id, and per side its number of levels and each price and quantity, best first; little-endian 64-bit.
     std::string canonical_bytes() const;
 
     BookSide bids;

@@ -207,7 +207,9 @@ public:
         }
         const DepthLevels levels = levels_of(snapshot);
         const std::int64_t update_id = update_id_of(snapshot);
-        core_.apply_snapshot(levels, update_id, nb::cast<bool>(snapshot.attr("is_complete")));
+        const nb::object is_complete = snapshot.attr("is_complete");
+        if (!PyBool_Check(is_complete.ptr())) throw nb::type_error("is_complete must be a bool");
+        core_.apply_snapshot(levels, update_id, is_complete.ptr() == Py_True);
     }
 
     void apply_update(nb::handle update) {
