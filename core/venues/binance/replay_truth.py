@@ -1,0 +1,251 @@
+"""The venue's book, rebuilt from untouched frames with plain lists and dicts: the truth that a replay is held to, and
+the REST interface that it asks for snapshots.
+
+It shares no code with the decoder, the book and the sync that it judges. What a recording can't tell is told apart from
+what it contradicts: a snapshot covers a range of prices, and beyond it only levels that an update has named are known.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left, insort
+from collections import deque
+
+import msgspec
+
+from core.storage import frames
+from core.storage.frames import Data, SnapshotBody
+
+VENUE_LIMITS = frozenset({5, 10, 20, 50, 100, 500, 1_000, 5_000})
+"""Depth limits that the venue's REST interface takes; a snapshot with so many levels on a side was cut there."""
+LARGEST_UNCUT = 1_000
+RECENT_UPDATES = 5_000
+"""Kept to join a snapshot that is older than the stream: minutes of it."""
+
+Best = tuple[int, int, int, int]
+"""Bid price, bid quantity, ask price, ask quantity."""
+Levels = list[tuple[int, int]]
+
+
+class Update(msgspec.Struct, frozen=True, gc=False):
+    """An untouched depth message. previous is None for spot."""
+
+    first: int
+    last: int
+    previous: int | None
+    bids: Levels
+    asks: Levels
+    place: tuple[int, int]
+
+
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
+    """An untouched inline snapshot. limit: at how many levels it was cut; one more than it has when it wasn't."""
+
+    update_id: int
+    bids: Levels
+    asks: Levels
+    limit: int
+
+    @property
+    def is_complete(self) -> bool:
+        return max(len(self.bids), len(self.asks)) < self.limit
+
+
+Operation = Update | Snapshot
+
+
+class _Side:
+    """One side; keys ascend from the best price (bids negated). known_to: the last price that a snapshot covered."""
+
+    def __init__(self, sign: int) -> None:
+        self.sign = sign
+        self.keys: list[int] = []
+        self.quantities: dict[int, int] = {}
+        self.known_to: int | None = None
+        self.named: set[int] = set()
+
+    def set(self, price: int, quantity: int) -> None:
+        key = price * self.sign
+        if self.known_to is not None and key > self.known_to:
+            self.named.add(key)
+        if quantity:
+            if key not in self.quantities:
+                insort(self.keys, key)
+            self.quantities[key] = quantity
+        elif self.quantities.pop(key, None) is not None:
+            del self.keys[bisect_left(self.keys, key)]
+
+    def load(self, levels: Levels, is_complete: bool, keep_beyond: bool) -> None:
+        """Take a snapshot's levels; keep_beyond: what is known farther out is still true."""
+        last = max((price * self.sign for price, _ in levels), default=None)
+        beyond = {}
+        if keep_beyond and not is_complete and last is not None:
+            beyond = {key: quantity for key, quantity in self.quantities.items() if key > last}
+        was_known_to, named = self.known_to, self.named
+        self.quantities = {price * self.sign: quantity for price, quantity in levels if quantity} | beyond
+        self.keys = sorted(self.quantities)
+        self.named = set()
+        self.known_to = None if is_complete else last
+        if keep_beyond and last is not None and not is_complete:
+            if was_known_to is None:
+                self.known_to = None
+            else:
+                self.known_to = max(last, was_known_to)
+                self.named = {key for key in named if key > self.known_to}
+
+    def best(self) -> tuple[int, int] | None:
+        return (self.keys[0] * self.sign, self.quantities[self.keys[0]]) if self.keys else None
+
+    def top(self, count: int) -> Levels:
+        return [(key * self.sign, self.quantities[key]) for key in self.keys[:count]]
+
+    def knows(self, price: int) -> bool:
+        key = price * self.sign
+        return self.known_to is None or key <= self.known_to or key in self.named
+
+
+class TruthBook:
+    """The book after every untouched operation so far. is_known: false before the first snapshot, and from a hole in
+    the recording until the next one."""
+
+    def __init__(self) -> None:
+        self.bids, self.asks = _Side(-1), _Side(1)
+        self.last_update_id = 0
+        self.is_known = False
+        self.is_complete = False
+        self.hole: Update | None = None
+        self._joined = False
+        self._waiting: Snapshot | None = None
+        self._recent: deque[Update] = deque(maxlen=RECENT_UPDATES)
+
+    def apply(self, operation: Operation) -> None:
+        if isinstance(operation, Snapshot):
+            self._snapshot(operation)
+            return
+        waiting = self._waiting
+        if waiting is not None and operation.last > waiting.update_id:
+            self._waiting = None
+            # Through a hole in the stream nothing that was known before is still known.
+            self.is_known = self.is_known and _follows(operation, self.last_update_id, not self._joined)
+            self._load(waiting)
+        self._recent.append(operation)
+        if self.is_known:
+            self._update(operation)
+
+    def best(self) -> Best | None:
+        bid, ask = self.bids.best(), self.asks.best()
+        return None if bid is None or ask is None else (*bid, *ask)
+
+    def explains(self, best: Best) -> bool:
+        """Whether what is known here would show these as best bid and offer: if not, the recording can't say."""
+        return self.bids.knows(best[0]) and self.asks.knows(best[2])
+
+    def _snapshot(self, snapshot: Snapshot) -> None:
+        if self.is_known and snapshot.update_id > self.last_update_id:
+            self._waiting = snapshot
+        else:
+            self._load(snapshot)
+
+    def _load(self, snapshot: Snapshot) -> None:
+        later = [update for update in self._recent if update.last > snapshot.update_id]
+        if later and self.is_known and not _follows(later[0], snapshot.update_id, True):
+            return
+        keep = self.is_known
+        self.bids.load(snapshot.bids, snapshot.is_complete, keep)
+        self.asks.load(snapshot.asks, snapshot.is_complete, keep)
+        self.is_complete = snapshot.is_complete or (keep and self.is_complete)
+        self.last_update_id = snapshot.update_id
+        self.is_known, self._joined = True, False
+        for update in later:
+            self._update(update)
+
+    def _update(self, update: Update) -> None:
+        if update.last <= self.last_update_id:
+            return
+        if not _follows(update, self.last_update_id, not self._joined):
+            self.is_known = False
+            self.hole = update
+            return
+        self._joined = True
+        for price, quantity in update.bids:
+            self.bids.set(price, quantity)
+        for price, quantity in update.asks:
+            self.asks.set(price, quantity)
+        self.last_update_id = update.last
+
+
+def _follows(update: Update, last_update_id: int, is_join: bool) -> bool:
+    """Spot: U = last + 1, or around it right after a snapshot. Futures: pu = last, or before it after a snapshot."""
+    if update.previous is not None:
+        return update.previous <= last_update_id if is_join else update.previous == last_update_id
+    expected = last_update_id + 1
+    return update.first <= expected if is_join else update.first == expected
+
+
+class LaggingTruth:
+    """A second truth that follows the book under test: advanced to exactly the update id that is to be compared."""
+
+    def __init__(self) -> None:
+        self.book = TruthBook()
+        self._operations: deque[Operation] = deque()
+
+    def add(self, operation: Operation) -> None:
+        if len(self._operations) >= RECENT_UPDATES:
+            self.book.apply(self._operations.popleft())
+        self._operations.append(operation)
+
+    def reaches(self, update_id: int) -> bool:
+        """Whether the truth could be brought to this update id."""
+        operations = self._operations
+        while operations:
+            following = operations[0]
+            if isinstance(following, Update) and self.book.last_update_id >= update_id and self.book.is_known:
+                break
+            self.book.apply(operations.popleft())
+        return self.book.is_known and self.book.last_update_id == update_id
+
+
+def read_update(data: Data, price_scale: int, quantity_scale: int, shift: int, place: tuple[int, int]) -> Update:
+    """Raises ValueError."""
+    return Update(
+        data.U + shift,
+        data.u + shift,
+        None if data.pu is None else data.pu + shift,
+        _scaled(frames.levels(data.b), price_scale, quantity_scale),
+        _scaled(frames.levels(data.a), price_scale, quantity_scale),
+        place,
+    )
+
+
+def read_snapshot(body: SnapshotBody, price_scale: int, quantity_scale: int, shift: int) -> Snapshot:
+    """Raises ValueError."""
+    bids = _scaled(body.bids, price_scale, quantity_scale)
+    asks = _scaled(body.asks, price_scale, quantity_scale)
+    longest = max(len(bids), len(asks))
+    is_cut = longest in VENUE_LIMITS or longest > LARGEST_UNCUT
+    return Snapshot(body.lastUpdateId + shift, bids, asks, longest if is_cut else longest + 1)
+
+
+def rest_body(book: TruthBook, limit_levels: int, price_scale: int, quantity_scale: int) -> tuple[bytes, int]:
+    """What the venue's depth endpoint would answer, and the limit to read it with: a recording that holds fewer levels
+    than the venue had is never taken for the whole book."""
+    bids, asks = book.bids.top(limit_levels), book.asks.top(limit_levels)
+    body = {
+        "lastUpdateId": book.last_update_id,
+        "bids": [[_text(price, price_scale), _text(quantity, quantity_scale)] for price, quantity in bids],
+        "asks": [[_text(price, price_scale), _text(quantity, quantity_scale)] for price, quantity in asks],
+    }
+    limit = limit_levels if book.is_complete else max(len(bids), len(asks), 1)
+    return json.dumps(body, separators=(",", ":")).encode(), limit
+
+
+def _scaled(texts: frames.Texts, price_scale: int, quantity_scale: int) -> Levels:
+    scaled = frames.scaled
+    return [(scaled(price, price_scale), scaled(quantity, quantity_scale)) for price, quantity in texts]
+
+
+def _text(value: int, scale: int) -> str:
+    if not scale:
+        return str(value)
+    digits = str(value).rjust(scale + 1, "0")
+    return f"{digits[:-scale]}.{digits[-scale:]}"
