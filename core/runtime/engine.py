@@ -32,6 +32,7 @@ from core.runtime.market import MarketPublisher
 from core.runtime.server import SERVICE_NAME, STOP_GRACE_S, build_server
 from core.runtime.service import EngineService
 from core.runtime.thaw import kill_file, thaw_file
+from core.storage.cache import open_cache_writer
 from core.storage.journal import Journal, JournalDamagedError, JournalLockedError, JournalUnavailableError
 from core.storage.journal_files import PosixFolder
 from core.types.clock import Clock, MonotonicClock, SystemClock
@@ -91,11 +92,18 @@ async def _serve(
     await safety.look()
     server, health = build_server(service, prepare_address(settings), token)
     publisher = MarketPublisher(service, bus, settings.venue.kind)
+    cache = open_cache_writer(settings, lambda: service.hub)
+
+    def updated(symbol: str) -> None:
+        publisher.updated(symbol)
+        if cache is not None:
+            cache.updated(symbol)
 
     async def run_feed(hub: MarketHub, until: asyncio.Event) -> None:
+        venue.rest.report_clock_offset(hub.set_clock_offset_ms)
         if hub.symbols:
             await BinanceMarketFeed(
-                settings.venue.websocket_url, venue.rest, hub, hub.symbols, service.clock, publisher.updated
+                settings.venue.websocket_url, venue.rest, hub, hub.symbols, service.clock, updated
             ).run(until)
 
     def build_hub() -> MarketHub:
@@ -114,6 +122,8 @@ async def _serve(
                 group.create_task(publisher.run()),
                 group.create_task(_tell_ready(service, ready)),
             ]
+            if cache is not None:
+                background.append(group.create_task(cache.run()))
             await stop.wait()
             for task in background:
                 task.cancel()
