@@ -11,6 +11,7 @@ REST. A message that can't be read is a loss too, because it may have been a fil
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
@@ -58,6 +59,8 @@ Interpreter = Callable[[str, bytes], Awaitable[tuple[UserEvent, ...]]]
 sense."""
 
 _KIND = msgspec.json.Decoder(UserMessage)
+_WIRE_LOG = logging.getLogger("venues.binance.websocket")
+_WIRE_LOG.setLevel(logging.WARNING)  # below, the library logs paths and frames: listen keys, API keys, signatures
 _log = structlog.get_logger("venues.binance.user_stream")
 
 
@@ -73,6 +76,7 @@ def open_websocket(url: str) -> connect:
         ping_timeout=PING_TIMEOUT_S,
         max_size=MAX_MESSAGE_BYTES,
         max_queue=QUEUE_LIMIT_FRAMES,
+        logger=_WIRE_LOG,
     )
 
 
@@ -176,10 +180,9 @@ class UserStream:
     async def _read(self, frame: bytes) -> tuple[UserEvent, ...]:
         try:
             message = _KIND.decode(frame)
-            wrapped = message.event or message.data
-            if wrapped is not None:
-                frame = bytes(wrapped)
-                message = _KIND.decode(frame)
+            wrapped = bytes(message.event) or bytes(message.data)
+            if wrapped:
+                frame, message = wrapped, _KIND.decode(wrapped)
             events = await self._interpret(message.kind, frame)
         except (msgspec.MsgspecError, ValueError, KeyError) as error:
             _log.error("user_message_unreadable", error=str(error), size_bytes=len(frame))

@@ -139,8 +139,8 @@ class UserMessage(msgspec.Struct, rename={"kind": "e"}):
     a combined stream as data."""
 
     kind: str = ""
-    event: msgspec.Raw | None = None
-    data: msgspec.Raw | None = None
+    event: msgspec.Raw = msgspec.Raw()
+    data: msgspec.Raw = msgspec.Raw()
 
 
 class ExecutionReportMessage(msgspec.Struct):

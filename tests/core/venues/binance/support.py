@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from socket import SO_LINGER, SOL_SOCKET
+from struct import pack
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -15,6 +17,9 @@ from websockets.http11 import Request, Response
 
 DEADLINE_S = 20.0
 CLOSE_BEFORE_ANSWER = b""
+RESET = b"reset"
+DRIP = b"drip"
+DRIP_S = 0.02
 TIME_BODY = {"serverTime": 1_700_000_000_000}
 
 
@@ -29,33 +34,45 @@ class HttpRequest(msgspec.Struct):
     method: str
     path: str
     parameters: dict[str, str]
+    query: str = ""
+    api_key: str = ""
 
 
 class ScriptedHttp:
     """A real HTTP server whose answers a test writes. CLOSE_BEFORE_ANSWER closes the connection after the request was
-    read; None never answers. /api/v3/time is answered by itself."""
+    read, RESET resets it, DRIP sends a byte of an answer now and then, None never answers. The server's time is
+    answered by itself, from server_ms."""
 
     def __init__(self, respond: Callable[[HttpRequest], bytes | None]) -> None:
         self._respond = respond
         self.requests: list[HttpRequest] = []
+        self.connections = 0
+        self.time_requests = 0
+        self.server_ms: Callable[[], int] = lambda: TIME_BODY["serverTime"]
         self.url = ""
 
     async def serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 method, target, _ = head.split(" ", 2)
-                url = urlsplit(target)
-                request = HttpRequest(method, url.path, {key: value[0] for key, value in parse_qs(url.query).items()})
-                if request.path == "/api/v3/time":
-                    reply: bytes | None = answer(200, TIME_BODY)
-                else:
-                    self.requests.append(request)
-                    reply = self._respond(request)
+                reply = self._reply(method, target, head)
                 if reply is None:
                     await reader.read()
                     return
                 if reply == CLOSE_BEFORE_ANSWER:
+                    return
+                if reply == RESET:
+                    writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
+                    return
+                if reply == DRIP:
+                    writer.write(answer(200, b" " * 1_000)[:-1_000])
+                    while not reader.at_eof():
+                        writer.write(b" ")
+                        await writer.drain()
+                        with suppress(TimeoutError):
+                            await asyncio.wait_for(reader.read(1), DRIP_S)
                     return
                 writer.write(reply)
                 await writer.drain()
@@ -63,6 +80,17 @@ class ScriptedHttp:
             pass
         finally:
             writer.close()
+
+    def _reply(self, method: str, target: str, head: str) -> bytes | None:
+        url = urlsplit(target)
+        if url.path.endswith("/time"):
+            self.time_requests += 1
+            return answer(200, {"serverTime": self.server_ms()})
+        fields = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
+        parameters = {key: value[0] for key, value in parse_qs(url.query).items()}
+        request = HttpRequest(method, url.path, parameters, url.query, fields.get("x-mbx-apikey", ""))
+        self.requests.append(request)
+        return self._respond(request)
 
 
 @asynccontextmanager
