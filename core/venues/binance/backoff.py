@@ -1,10 +1,15 @@
-"""Exponential backoff with full jitter, and how loopback addresses are reached."""
+"""When to try again: exponential backoff with full jitter, a budget of attempts, and how loopback is reached."""
 
 from __future__ import annotations
 
+from collections import deque
 from ipaddress import ip_address
 from random import Random, SystemRandom
 from urllib.parse import urlsplit
+
+ATTEMPT_LIMIT = 240
+"""Connection attempts a window. The venue takes 300 from an address; the rest is for its other connections."""
+ATTEMPT_WINDOW_S = 300.0
 
 
 class Backoff:
@@ -26,6 +31,27 @@ class Backoff:
     def reset(self) -> None:
         """An attempt has succeeded and held."""
         self._ceiling_s = self._base_s
+
+
+class AttemptBudget:
+    """At most `limit` attempts in any `window_s`: the venue bans an address that connects more often than it takes."""
+
+    def __init__(self, limit: int = ATTEMPT_LIMIT, window_s: float = ATTEMPT_WINDOW_S) -> None:
+        assert limit > 0
+        assert window_s > 0
+        self._limit = limit
+        self._window_s = window_s
+        self._taken_s: deque[float] = deque()
+
+    def take(self, now_s: float) -> float:
+        """0 when an attempt may be made now, and it is counted; else the seconds until one may."""
+        taken = self._taken_s
+        while taken and now_s - taken[0] >= self._window_s:
+            taken.popleft()
+        if len(taken) >= self._limit:
+            return taken[0] + self._window_s - now_s
+        taken.append(now_s)
+        return 0.0
 
 
 def is_loopback(url: str) -> bool:

@@ -4,77 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
-from random import Random
 
+import msgspec
 import pytest
 
-from core.market.hub import MarketHub
-from core.market.sync import StateChanged
 from core.types.clock import SystemClock
 from core.types.codes import RefusalError
-from core.types.instruments import Instrument
 from core.types.orders import Side
-from core.venues.binance.feed import BinanceMarketFeed
-from core.venues.binance.rest import BinanceRest
 from core.venues.paper.events import MarketSource
 from core.venues.paper.market_recording import RecordingMarket
 from core.venues.paper.market_synthetic import SyntheticMarket
 from core.venues.paper.server import PaperVenue
-from tests.core.venues.binance.support import FramePlayer, Signal, depth_frame, snapshot_body
+from tests.core.venues.binance.feed_support import Follower, FramePlayer, Send, depth_frame, following, snapshot_body
 from tests.core.venues.paper.support import CREDENTIALS
 from tests.recordings import spot_recordings
-
-BTCUSDT = Instrument("paper", "BTCUSDT", "BTC", "USDT", 2, 5, 1, 1, 1, 900_000_000, 50_000_000)
-Send = Callable[[bytes], Awaitable[None]]
-
-
-class Follower:
-    """A feed at work on a hub."""
-
-    def __init__(self, venue: FramePlayer | PaperVenue, stale_after_ms: int = 5_000) -> None:
-        self.signal = Signal()
-        self.changes: list[StateChanged] = []
-        self.updates = 0
-        self.hub = MarketHub((BTCUSDT,), SystemClock(), stale_after_ms, self._changed)
-        rest_url = venue.base_url if isinstance(venue, PaperVenue) else venue.rest_url
-        self.rest = BinanceRest(rest_url, SystemClock(), random=Random(1))
-        self.feed = BinanceMarketFeed(
-            venue.websocket_url, self.rest, self.hub, ["BTCUSDT"], SystemClock(), self._updated, random=Random(1)
-        )
-
-    def _changed(self, change: StateChanged) -> None:
-        self.changes.append(change)
-        self.signal.ring()
-
-    def _updated(self, symbol: str) -> None:
-        assert symbol == "BTCUSDT"
-        self.updates += 1
-        self.signal.ring()
-
-    @property
-    def states(self) -> list[tuple[str, str | None]]:
-        return [(change.current.value, change.reason and change.reason.value) for change in self.changes]
-
-    def is_live(self) -> bool:
-        return self.hub.book_states() == {"BTCUSDT": "LIVE"}
-
-
-@asynccontextmanager
-async def following(venue: FramePlayer | PaperVenue, stale_after_ms: int = 5_000) -> AsyncIterator[Follower]:
-    follower = Follower(venue, stale_after_ms)
-    stop = asyncio.Event()
-    running = asyncio.create_task(follower.feed.run(stop))
-    try:
-        yield follower
-    finally:
-        stop.set()
-        await running
-        await follower.rest.aclose()
-    assert not follower.feed.connected
 
 
 def recorded_lines() -> list[bytes]:
@@ -82,22 +27,67 @@ def recorded_lines() -> list[bytes]:
         return [line.partition(b" ")[2].rstrip() for line in file]
 
 
+LEAD_FRAMES = 200
+"""How far a player may run ahead of its client: no venue's REST interface is minutes ahead of its stream."""
+
+
+class VenueBook:
+    """The venue's own book, for the snapshots that it would serve while it plays."""
+
+    def __init__(self, snapshot: bytes) -> None:
+        body = msgspec.json.decode(snapshot)
+        self._update_id = body["lastUpdateId"]
+        self._sides = [{Decimal(level[0]): tuple(level) for level in body[side]} for side in ("bids", "asks")]
+
+    def follow(self, frame: bytes) -> None:
+        if b"@depth" not in frame[:60]:
+            return
+        data = msgspec.json.decode(frame)["data"]
+        if data["u"] <= self._update_id:
+            return
+        self._update_id = data["u"]
+        for side, changes in zip(self._sides, (data["b"], data["a"]), strict=True):
+            for price, quantity in changes:
+                side.pop(Decimal(price), None)
+                if Decimal(quantity):
+                    side[Decimal(price)] = (price, quantity)
+
+    def snapshot(self) -> bytes:
+        bids, asks = self._sides
+        return msgspec.json.encode(
+            {
+                "lastUpdateId": self._update_id,
+                "bids": [bids[price] for price in sorted(bids, reverse=True)[:1_000]],
+                "asks": [asks[price] for price in sorted(asks)[:1_000]],
+            }
+        )
+
+
 async def test_the_recorded_market_arrives_whole_and_agrees_with_its_book_ticker() -> None:
     lines = recorded_lines()
     (snapshot,) = [line for line in lines if line.startswith(b'{"lastUpdateId"')]
     frames = [line for line in lines if not line.startswith(b'{"lastUpdateId"')]
     last_ticker = next(line for line in reversed(frames) if b"@bookTicker" in line)
-    played, hold = asyncio.Event(), asyncio.Event()
+    truth, hold = VenueBook(snapshot), asyncio.Event()
+    started: asyncio.Future[Follower] = asyncio.get_running_loop().create_future()
 
     async def play(send: Send) -> None:
-        for frame in frames:
+        follower = await started
+        for number, frame in enumerate(frames):
             await send(frame)
-        played.set()
+            truth.follow(frame)
+            if number % LEAD_FRAMES == 0:
+                await follower.signal.until(lambda number=number: follower.feed.counters.frames > number - LEAD_FRAMES)
         await hold.wait()
 
-    async with FramePlayer(lambda: snapshot, play) as venue, following(venue, stale_after_ms=60_000) as follower:
-        await follower.signal.until(lambda: follower.feed.counters.frames == len(frames))
-        assert venue.paths == ["/stream?streams=btcusdt@depth@100ms/btcusdt@bookTicker/btcusdt@trade"]
+    async with (
+        FramePlayer(lambda _: truth.snapshot(), play) as venue,
+        following(venue, stale_after_ms=60_000) as follower,
+    ):
+        started.set_result(follower)
+        await follower.signal.until(lambda: follower.feed.counters.frames == len(frames) + 1)
+        streams = ["btcusdt@depth@100ms", "btcusdt@bookTicker", "btcusdt@trade"]
+        assert [request["params"] for request in venue.requests] == [streams]
         assert follower.states == [("LIVE", None)]
         counters = follower.hub.counters()["BTCUSDT"]
         assert counters.sync.ticker_comparisons > 300
@@ -109,7 +99,6 @@ async def test_the_recorded_market_arrives_whole_and_agrees_with_its_book_ticker
         assert f'"A":"{ticker.ask_quantity:.8f}"'.encode() in last_ticker
         assert len(follower.hub.klines("BTCUSDT", "1m", 10)) == 6
         assert follower.hub.estimate_execution("BTCUSDT", Side.BUY, Decimal(5)).complete
-        assert played.is_set()
         hold.set()
 
 
@@ -123,13 +112,16 @@ async def test_a_lost_message_makes_the_book_stale_until_a_new_snapshot_has_join
         await send(depth_frame(20, 21, [("99.99", "3.00000000")]))
         await hold.wait()
 
-    async with FramePlayer(lambda: next(served), play) as venue, following(venue) as follower:
+    async with (
+        FramePlayer(lambda _: next(served), play) as venue,
+        following(venue) as follower,
+    ):
         await follower.signal.until(follower.is_live)
         go_on.set()
         await follower.signal.until(lambda: len(follower.changes) == 3)
         assert follower.states == [("LIVE", None), ("STALE", "GAP"), ("LIVE", None)]
         assert follower.hub.order_book("BTCUSDT", 5).bids[1].price == Decimal("99.99")
-        assert (venue.snapshots, follower.feed.counters.connections) == (2, 1)
+        assert (len(venue.snapshots), follower.feed.counters.connections) == (2, 1)
         hold.set()
 
 
@@ -141,9 +133,12 @@ async def test_a_snapshot_that_is_too_old_is_asked_for_again() -> None:
         await send(depth_frame(11, 13))
         await hold.wait()
 
-    async with FramePlayer(lambda: next(served), play) as venue, following(venue) as follower:
+    async with (
+        FramePlayer(lambda _: next(served), play) as venue,
+        following(venue) as follower,
+    ):
         await follower.signal.until(follower.is_live)
-        assert venue.snapshots == 2
+        assert len(venue.snapshots) == 2
         assert follower.hub.order_book("BTCUSDT", 1).last_update_id == 13
         hold.set()
 
@@ -158,7 +153,10 @@ async def test_after_a_lost_connection_the_book_is_stale_until_resynced_on_a_new
             return
         await hold.wait()
 
-    async with FramePlayer(lambda: snapshot_body(11), play) as venue, following(venue) as follower:
+    async with (
+        FramePlayer(lambda _: snapshot_body(11), play) as venue,
+        following(venue) as follower,
+    ):
         await follower.signal.until(follower.is_live)
         drop.set()
         await follower.signal.until(lambda: len(follower.changes) == 3)
@@ -174,7 +172,10 @@ async def test_silence_makes_the_book_stale_without_any_message() -> None:
         await send(depth_frame(11, 12))
         await hold.wait()
 
-    async with FramePlayer(lambda: snapshot_body(11), play) as venue, following(venue, stale_after_ms=150) as follower:
+    async with (
+        FramePlayer(lambda _: snapshot_body(11), play) as venue,
+        following(venue, stale_after_ms=150) as follower,
+    ):
         await follower.signal.until(lambda: ("STALE", "SILENCE") in follower.states)
         with pytest.raises(RefusalError, match="MARKET_BOOK_STALE"):
             follower.hub.estimate_execution("BTCUSDT", Side.BUY, Decimal(1))
@@ -192,7 +193,10 @@ async def test_an_unreadable_frame_is_counted_and_the_gap_it_leaves_is_found() -
         await send(depth_frame(14, 15))
         await hold.wait()
 
-    async with FramePlayer(lambda: next(served), play) as venue, following(venue) as follower:
+    async with (
+        FramePlayer(lambda _: next(served), play) as venue,
+        following(venue) as follower,
+    ):
         await follower.signal.until(lambda: len(follower.changes) >= 2 or follower.is_live())
         await follower.signal.until(follower.is_live)
         assert follower.feed.counters.unreadable == 1
@@ -206,7 +210,10 @@ async def test_the_paper_venues_market_is_followed_without_a_gap(tmp_path: Path,
     market: MarketSource = SyntheticMarket(1, Decimal(5), clock)
     if source == "recording":
         market = RecordingMarket((spot_recordings()[0],), Decimal(20), clock)
-    async with PaperVenue(market, tmp_path / "venue.sqlite3", CREDENTIALS) as venue, following(venue) as follower:
+    async with (
+        PaperVenue(market, tmp_path / "venue.sqlite3", CREDENTIALS) as venue,
+        following(venue) as follower,
+    ):
         await follower.signal.until(follower.is_live)
         await follower.signal.until(lambda: follower.hub.counters()["BTCUSDT"].sync.ticker_comparisons >= 10)
         sync = follower.hub.counters()["BTCUSDT"].sync
