@@ -131,8 +131,8 @@ class BinanceAccount(ABC, Generic[TradeBody]):
         await self.rest.aclose()
 
     async def instruments(self) -> tuple[Instrument, ...]:
-        """What can be traded. A symbol whose rules can't be read is left out, with a warning. Takes over the rate
-        limits that the venue tells."""
+        """What can be traded. A symbol whose rules can't be read is left out, with a warning; one that was asked for
+        and isn't listed is logged as an error. Takes over the rate limits that the venue tells."""
         info = await self.rest.read(self.rest.paths.exchange_info, answer=wire.ExchangeInfo)
         self.rest.limiter.configure(info.rate_limits)
         found: dict[str, Instrument] = {}
@@ -144,6 +144,9 @@ class BinanceAccount(ABC, Generic[TradeBody]):
                 found[symbol.symbol] = wire.instrument_of(symbol, self._venue, self.product)
             except ValueError as error:
                 _log.warning("instrument_left_out", symbol=symbol.symbol, error=str(error))
+        missing = sorted(set(self._symbols or ()) - {symbol.symbol for symbol in info.symbols})
+        if missing:
+            _log.error("symbols_not_listed", symbols=missing, venue=self._venue)
         self._instruments = found
         return tuple(found.values())
 

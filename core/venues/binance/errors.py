@@ -17,6 +17,7 @@ from core.venues.ports import (
     VenueUnavailableError,
 )
 
+STATUS_FORBIDDEN = 403
 STATUS_UNAVAILABLE = 503
 
 CODE_TIMESTAMP_OUTSIDE_WINDOW = -1021
@@ -78,7 +79,7 @@ class BinanceTransportError(VenueUnavailableError):
         self.nothing_sent = nothing_sent
 
 
-def cure_of(code: int, *, reference: str, secret_file: str, symbol: str, base_url: str) -> str:
+def cure_of(status: int, code: int, *, reference: str, secret_file: str, symbol: str, base_url: str) -> str:
     """What to do about a code, naming the key's reference or the symbol, never a key."""
     if code in CODES_OF_KEYS:
         return (
@@ -95,6 +96,8 @@ def cure_of(code: int, *, reference: str, secret_file: str, symbol: str, base_ur
         return "Set venue.recv_window_ms to at most 60000."
     if code == CODE_POSITION_SIDE_MISMATCH:
         return "The account is in hedge mode: switch it to one-way mode at the venue."
+    if status == STATUS_FORBIDDEN and code == 0:
+        return f"A firewall at {base_url} refused this address: too many requests, or a place it doesn't serve."
     return ""
 
 

@@ -377,6 +377,7 @@ class BinanceRest:
             return BinanceRateLimitedError(call, status, body.code, body.msg, wait_s)
         credential = self.credential
         cure = cure_of(
+            status,
             body.code,
             reference=credential.reference if credential else "none",
             secret_file=credential.secret_file if credential else "the secret",

@@ -301,6 +301,7 @@ async def test_an_old_estimate_is_renewed_beside_the_call_and_a_venue_without_ti
         (answer(400, {"code": -1022, "msg": "Signature for this request is not valid."}), r"venue-binance\.secret"),
         (answer(400, {"code": -1131, "msg": "recvWindow must be less than 60000."}), "recv_window_ms"),
         (answer(400, {"code": -1121, "msg": "Invalid symbol."}), "'NOPEUSDT'"),
+        (answer(400, {"code": -4061, "msg": "Order's position side does not match."}), "one-way mode"),
     ],
 )
 async def test_a_wrong_key_or_symbol_is_an_error_that_names_it_and_the_cure(reply: bytes, expected: str) -> None:
