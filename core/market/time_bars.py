@@ -23,7 +23,8 @@ class TimeBars:
     bar although a newer one has begun (amended_trades); one that comes after it is left out (late_trades).
 
     Trade ids, where they are given, are consecutive: a repeated one is left out (repeated_trades), a jump means trades
-    missed (missed_trades), and the bars between are not whole unless the missing ones still come before they close.
+    missed (missed_trades), and the bars that they may belong to, give or take the grace, are not whole unless the
+    missing ones still come before those close.
 
     Seeding: `seed` takes closed bars from the venue at any time and as often as `holes` names some. They stand in the
     place of what was counted here, so no trade counts twice: trades for a seeded bar are left out (seeded_trades).
@@ -86,10 +87,9 @@ class TimeBars:
         elif trade_id is not None:
             self._last_id = trade_id
         closed: Sequence[Kline] = NO_BARS
-        if ts_event_ns > self._now_ns:
-            self._now_ns = ts_event_ns
-            if ts_event_ns >= self._close_at_ns:
-                closed = self._close_until(ts_event_ns - self.grace_ns)
+        self._now_ns = max(self._now_ns, ts_event_ns)
+        if self._now_ns >= self._close_at_ns:
+            closed = self._close_until(self._now_ns - self.grace_ns)
         self._last_trade_ns = max(self._last_trade_ns, ts_event_ns)
         bar = self._newest
         if bar is None or not bar.open_time_ns <= ts_event_ns < bar.next_open_ns:
@@ -187,14 +187,19 @@ class TimeBars:
             self._miss(ts_ns)
         if trade_id is not None:
             self._last_id = trade_id
-        self._is_interrupted = False
+        if self._is_interrupted:
+            self._is_interrupted = False
+            # Time went on without the trades; from here on they lead it again.
+            self._now_ns = max(ts_ns, self._last_trade_ns)
         return True
 
     def _miss(self, until_ns: int, ids: range = range(0)) -> None:
         if self._front_ns is None:
             self._move_front(self.interval.open_time_ns(until_ns))
             self._last_trade_ns = self._front_ns or 0
-        from_ns = min(self._last_trade_ns, until_ns)
+        # Trades come out of order by up to the grace: so may the missing ones lie beyond those that enclose them.
+        from_ns = min(self._last_trade_ns, until_ns) - self.grace_ns
+        until_ns = max(self._last_trade_ns, until_ns) + self.grace_ns
         self._gaps.open(from_ns, until_ns, ids)
         self._retract(self.interval.open_time_ns(from_ns))
 
