@@ -7,6 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from api.cli.data import register as register_data
 from api.cli.session import Session, reporting_errors
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 audit_app = typer.Typer(help="Read the audit trail.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
+register_data(app)
 
 AsUser = Annotated[Optional[str], typer.Option("--as", metavar="USER", help="Log in as this user.")]  # noqa: UP045
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]

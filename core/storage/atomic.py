@@ -51,12 +51,12 @@ def sha256_of(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def folder_lock(folder: Path, name: str = ".lock") -> Iterator[None]:
-    """One process at a time; others wait. The lock goes with the process."""
+def folder_lock(folder: Path, name: str = ".lock", *, wait: bool = True) -> Iterator[None]:
+    """One holder at a time; the lock goes with the process. Raises BlockingIOError when it is taken and wait is off."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
     finally:
         os.close(descriptor)

@@ -7,6 +7,7 @@ again over the same names.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,10 @@ MAX_PART_VALUES = 4_000_000
 VENUES = {Product.SPOT: "binance", Product.USDM: "binance-usdm", Product.COINM: "binance-coinm"}
 
 
+_Keep = Callable[[Catalog, Scan, str | None, str], None]
+"""What to do with the raw frames: catalog, scan, venue, SHA-256."""
+
+
 class Imported(msgspec.Struct):
     """What came of one source. skipped: it had been imported before."""
 
@@ -42,6 +47,15 @@ def import_file(catalog: Catalog, source: Path, venue: str | None = None, *, kee
 
     Raises RecordingError for a source that can't be used, OSError when the catalog can't be written.
     """
+    return _import(catalog, source, venue, _keep_raw if keep_raw else None)
+
+
+def import_recorded(catalog: Catalog, path: Path, venue: str) -> Imported:
+    """A sealed raw file that lies in the catalog already: list it, and make Parquet of it. Raises as `import_file`."""
+    return _import(catalog, path, venue, lambda _, scan, __, digest: list_raw(path.parent, path, scan, digest))
+
+
+def _import(catalog: Catalog, source: Path, venue: str | None, keep: _Keep | None) -> Imported:
     try:
         digest = sha256_of(source)
     except OSError as error:
@@ -53,8 +67,8 @@ def import_file(catalog: Catalog, source: Path, venue: str | None = None, *, kee
     scan = scan_files([source])
     _Importing(catalog, scan, venue, result).run()
     result.problems = [str(problem) for problem in scan.problems.kept]
-    if keep_raw:
-        _keep_raw(catalog, source, scan, venue, digest)
+    if keep is not None:
+        keep(catalog, scan, venue, digest)
     catalog.note_import(digest, msgspec.to_builtins(result))
     return result
 
@@ -134,7 +148,8 @@ class _Importing:
         self._result.rows[name] = self._result.rows.get(name, 0) + builder.rows
 
 
-def _keep_raw(catalog: Catalog, source: Path, scan: Scan, venue: str | None, digest: str) -> None:
+def _keep_raw(catalog: Catalog, scan: Scan, venue: str | None, digest: str) -> None:
+    source = scan.files[0].path
     products = {market.product for market in scan.markets.values()}
     folder = catalog.raw_folder(venue or VENUES[min(products, default=Product.SPOT)], day_of(scan.first_ns))
     stem = source.name.removesuffix(".gz")

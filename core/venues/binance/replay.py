@@ -187,7 +187,7 @@ class Replay:
     """One replay of a set of files. Raises RecordingError when they can't be replayed: see the message."""
 
     def __init__(
-        self, paths: list[Path], options: ReplayOptions, on_progress: Callable[[int, int], None] | None = None
+        self, paths: list[Path], options: ReplayOptions, on_progress: Callable[[int, int, int], None] | None = None
     ) -> None:
         self._options = options
         self._on_progress = on_progress
@@ -276,7 +276,7 @@ class Replay:
         else:
             self._arrive(sent)
         if figures.frames_read % PROGRESS_FRAMES == 0 and self._on_progress is not None:
-            self._on_progress(figures.frames_read, recv_ns - self.scan.first_ns)
+            self._on_progress(figures.frames_read, recv_ns - self.scan.first_ns, number)
 
     def _untouched(self, line: Line, kind: Kind, body: Data, book: _Followed) -> int:
         """Tell the truth of a frame before any fault touches it. How many level updates it holds."""
