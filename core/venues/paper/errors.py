@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class VenueError(Exception):
-    """A refusal with Binance's numeric code, message and HTTP status."""
+    """A refusal with Binance's numeric code, message and HTTP status; `data` tells more where Binance does."""
 
-    def __init__(self, code: int, message: str, status: int = 400, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        status: int = 400,
+        headers: dict[str, str] | None = None,
+        data: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.status = status
         self.headers = headers or {}
+        self.data = data
+
+    def body(self) -> dict[str, Any]:
+        """What the wire says."""
+        body: dict[str, Any] = {"code": self.code, "msg": self.message}
+        if self.data is not None:
+            body["data"] = self.data
+        return body
 
 
 class PaperVenueError(Exception):
@@ -56,3 +73,23 @@ def unknown_order() -> VenueError:
 
 def no_such_order() -> VenueError:
     return VenueError(-2013, "Order does not exist.")
+
+
+def would_trigger() -> VenueError:
+    return VenueError(-2010, "Stop price would trigger immediately.")
+
+
+def wrong_pair_prices() -> VenueError:
+    return VenueError(-2010, "The relationship of the prices for the orders is not correct.")
+
+
+def restricted_cancel() -> VenueError:
+    return VenueError(-2011, "Order was not canceled due to cancel restrictions.")
+
+
+def wrong_client_id() -> VenueError:
+    return VenueError(-2039, "Client order ID is not correct for this order ID.")
+
+
+def unsupported_combination() -> VenueError:
+    return VenueError(-1014, "Unsupported order combination.")

@@ -9,8 +9,26 @@ import msgspec
 from core.venues.paper.decimals import UNIT, quote_amount, text8
 from core.venues.paper.errors import filter_failure
 
-ORDER_TYPES = ("LIMIT", "LIMIT_MAKER", "MARKET")
+ORDER_TYPES = (
+    "LIMIT",
+    "LIMIT_MAKER",
+    "MARKET",
+    "STOP_LOSS",
+    "STOP_LOSS_LIMIT",
+    "TAKE_PROFIT",
+    "TAKE_PROFIT_LIMIT",
+)
+PREVENTION_MODES = ("NONE", "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH")
 MAX_OPEN_ORDERS_PER_SYMBOL = 200
+MAX_ALGO_ORDERS_PER_SYMBOL = 5
+MAX_ORDER_LISTS_PER_SYMBOL = 20
+MAX_ORDER_AMENDS = 10
+MAX_ICEBERG_PARTS = 100
+MIN_TRAILING_DELTA_BPS = 10
+MAX_TRAILING_DELTA_BPS = 2_000
+AVERAGE_PRICE_MINUTES = 5
+MAX_PRICE_FACTOR = 5
+"""A price may be at most this many times, and at least one of this many parts of, the average price."""
 MAX_NOTIONAL = 9_000_000 * UNIT
 
 
@@ -31,6 +49,11 @@ class SymbolRules(msgspec.Struct, frozen=True):
         """Raises VenueError -1013 PRICE_FILTER."""
         if not self.min_price <= price <= self.max_price or price % self.tick:
             raise filter_failure("PRICE_FILTER")
+
+    def check_percent_price(self, price: int, average: int) -> None:
+        """Raises VenueError -1013 PERCENT_PRICE_BY_SIDE. Bid and ask have the same multipliers here."""
+        if not average <= price * MAX_PRICE_FACTOR or not price <= average * MAX_PRICE_FACTOR:
+            raise filter_failure("PERCENT_PRICE_BY_SIDE")
 
     def check_quantity(self, quantity: int, is_market: bool) -> None:
         """Raises VenueError -1013 LOT_SIZE or MARKET_LOT_SIZE."""
@@ -57,20 +80,22 @@ class SymbolRules(msgspec.Struct, frozen=True):
             "baseCommissionPrecision": 8,
             "quoteCommissionPrecision": 8,
             "orderTypes": list(ORDER_TYPES),
-            "icebergAllowed": False,
-            "ocoAllowed": False,
-            "otoAllowed": False,
+            "icebergAllowed": True,
+            "ocoAllowed": True,
+            "otoAllowed": True,
+            "opoAllowed": False,
             "quoteOrderQtyMarketAllowed": True,
-            "allowTrailingStop": False,
-            "cancelReplaceAllowed": False,
-            "amendAllowed": False,
+            "allowTrailingStop": True,
+            "cancelReplaceAllowed": True,
+            "amendAllowed": True,
+            "pegInstructionsAllowed": False,
             "isSpotTradingAllowed": True,
             "isMarginTradingAllowed": False,
             "filters": self._filters(),
             "permissions": [],
             "permissionSets": [["SPOT"]],
             "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
-            "allowedSelfTradePreventionModes": ["EXPIRE_MAKER"],
+            "allowedSelfTradePreventionModes": list(PREVENTION_MODES),
         }
 
     def _filters(self) -> list[dict[str, Any]]:
@@ -101,7 +126,26 @@ class SymbolRules(msgspec.Struct, frozen=True):
                 "applyMaxToMarket": False,
                 "avgPriceMins": 0,
             },
+            {"filterType": "ICEBERG_PARTS", "limit": MAX_ICEBERG_PARTS},
+            {
+                "filterType": "TRAILING_DELTA",
+                "minTrailingAboveDelta": MIN_TRAILING_DELTA_BPS,
+                "maxTrailingAboveDelta": MAX_TRAILING_DELTA_BPS,
+                "minTrailingBelowDelta": MIN_TRAILING_DELTA_BPS,
+                "maxTrailingBelowDelta": MAX_TRAILING_DELTA_BPS,
+            },
+            {
+                "filterType": "PERCENT_PRICE_BY_SIDE",
+                "bidMultiplierUp": str(MAX_PRICE_FACTOR),
+                "bidMultiplierDown": "0.2",
+                "askMultiplierUp": str(MAX_PRICE_FACTOR),
+                "askMultiplierDown": "0.2",
+                "avgPriceMins": AVERAGE_PRICE_MINUTES,
+            },
             {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": MAX_OPEN_ORDERS_PER_SYMBOL},
+            {"filterType": "MAX_NUM_ORDER_LISTS", "maxNumOrderLists": MAX_ORDER_LISTS_PER_SYMBOL},
+            {"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": MAX_ALGO_ORDERS_PER_SYMBOL},
+            {"filterType": "MAX_NUM_ORDER_AMENDS", "maxNumOrderAmends": MAX_ORDER_AMENDS},
         ]
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,7 +23,8 @@ from core.config import Settings
 from core.types.clock import Clock, SystemClock
 from core.types.ids import IdSource, SystemIdSource
 from core.venues.paper.accounts import STARTING_BALANCES
-from core.venues.paper.errors import PaperVenueError
+from core.venues.paper.endpoints import is_microseconds
+from core.venues.paper.errors import PaperVenueError, VenueError
 from core.venues.paper.events import MarketSource
 from core.venues.paper.exchange import Exchange
 from core.venues.paper.market_live import LIVE_PREFIX, LiveMarket
@@ -32,6 +33,8 @@ from core.venues.paper.market_synthetic import SyntheticMarket
 from core.venues.paper.rest import Rest
 from core.venues.paper.signing import Credentials
 from core.venues.paper.storage import Storage
+from core.venues.paper.streams import DEFAULT_CONNECTION_LIFE_S, POLICY_VIOLATION
+from core.venues.paper.websocket_api import WebSocketApi
 
 log = structlog.get_logger("venue")
 
@@ -39,6 +42,8 @@ STATE_FILE = Path("venue") / "venue.sqlite3"
 BACKLOG = 128
 MAX_INBOUND_MESSAGE_BYTES = 64 * 1024
 SHUTDOWN_TIMEOUT_S = 2
+PING_INTERVAL_S = 20.0
+PONG_TIMEOUT_S = 60.0
 
 
 class PaperVenue:
@@ -59,10 +64,17 @@ class PaperVenue:
         clock: Clock | None = None,
         ids: IdSource | None = None,
         starting_balances: dict[str, int] | None = None,
+        more_credentials: Sequence[Credentials] = (),
+        connection_life_s: float = DEFAULT_CONNECTION_LIFE_S,
     ) -> None:
+        """more_credentials: further keys of the same account. connection_life_s: how long a WebSocket may live."""
         self._source = source
         self._state_file = state_file
         self._credentials = credentials
+        self._all_credentials = (credentials, *more_credentials)
+        for one in self._all_credentials:
+            one.check()
+        self._connection_life_s = connection_life_s
         self._host = host
         self._port = port
         self._clock = clock or SystemClock()
@@ -102,7 +114,7 @@ class PaperVenue:
             books = await asyncio.to_thread(self._source.open)
             storage = Storage(self._state_file, self._starting_balances)
             stack.callback(storage.close)
-            self.exchange = Exchange(self._source, books, storage, self._clock, self._fail)
+            self.exchange = Exchange(self._source, books, storage, self._clock, self._fail, self._connection_life_s)
             server = _Server(self._config())
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             stack.push_async_callback(_stop_server, server, serving)
@@ -129,10 +141,12 @@ class PaperVenue:
         return f"ws://{_url_host(self._host)}:{self.port}"
 
     def _config(self) -> uvicorn.Config:
-        rest = Rest(self.exchange, self._credentials, self._ids)
+        rest = Rest(self.exchange, self._all_credentials, self._ids)
+        websocket_api = WebSocketApi(self.exchange, rest, self._all_credentials)
         app = Starlette(
             routes=[
                 *rest.routes(),
+                WebSocketRoute("/ws-api/v3", websocket_api.serve),
                 WebSocketRoute("/stream", self._combined),
                 WebSocketRoute("/ws", self._raw),
                 WebSocketRoute("/ws/{streams:path}", self._raw),
@@ -144,6 +158,8 @@ class PaperVenue:
             ws="websockets-sansio",
             ws_max_size=MAX_INBOUND_MESSAGE_BYTES,
             ws_per_message_deflate=False,
+            ws_ping_interval=PING_INTERVAL_S,
+            ws_ping_timeout=PONG_TIMEOUT_S,
             lifespan="off",
             log_config=None,
             # uvicorn's info lines hold whole paths, and a listen key is part of a path.
@@ -155,11 +171,19 @@ class PaperVenue:
 
     async def _combined(self, websocket: WebSocket) -> None:
         names = [name for name in websocket.query_params.get("streams", "").split("/") if name]
-        await self.exchange.hub.serve(websocket, names, is_combined=True)
+        await self._serve_streams(websocket, names, is_combined=True)
 
     async def _raw(self, websocket: WebSocket) -> None:
         names = [name for name in websocket.path_params.get("streams", "").split("/") if name]
-        await self.exchange.hub.serve(websocket, names, is_combined=False)
+        await self._serve_streams(websocket, names, is_combined=False)
+
+    async def _serve_streams(self, websocket: WebSocket, names: list[str], *, is_combined: bool) -> None:
+        try:
+            in_micro = is_microseconds(websocket.query_params.get("timeUnit"))
+        except VenueError as refusal:
+            await websocket.close(POLICY_VIOLATION, refusal.message)
+            return
+        await self.exchange.hub.serve(websocket, names, is_combined, in_micro)
 
     async def _play(self) -> None:
         try:

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.types.orders import Side
+import msgspec
+
 from core.venues.paper.balances import Balances
 from core.venues.paper.errors import PaperVenueError
-from core.venues.paper.matching import Counters
-from core.venues.paper.orders import Fill, Order, Report, Status, TimeInForce, Type
+from core.venues.paper.orders import Amendment, Fill, ListReport, Order, OrderList, PreventedMatch, Report
+from core.venues.paper.working import Counters
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_ROWS_PER_QUERY = 1_000
 """Binance's limit for allOrders and myTrades."""
 
@@ -36,19 +37,43 @@ CREATE INDEX trades_by_symbol ON trades (symbol, trade_id);
 CREATE INDEX trades_by_order ON trades (order_id, trade_id);
 """
 
-ORDER_COLUMNS = (
-    "order_id, client_order_id, symbol, side, order_type, time_in_force, price, quantity, quote_quantity, executed, "
-    "cumulative_quote, status, created_ms, updated_ms, locked"
-)
-TRADE_COLUMNS = (
-    "trade_id, order_id, symbol, side, price, quantity, quote_quantity, commission, commission_asset, is_maker, time_ms"
-)
-PUT_ORDER = (
-    f"INSERT INTO orders ({ORDER_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (order_id) DO UPDATE SET "  # noqa: S608
-    "quantity=excluded.quantity, executed=excluded.executed, cumulative_quote=excluded.cumulative_quote, "
-    "status=excluded.status, updated_ms=excluded.updated_ms, locked=excluded.locked"
-)
-PUT_TRADE = f"INSERT INTO trades ({TRADE_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608
+MIGRATION_TO_2 = """
+ALTER TABLE orders ADD COLUMN stop_price INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE orders ADD COLUMN trailing_delta INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE orders ADD COLUMN iceberg_quantity INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE orders ADD COLUMN self_trade_prevention TEXT NOT NULL DEFAULT 'EXPIRE_MAKER';
+ALTER TABLE orders ADD COLUMN list_id INTEGER NOT NULL DEFAULT -1;
+ALTER TABLE orders ADD COLUMN is_working INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE orders ADD COLUMN working_ms INTEGER NOT NULL DEFAULT -1;
+ALTER TABLE orders ADD COLUMN extreme INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE orders ADD COLUMN trailing_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE orders ADD COLUMN strategy_id INTEGER;
+ALTER TABLE orders ADD COLUMN strategy_type INTEGER;
+ALTER TABLE orders ADD COLUMN prevented INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE orders ADD COLUMN prevented_match_id INTEGER;
+ALTER TABLE orders ADD COLUMN amendments INTEGER NOT NULL DEFAULT 0;
+UPDATE orders SET working_ms = created_ms;
+ALTER TABLE trades ADD COLUMN list_id INTEGER NOT NULL DEFAULT -1;
+DROP INDEX orders_open;
+CREATE INDEX orders_open ON orders (order_id) WHERE status IN ('NEW', 'PARTIALLY_FILLED', 'PENDING_NEW');
+CREATE TABLE order_lists (list_id INTEGER PRIMARY KEY, client_list_id TEXT NOT NULL, is_open INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE INDEX order_lists_by_client_id ON order_lists (client_list_id, list_id);
+CREATE INDEX order_lists_open ON order_lists (list_id) WHERE is_open;
+CREATE TABLE prevented_matches (match_id INTEGER PRIMARY KEY, symbol TEXT NOT NULL, taker_order_id INTEGER NOT NULL,
+    maker_order_id INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE TABLE amendments (execution_id INTEGER PRIMARY KEY, order_id INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE INDEX amendments_by_order ON amendments (order_id, execution_id);
+"""
+
+NOT_STORED = {"ahead", "visible"}
+"""Both begin anew when the order joins the market's queue again."""
+ORDER_FIELDS = tuple(name for name in Order.__struct_fields__ if name not in NOT_STORED)
+ORDER_COLUMNS = ", ".join(ORDER_FIELDS)
+TRADE_FIELDS = Fill.__struct_fields__
+TRADE_COLUMNS = ", ".join(TRADE_FIELDS)
+PUT_ORDER = f"REPLACE INTO orders ({ORDER_COLUMNS}) VALUES ({','.join('?' * len(ORDER_FIELDS))})"  # noqa: S608
+PUT_TRADE = f"INSERT INTO trades ({TRADE_COLUMNS}) VALUES ({','.join('?' * len(TRADE_FIELDS))})"  # noqa: S608
 
 
 class Storage:
@@ -74,7 +99,7 @@ class Storage:
 
     def _open(self, starting_balances: dict[str, int]) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version not in {0, SCHEMA_VERSION}:
+        if version not in {0, 1, SCHEMA_VERSION}:
             raise PaperVenueError(
                 f"paper venue state {self._file}: made by a newer release (schema {version}, this one knows "
                 f"{SCHEMA_VERSION}); start the newer release, or move the file away to begin a new account"
@@ -82,9 +107,11 @@ class Storage:
         if version == 0:
             rows = ", ".join(f"('{asset}', {amount}, 0)" for asset, amount in starting_balances.items())
             self._db.executescript(
-                f"BEGIN IMMEDIATE; {SCHEMA} INSERT INTO balances VALUES {rows}; "  # noqa: S608
+                f"BEGIN IMMEDIATE; {SCHEMA} {MIGRATION_TO_2} INSERT INTO balances VALUES {rows}; "  # noqa: S608
                 f"PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
             )
+        elif version == 1:
+            self._db.executescript(f"BEGIN IMMEDIATE; {MIGRATION_TO_2} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
         else:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("COMMIT")
@@ -101,24 +128,29 @@ class Storage:
     def load_counters(self) -> Counters:
         return Counters(**dict(self._db.execute("SELECT name, value FROM counters").fetchall()))
 
-    def commit(self, reports: Sequence[Report], balances: Balances, counters: Counters) -> None:
-        """Write one event whole. Raises PaperVenueError: memory is then ahead of the disk and the venue must stop."""
+    def commit(
+        self,
+        reports: Sequence[Report],
+        balances: Balances,
+        counters: Counters,
+        lists: Sequence[ListReport] = (),
+        touched: Sequence[Order] = (),
+    ) -> None:
+        """Write one event whole; touched are orders that changed without a report.
+
+        Raises PaperVenueError: memory is then ahead of the disk and the venue must stop.
+        """
+        orders = {one.order.order_id: one.order for one in reports} | {order.order_id: order for order in touched}
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            for order in {report.order.order_id: report.order for report in reports}.values():
-                self._db.execute(PUT_ORDER, _order_row(order))
+            self._db.executemany(PUT_ORDER, [_order_row(order) for order in orders.values()])
             self._db.executemany(PUT_TRADE, [_trade_row(report.fill) for report in reports if report.fill])
+            self._put_lists(lists)
+            self._put_annals(reports)
             for asset in balances.changed:
                 balance = balances.of(asset)
                 self._db.execute("REPLACE INTO balances VALUES (?,?,?)", (asset, balance.free, balance.locked))
-            self._db.executemany(
-                "REPLACE INTO counters VALUES (?,?)",
-                [
-                    ("order_id", counters.order_id),
-                    ("trade_id", counters.trade_id),
-                    ("execution_id", counters.execution_id),
-                ],
-            )
+            self._db.executemany("REPLACE INTO counters VALUES (?,?)", msgspec.structs.asdict(counters).items())
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise PaperVenueError(
@@ -126,8 +158,31 @@ class Storage:
                 "write. Make room or repair the disk, then start again"
             ) from error
 
+    def _put_lists(self, lists: Sequence[ListReport]) -> None:
+        rows = [
+            (one.list_id, one.client_list_id, one.is_open, one.created_ms, msgspec.json.encode(one))
+            for one in (report.orders for report in lists)
+        ]
+        self._db.executemany("REPLACE INTO order_lists VALUES (?,?,?,?,?)", rows)
+
+    def _put_annals(self, reports: Sequence[Report]) -> None:
+        """What is only ever looked up: prevented matches and amendments."""
+        matches = [one.prevented for one in reports if one.prevented]
+        self._db.executemany(
+            "REPLACE INTO prevented_matches VALUES (?,?,?,?,?)",
+            [
+                (one.match_id, one.symbol, one.taker_order_id, one.maker_order_id, msgspec.json.encode(one))
+                for one in matches
+            ],
+        )
+        amendments = [one.amendment for one in reports if one.amendment]
+        self._db.executemany(
+            "INSERT INTO amendments VALUES (?,?,?)",
+            [(one.execution_id, one.order_id, msgspec.json.encode(one)) for one in amendments],
+        )
+
     def open_orders(self) -> list[Order]:
-        return self._orders("WHERE status IN ('NEW', 'PARTIALLY_FILLED') ORDER BY order_id", ())
+        return self._orders("WHERE status IN ('NEW', 'PARTIALLY_FILLED', 'PENDING_NEW') ORDER BY order_id", ())
 
     def order(self, symbol: str, order_id: int | None, client_order_id: str | None) -> Order | None:
         """The newest order with these ids; None when there is none."""
@@ -181,59 +236,60 @@ class Storage:
         )
         return sorted((_trade(row) for row in rows), key=lambda fill: fill.trade_id)
 
+    def open_lists(self) -> list[OrderList]:
+        return self._lists("WHERE is_open ORDER BY list_id", ())
+
+    def order_list(self, list_id: int | None, client_list_id: str | None) -> OrderList | None:
+        """The newest list with this id, or this client id; None when there is none."""
+        if list_id is not None:
+            found = self._lists("WHERE list_id = ?", (list_id,))
+        else:
+            found = self._lists("WHERE client_list_id = ? ORDER BY list_id DESC LIMIT 1", (client_list_id,))
+        return found[0] if found else None
+
+    def order_lists(self, from_id: int | None, start_ms: int | None, end_ms: int | None, limit: int) -> list[OrderList]:
+        """Oldest first; without from_id and start the newest `limit`."""
+        is_newest = from_id is None and start_ms is None
+        found = self._lists(
+            "WHERE list_id >= ? AND created_ms BETWEEN ? AND ? "
+            f"ORDER BY list_id {'DESC' if is_newest else 'ASC'} LIMIT ?",
+            (from_id or 0, start_ms or 0, end_ms or 2**62, min(limit, MAX_ROWS_PER_QUERY)),
+        )
+        return sorted(found, key=lambda one: one.list_id)
+
+    def prevented_matches(
+        self, symbol: str, match_id: int | None, order_id: int | None, from_id: int, limit: int
+    ) -> list[PreventedMatch]:
+        rows = self._db.execute(
+            "SELECT body FROM prevented_matches WHERE symbol = ?1 AND (?2 IS NULL OR match_id = ?2) AND match_id >= ?3 "
+            "AND (?4 IS NULL OR taker_order_id = ?4 OR maker_order_id = ?4) ORDER BY match_id LIMIT ?5",
+            (symbol, match_id, from_id, order_id, min(limit, MAX_ROWS_PER_QUERY)),
+        )
+        return [msgspec.json.decode(body, type=PreventedMatch) for (body,) in rows]
+
+    def amendments(self, order_id: int, from_id: int, limit: int) -> list[Amendment]:
+        rows = self._db.execute(
+            "SELECT body FROM amendments WHERE order_id = ? AND execution_id >= ? ORDER BY execution_id LIMIT ?",
+            (order_id, from_id, min(limit, MAX_ROWS_PER_QUERY)),
+        )
+        return [msgspec.json.decode(body, type=Amendment) for (body,) in rows]
+
+    def _lists(self, where: str, values: Iterable[object]) -> list[OrderList]:
+        rows = self._db.execute(f"SELECT body FROM order_lists {where}", tuple(values))  # noqa: S608
+        return [msgspec.json.decode(body, type=OrderList) for (body,) in rows]
+
     def _orders(self, where: str, values: Iterable[object]) -> list[Order]:
         rows = self._db.execute(f"SELECT {ORDER_COLUMNS} FROM orders {where}", tuple(values))  # noqa: S608
-        return [_order(row) for row in rows]
+        return [msgspec.convert(dict(zip(ORDER_FIELDS, row, strict=True)), Order, strict=False) for row in rows]
 
 
 def _order_row(order: Order) -> tuple[object, ...]:
-    return (
-        order.order_id,
-        order.client_order_id,
-        order.symbol,
-        order.side.value,
-        order.order_type.value,
-        order.time_in_force.value,
-        order.price,
-        order.quantity,
-        order.quote_quantity,
-        order.executed,
-        order.cumulative_quote,
-        order.status.value,
-        order.created_ms,
-        order.updated_ms,
-        order.locked,
-    )
-
-
-def _order(row: tuple[Any, ...]) -> Order:
-    fields = dict(zip(ORDER_COLUMNS.split(", "), row, strict=True))
-    fields |= {
-        "side": Side(fields["side"]),
-        "order_type": Type(fields["order_type"]),
-        "time_in_force": TimeInForce(fields["time_in_force"]),
-        "status": Status(fields["status"]),
-    }
-    return Order(**fields)
+    return tuple(getattr(order, name) for name in ORDER_FIELDS)
 
 
 def _trade_row(fill: Fill) -> tuple[object, ...]:
-    return (
-        fill.trade_id,
-        fill.order_id,
-        fill.symbol,
-        fill.side.value,
-        fill.price,
-        fill.quantity,
-        fill.quote_quantity,
-        fill.commission,
-        fill.commission_asset,
-        int(fill.is_maker),
-        fill.time_ms,
-    )
+    return tuple(getattr(fill, name) for name in TRADE_FIELDS)
 
 
 def _trade(row: tuple[Any, ...]) -> Fill:
-    fields = dict(zip(TRADE_COLUMNS.split(", "), row, strict=True))
-    fields |= {"side": Side(fields["side"]), "is_maker": bool(fields["is_maker"])}
-    return Fill(**fields)
+    return msgspec.convert(dict(zip(TRADE_FIELDS, row, strict=True)), Fill, strict=False)

@@ -1,8 +1,4 @@
-"""The matching core as a table, and its invariants as properties.
-
-Invariants: every asset's total (free + locked) changes by trades and fees only; nothing is ever negative; filled is
-never more than ordered; locked is exactly what open orders hold; our fills never take more than a level displays.
-"""
+"""The matching core as a table: plain orders against the market."""
 
 from __future__ import annotations
 
@@ -10,16 +6,13 @@ import itertools
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from core.types.orders import Side
 from core.venues.paper.balances import Balances
-from core.venues.paper.decimals import quote_amount
 from core.venues.paper.errors import VenueError
 from core.venues.paper.events import BookTicker, DepthDiff, StartBook, Trade
 from core.venues.paper.matching import Counters, Matching
-from core.venues.paper.orders import Execution, NewOrder, Order, Report, Status, TimeInForce, Type
+from core.venues.paper.orders import Execution, NewOrder, Report, Status, TimeInForce, Type
 from core.venues.paper.rules import RULES
 from tests.core.venues.paper.support import d, start_book
 
@@ -211,82 +204,3 @@ def test_fees_are_a_thousandth_of_what_is_received() -> None:
     sold = core.place(order(Side.SELL, "1", None), 2)[-1].fill
     assert sold is not None
     assert (sold.commission, sold.commission_asset) == (d("0.09999"), "USDT")
-
-
-prices = st.integers(9_950, 10_050).map(lambda cents: cents * 10**6)
-quantities = st.integers(1, 400_000).map(lambda steps: steps * 10**3)
-placing = st.builds(
-    lambda side, kind, force, price, quantity: ("place", (side, kind, force, price, quantity)),
-    st.sampled_from(Side),
-    st.sampled_from(Type),
-    st.sampled_from(TimeInForce),
-    prices,
-    quantities,
-)
-actions = st.one_of(
-    placing,
-    st.tuples(st.just("cancel"), st.integers(0, 50)),
-    st.tuples(st.just("trade"), st.tuples(prices, quantities, st.booleans())),
-    st.tuples(st.just("ticker"), st.tuples(prices, quantities, st.integers(1, 9), quantities)),
-    st.tuples(st.just("depth"), st.tuples(st.booleans(), prices, st.one_of(st.just(0), quantities))),
-)
-
-
-def apply(core: Matching, number: int, kind: str, detail: object) -> list[Report]:
-    view = core.views[S]
-    if kind == "place":
-        side, order_type, force, price, quantity = detail  # type: ignore[misc]
-        is_market = order_type is Type.MARKET
-        force = force if order_type is Type.LIMIT else GTC
-        return core.place(
-            NewOrder(S, side, order_type, force, 0 if is_market else price, quantity, 0, f"c{number}"), number
-        )
-    if kind == "cancel":
-        open_orders = list(core.open.values())
-        return core.cancel(open_orders[detail % len(open_orders)], "x", number) if open_orders else []  # type: ignore[operator]
-    if kind == "trade":
-        price, quantity, buyer_is_maker = detail  # type: ignore[misc]
-        return core.on_market(Trade(S, 1, 1, 1, price, quantity, buyer_is_maker), number)
-    last_id = max(view.book.last_id, view.ticker.update_id if view.ticker else 0)
-    if kind == "ticker":
-        bid, bid_quantity, spread, ask_quantity = detail  # type: ignore[misc]
-        ticker = BookTicker(S, last_id + 1, bid, bid_quantity, bid + spread * 10**6, ask_quantity)
-        return core.on_market(ticker, number)
-    is_bid, price, quantity = detail  # type: ignore[misc]
-    levels = ((price, quantity),)
-    diff = DepthDiff(S, 1, view.book.last_id + 1, last_id + 1, levels if is_bid else (), () if is_bid else levels)
-    return core.on_market(diff, number)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.lists(actions, max_size=40))
-def test_balances_are_conserved_whatever_happens(steps: list[tuple[str, object]]) -> None:
-    core = matching()
-    expected = {"USDT": d("10000"), "BTC": d("10")}
-    latest: dict[int, Order] = {}
-    for number, (kind, detail) in enumerate(steps):
-        try:
-            reports = apply(core, number, kind, detail)
-        except VenueError:
-            continue
-        for report in reports:
-            latest[report.order.order_id] = report.order
-            if report.fill:
-                fill = report.fill
-                sign = 1 if fill.side is Side.BUY else -1
-                expected["BTC"] += sign * fill.quantity
-                expected["USDT"] -= sign * fill.quote_quantity
-                expected[fill.commission_asset] -= fill.commission
-        for asset, total in expected.items():
-            balance = core.balances.of(asset)
-            assert balance.free >= 0
-            assert balance.locked >= 0
-            assert balance.free + balance.locked == total
-        held = {"USDT": 0, "BTC": 0}
-        for one in core.open.values():
-            held["USDT" if one.side is Side.BUY else "BTC"] += (
-                quote_amount(one.price, one.remaining) if one.side is Side.BUY else one.remaining
-            )
-        assert held == {asset: core.balances.of(asset).locked for asset in held}
-        assert all(0 <= one.executed <= one.quantity for one in latest.values())
-        assert {one.order_id for one in latest.values() if one.status.is_open} == set(core.open)

@@ -194,7 +194,7 @@ async def test_what_is_asked_wrongly_is_refused_in_binances_words(scripted: Scri
         ({"side": "BUY", "type": "MARKET", "quantity": "0.123456789"}, -1111),
         ({"side": "BUY", "type": "MARKET", "quantity": "1", "newClientOrderId": "a b"}, -1100),
         ({"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "1", "price": "100.001"}, -1013),
-        ({"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "8000", "price": "1000"}, -2010),
+        ({"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "8000", "price": "400"}, -2010),
     ],
 )
 async def test_an_order_asked_wrongly_is_refused(scripted: Scripted, parameters: dict[str, str], code: int) -> None:
