@@ -198,7 +198,7 @@ class TimeBars:
             self._move_front(self.interval.open_time_ns(until_ns))
             self._last_trade_ns = self._front_ns or 0
         # Trades come out of order by up to the grace: so may the missing ones lie beyond those that enclose them.
-        from_ns = min(self._last_trade_ns, until_ns) - self.grace_ns
+        from_ns = max(0, min(self._last_trade_ns, until_ns) - self.grace_ns)
         until_ns = max(self._last_trade_ns, until_ns) + self.grace_ns
         self._gaps.open(from_ns, until_ns, ids)
         self._retract(self.interval.open_time_ns(from_ns))
@@ -274,6 +274,7 @@ class TimeBars:
         return [kline]
 
     def _close_empty(self, from_ns: int, until_ns: int) -> list[Kline]:
+        # All of them or none: a trade missed in the first sets the price of the others.
         if self._is_interrupted or self._gaps.touch(from_ns, until_ns):
             return []
         if not self.fill_gaps or self._last_price is None:
@@ -368,6 +369,6 @@ class TimeBars:
             self._closed.append(bar)
         self._gaps.forget_before(end_ns)
         self._now_ns = max(self._now_ns, bar.close_time_ns)
-        self._last_trade_ns = max(self._last_trade_ns, end_ns)
         if bar.last_trade_id is not None and (self._last_id is None or bar.last_trade_id > self._last_id):
             self._last_id = bar.last_trade_id
+            self._last_trade_ns = max(self._last_trade_ns, end_ns)

@@ -267,12 +267,17 @@ def test_trades_delayed_by_less_than_the_grace_make_the_same_bars(
     emitted += series.advance_to(trades[-1].ts_ns + 10 * NS_PER_MINUTE + grace_ns)
     # A trade whose id lies before the first one's belongs to what the series didn't see.
     before = 0 if ids == "none" else sum(trade.trade_id < arrivals[0].trade_id for trade in arrivals)
-    assert (series.late_trades, series.missed_trades, series.repeated_trades) == (0, 0, before)
-    # Of trades around the beginning, give or take the grace, nobody knows whether all were seen.
-    known_from_ns = arrivals[0].ts_ns + grace_ns
-    expected = [bar for open_ns, bar in truth(trades, MINUTE, fill_gaps=fill_gaps).items() if open_ns > known_from_ns]
+    began_ns = MINUTE.open_time_ns(arrivals[0].ts_ns)
+    late = 0 if ids == "by time" else sum(trade.ts_ns < began_ns for trade in arrivals)
+    assert (series.missed_trades, series.repeated_trades) == (0, before)
+    assert series.late_trades == late
+    # Of trades around the beginning, give or take the grace, nobody knows whether all were seen, nor of the price then.
+    expected = list(truth(trades, MINUTE, fill_gaps=fill_gaps).values())
+    traded_ns = [bar.open_time_ns for bar in expected if bar.trades and bar.open_time_ns > arrivals[0].ts_ns + grace_ns]
+    known_from_ns = min(traded_ns, default=trades[-1].ts_ns)
+    expected = [bar for bar in expected if bar.open_time_ns >= known_from_ns]
     expected = [make_closed(bar) if ids != "none" else without_ids(make_closed(bar)) for bar in expected]
-    emitted = [bar for bar in emitted if known_from_ns < bar.open_time_ns <= trades[-1].ts_ns]
+    emitted = [bar for bar in emitted if known_from_ns <= bar.open_time_ns <= trades[-1].ts_ns]
     if ids == "by time":
         # A bar that closed before the ids were complete is left out, and named.
         assert [bar for bar in expected if bar in emitted] == emitted
