@@ -31,11 +31,9 @@ BUFFER_LIMIT_MESSAGES = 2_000
 """Depth messages kept while a snapshot is on its way: 200 s of a 100 ms stream."""
 TICKER_LIMIT = 2_000
 """Tickers kept for the depth message that reaches their update: the busiest 100 ms seen had some 300."""
-REFRESH_BELOW_LEVELS = 200
-"""A side with fewer known levels than this is refreshed, unless its last snapshot had hardly more: see
-REFRESH_SHARE."""
 REFRESH_SHARE = 2
-"""A book whose snapshot had few levels is refreshed when less than one in REFRESH_SHARE of them is left."""
+"""A side is refreshed when less than one in REFRESH_SHARE of the levels that its snapshot knew is left. On 2024-08-08
+one message of BTCUSDT perpetuals took 292 of 1,000 levels away at once: waiting for the last few is too late."""
 BOUNDLESS = 2**31
 """More levels than any book has: a side that is known whole never thins out."""
 THINNESS_CHECK_MESSAGES = 8
@@ -350,7 +348,7 @@ class DepthSync:
     def _load(self, book: Book, snapshot: DepthSnapshotLike) -> None:
         book.apply_snapshot(snapshot)
         self._is_bounded = book.bid_floor is not None or book.ask_ceiling is not None
-        self._refresh_below = min(REFRESH_BELOW_LEVELS, self._fewest_known(book) // REFRESH_SHARE)
+        self._refresh_below = self._fewest_known(book) // REFRESH_SHARE
         self._until_thinness_check = THINNESS_CHECK_MESSAGES
 
     def _fewest_known(self, book: Book) -> int:
