@@ -11,7 +11,9 @@ from random import Random
 
 import pytest
 
+from core.market.intervals import Interval
 from core.market.klines import NS_PER_MINUTE, Kline, KlineSeries, interval_minutes
+from core.market.time_bars import TimeBars
 from core.types.clock import NS_PER_MS, NS_PER_S
 from tests.core.market.feather import columns
 
@@ -25,28 +27,52 @@ def scaled(value: object, scale: int) -> int:
     return int(number)
 
 
-def test_the_bars_of_recorded_trades_equal_the_recorded_bars(recordings: Path) -> None:
+Ohlcv = tuple[int, int, int, int, int]
+
+
+@pytest.fixture(scope="module")
+def ripple_trades(recordings: Path) -> list[tuple[int, int, int, bool]]:
     with gzip.open(recordings / "XRP_ETH-trades.json.gz") as file:
-        trades = json.load(file)
-    dates, opens, highs, lows, closes, volumes = columns(recordings / "XRP_ETH-1m.feather")
+        return [
+            (scaled(price, PRICE_SCALE), scaled(amount, QUANTITY_SCALE), ts_ms * NS_PER_MS, side == "sell")
+            for ts_ms, _, _, side, price, amount, _ in json.load(file)
+        ]
+
+
+@pytest.fixture(scope="module")
+def ripple_minutes(recordings: Path) -> dict[int, Ohlcv]:
+    """The recorded bars by open time. They leave out minutes without a trade."""
+    dates, *prices, volumes = columns(recordings / "XRP_ETH-1m.feather")
     count = len(dates) // 8
-    truth = {
-        date_ns: (*(scaled(price, PRICE_SCALE) for price in prices), round(volume * 10**QUANTITY_SCALE))
-        for date_ns, *prices, volume in zip(
-            struct.unpack(f"<{count}q", dates),
-            *(struct.unpack(f"<{count}d", column) for column in (opens, highs, lows, closes, volumes)),
-            strict=True,
+    figures = [struct.unpack(f"<{count}d", column) for column in (*prices, volumes)]
+    return {
+        date_ns: (
+            scaled(opens, PRICE_SCALE),
+            scaled(high, PRICE_SCALE),
+            scaled(low, PRICE_SCALE),
+            scaled(close, PRICE_SCALE),
+            round(volume * 10**QUANTITY_SCALE),
         )
+        for date_ns, opens, high, low, close, volume in zip(struct.unpack(f"<{count}q", dates), *figures, strict=True)
     }
+
+
+def ohlcv(bar: Kline) -> Ohlcv:
+    return bar.open, bar.high, bar.low, bar.close, bar.volume
+
+
+def test_the_bars_of_recorded_trades_equal_the_recorded_bars(
+    ripple_trades: list[tuple[int, int, int, bool]], ripple_minutes: dict[int, Ohlcv]
+) -> None:
     series = KlineSeries(history_limit_bars=10_000)
-    for ts_ms, _, _, _, price, amount, _ in trades:
-        series.on_trade(scaled(price, PRICE_SCALE), scaled(amount, QUANTITY_SCALE), ts_ms * NS_PER_MS)
+    for trade in ripple_trades:
+        series.on_trade(*trade)
     bars = series.bars(1, 10_000)
-    ours = {bar.open_time_ns: (bar.open, bar.high, bar.low, bar.close, bar.volume) for bar in bars if bar.trades}
+    ours = {bar.open_time_ns: ohlcv(bar) for bar in bars if bar.trades}
     flat = [bar for bar in bars if not bar.trades]
     # The series began with the first trade, so it can't know that this minute had none before.
-    first_ns = trades[0][0] * NS_PER_MS // NS_PER_MINUTE * NS_PER_MINUTE
-    expected = {open_ns: bar for open_ns, bar in truth.items() if open_ns != first_ns}
+    first_ns = ripple_trades[0][2] // NS_PER_MINUTE * NS_PER_MINUTE
+    expected = {open_ns: bar for open_ns, bar in ripple_minutes.items() if open_ns != first_ns}
     assert len(expected) > 2_400
     assert ours == expected
     assert series.late_trades == 0
@@ -59,6 +85,37 @@ def test_the_bars_of_recorded_trades_equal_the_recorded_bars(recordings: Path) -
     )
 
 
+@pytest.mark.parametrize("fill_gaps", [True, False])
+@pytest.mark.parametrize("text", ["5m", "15m", "1h", "4h", "1d"])
+def test_longer_bars_of_recorded_trades_equal_the_recorded_bars_joined(
+    ripple_trades: list[tuple[int, int, int, bool]], ripple_minutes: dict[int, Ohlcv], text: str, fill_gaps: bool
+) -> None:
+    interval = Interval.parse(text)
+    direct, joined = TimeBars(interval, fill_gaps=fill_gaps), KlineSeries(10_000)
+    for trade in ripple_trades:
+        direct.on_trade(*trade)
+        joined.on_trade(*trade)
+    groups: dict[int, list[Ohlcv]] = {}
+    for open_ns, bar in ripple_minutes.items():
+        groups.setdefault(interval.open_time_ns(open_ns), []).append(bar)
+    first_ns = interval.open_time_ns(ripple_trades[0][2])
+    expected = {
+        open_ns: (
+            group[0][0],
+            max(bar[1] for bar in group),
+            min(bar[2] for bar in group),
+            group[-1][3],
+            sum(bar[4] for bar in group),
+        )
+        for open_ns, group in groups.items()
+        if open_ns != first_ns
+    }
+    assert expected
+    assert {bar.open_time_ns: ohlcv(bar) for bar in direct.bars(10_000) if bar.trades} == expected
+    assert {bar.open_time_ns: ohlcv(bar) for bar in joined.bars_of(interval, 10_000) if bar.trades} == expected
+    assert fill_gaps or all(bar.trades for bar in direct.bars(10_000))
+
+
 @pytest.mark.parametrize("minutes", [1, 5, 15, 60, 240])
 def test_longer_bars_equal_bars_made_from_the_trades_themselves(minutes: int) -> None:
     random = Random(7)
@@ -66,9 +123,7 @@ def test_longer_bars_equal_bars_made_from_the_trades_themselves(minutes: int) ->
     ts_ns, trades = START_NS, []
     for _ in range(3_000):
         ts_ns += random.choice((0, NS_PER_S, 20 * NS_PER_S, 7 * NS_PER_MINUTE if random.random() < 0.02 else 1))
-        trades.append(
-            (random.randint(900, 1_100), random.randint(1, 50), ts_ns, len(trades) % 3 == 0, len(trades) + 7)
-        )
+        trades.append((random.randint(900, 1_100), random.randint(1, 50), ts_ns, len(trades) % 3 == 0, len(trades) + 7))
         series.on_trade(*trades[-1])
     width_ns = minutes * NS_PER_MINUTE
     expected = []
