@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,16 +29,22 @@ struct Sweep {
     std::size_t levels = 0;
 };
 
-// One side. Keys ascend from the best level on: asks by price, bids by its negative.
+// One side: an array of sorted chunks, so that an insertion moves a few levels only and a level takes little more than
+// its 16 bytes. Keys ascend from the best level on: asks by price, bids by its negative.
 class BookSide {
 public:
     BookSide(bool is_bid, std::size_t max_levels) : is_bid_(is_bid), max_levels_(max_levels) {}
+    BookSide(BookSide &&) = default;
 
     void replace(const Level *levels, std::size_t count, bool is_complete);
     void apply(const Level *levels, std::size_t count);
 
-    std::size_t size() const { return levels_.size(); }
-    std::optional<Level> best() const;
+    std::size_t size() const { return size_; }
+    std::optional<Level> best() const {
+        if (size_ == 0) return std::nullopt;
+        const Entry &entry = chunks_.front()->entries[0];
+        return Level{price_of(entry.key), entry.quantity};
+    }
     std::optional<std::int64_t> known_to() const;
     Sweep sweep(std::int64_t quantity) const;
     Sweep sweep_notional(uint128_t notional) const;
@@ -45,23 +52,56 @@ public:
 
     // Calls on_level(price, quantity), best first, for at most count levels.
     template <typename OnLevel> void visit(std::size_t count, OnLevel on_level) const {
-        for (const Level &level : levels_) {
-            if (count-- == 0) return;
-            on_level(price_of(level.price), level.quantity);
-        }
+        visit_while([&](std::int64_t price, std::int64_t quantity) {
+            if (count == 0) return false;
+            --count;
+            on_level(price, quantity);
+            return true;
+        });
     }
 
+    // Asserts what must hold between calls.
+    void check() const;
+
 private:
+    struct Entry {
+        std::int64_t key;
+        std::int64_t quantity;
+    };
+
+    static constexpr std::size_t kChunkEntries = 64;
+    static constexpr std::size_t kFilledEntries = 48;  // of a chunk after a snapshot: room for what comes between
+    static constexpr std::size_t kFewEntries = 16;     // a chunk with fewer joins a neighbour that has the room
+
+    struct Chunk {
+        std::size_t count = 0;
+        Entry entries[kChunkEntries];
+    };
+
     static constexpr std::int64_t kEverything = std::numeric_limits<std::int64_t>::max();
 
     std::int64_t key_of(std::int64_t price) const { return is_bid_ ? -price : price; }
     std::int64_t price_of(std::int64_t key) const { return is_bid_ ? -key : key; }
+    std::size_t chunk_of(std::int64_t key, std::size_t hint) const;
+    void insert(std::size_t chunk, Entry *at, Entry entry);
+    void erase(std::size_t chunk, Entry *at);
+    void join_with_next(std::size_t chunk);
+    void remove_chunk(std::size_t chunk);
     void prune();
+
+    // Calls on_level(price, quantity), best first, until it returns false.
+    template <typename OnLevel> void visit_while(OnLevel on_level) const {
+        for (const auto &chunk : chunks_)
+            for (std::size_t i = 0; i < chunk->count; ++i)
+                if (!on_level(price_of(chunk->entries[i].key), chunk->entries[i].quantity)) return;
+    }
 
     bool is_bid_;
     std::size_t max_levels_;
+    std::size_t size_ = 0;
     std::int64_t last_known_key_ = kEverything;
-    std::vector<Level> levels_;  // price holds the key
+    std::vector<std::unique_ptr<Chunk>> chunks_;  // none is empty
+    std::vector<std::int64_t> last_keys_;         // of each chunk
 };
 
 class Book {

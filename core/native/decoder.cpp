@@ -1,7 +1,5 @@
 #include "decoder.hpp"
 
-#include <bit>
-#include <cstring>
 #include <limits>
 
 namespace veloz {
@@ -40,7 +38,8 @@ std::int64_t read_event_ns(Scanner &scanner, const char *expected) {
     return ms * kNsPerMs;
 }
 
-std::int64_t read_decimal(Scanner &scanner, const char *what, int scale, Excess excess) {
+std::int64_t read_quoted_decimal(Scanner &scanner, const char *what, const DecimalScale &decimal, Excess excess) {
+    const int scale = static_cast<int>(decimal.places);
     const char *first = scanner.position();
     const std::string_view text = scanner.string(what);
     const auto is_digit = [](char byte) { return byte >= '0' && byte <= '9'; };
@@ -63,10 +62,10 @@ Level read_level(Scanner &scanner, const Scales &scales) {
     scanner.array("a level's '['", [&] {
         if (elements == 0) {
             const char *where = scanner.position();
-            level.price = read_decimal(scanner, "a price", scales.price, Excess::kRefuse);
+            level.price = read_quoted_decimal(scanner, "a price", scales.price, Excess::kRefuse);
             if (level.price == 0) scanner.fail_at("a price is zero", where);
         } else if (elements == 1) {
-            level.quantity = read_decimal(scanner, "a quantity", scales.quantity, Excess::kCut);
+            level.quantity = read_quoted_decimal(scanner, "a quantity", scales.quantity, Excess::kCut);
         } else {
             scanner.skip_value(4);
         }
@@ -76,8 +75,38 @@ Level read_level(Scanner &scanner, const Scales &scales) {
     return level;
 }
 
+// The most that a level in its usual form takes: `["`, a price, `","`, a quantity, `"]` and what follows it.
+constexpr std::size_t kLevelLookahead = 2 + kDecimalLookahead + 3 + kDecimalLookahead + 3;
+
+// Levels as the venue writes them, without spaces and with two elements, up to the first that is anything else or too
+// near the end. Moves `at` there, an element's start; true when it is the side's closing ']' instead.
+bool read_usual_levels(const char *&at, const char *end, const Scales &scales, std::vector<Level> &levels) {
+    while (static_cast<std::size_t>(end - at) >= kLevelLookahead && levels.size() < kMaxFrameLevels) {
+        if (at[0] != '[' || at[1] != '"') return false;
+        Level level;
+        const char *next = read_decimal<Excess::kRefuse>(at + 2, scales.price, level.price);
+        if (next == nullptr || next[1] != ',' || next[2] != '"' || level.price == 0) return false;
+        next = read_decimal<Excess::kCut>(next + 3, scales.quantity, level.quantity);
+        if (next == nullptr || next[1] != ']') return false;
+        const char separator = next[2];
+        if (separator != ',' && separator != ']') return false;
+        levels.push_back(level);
+        at = next + 2;
+        if (separator == ']') return true;
+        ++at;
+    }
+    return false;
+}
+
 void read_side(Scanner &scanner, const Scales &scales, std::vector<Level> &levels) {
     scanner.array("a side's '['", [&] {
+        if (kHasFastDigits) {
+            const char *at = scanner.position();
+            const bool is_closed = read_usual_levels(at, at + scanner.bytes_left(), scales, levels);
+            scanner.move_to(at);
+            if (is_closed) return;
+            scanner.skip_space();
+        }
         if (levels.size() == kMaxFrameLevels)
             scanner.fail("the message has more than " + std::to_string(kMaxFrameLevels) + " levels");
         levels.push_back(read_level(scanner, scales));
@@ -87,30 +116,34 @@ void read_side(Scanner &scanner, const Scales &scales, std::vector<Level> &level
 // The two sides of a message, whose scales may only be known once the rest of it has been read.
 class Sides {
 public:
-    void on_bids(Scanner &scanner, const Scales *scales, DepthLevels &into) {
-        if (scales == nullptr || !into.levels.empty() || asks_done_) return defer(scanner, bids_);
-        read_side(scanner, *scales, into.levels);
-        into.bid_count = into.levels.size();
+    explicit Sides(std::vector<Level> &scratch) : levels_(scratch) { levels_.clear(); }
+
+    void on_bids(Scanner &scanner, const Scales *scales) {
+        if (scales == nullptr) return defer(scanner, bids_);
+        read_side(scanner, *scales, levels_);
+        bid_count_ = levels_.size();
         bids_done_ = true;
     }
 
-    void on_asks(Scanner &scanner, const Scales *scales, DepthLevels &into) {
+    void on_asks(Scanner &scanner, const Scales *scales) {
         if (scales == nullptr || !bids_done_) return defer(scanner, asks_);
-        read_side(scanner, *scales, into.levels);
+        read_side(scanner, *scales, levels_);
         asks_done_ = true;
     }
 
-    void finish(Scanner &scanner, const Scales &scales, DepthLevels &into) {
+    // Reads what was put off. The levels lie in the array given at first until it is used again.
+    DepthLevels finish(Scanner &scanner, const Scales &scales) {
         const char *end = scanner.position();
         if (!bids_done_) {
             scanner.move_to(bids_);
-            on_bids(scanner, &scales, into);
+            on_bids(scanner, &scales);
         }
         if (!asks_done_) {
             scanner.move_to(asks_);
-            on_asks(scanner, &scales, into);
+            on_asks(scanner, &scales);
         }
         scanner.move_to(end);
+        return {std::vector<Level>(levels_.begin(), levels_.end()), bid_count_};
     }
 
 private:
@@ -119,6 +152,8 @@ private:
         scanner.skip_value(2);
     }
 
+    std::vector<Level> &levels_;
+    std::size_t bid_count_ = 0;
     const char *bids_ = nullptr;
     const char *asks_ = nullptr;
     bool bids_done_ = false;
@@ -132,7 +167,8 @@ void check_size(std::string_view bytes) {
 
 class UpdateReader {
 public:
-    UpdateReader(const Decoder &decoder, std::string_view frame) : decoder_(decoder), scanner_(frame) {}
+    UpdateReader(const Decoder &decoder, std::string_view frame, std::vector<Level> &scratch)
+        : decoder_(decoder), scanner_(frame), sides_(scratch) {}
 
     std::optional<Decoder::Decoded> read() {
         scanner_.skip_space();
@@ -149,9 +185,9 @@ public:
         require(scanner_, seen_, kAsks, "a");
         if (message_.first_update_id > message_.last_update_id)
             scanner_.fail("the first update id U is above the last, u");
-        if (scales_ != nullptr) sides_.finish(scanner_, *scales_, message_);
         scanner_.finish();
         if (scales_ == nullptr) return std::nullopt;
+        static_cast<DepthLevels &>(message_) = sides_.finish(scanner_, *scales_);
         return Decoder::Decoded{scales_->slot, std::move(message_)};
     }
 
@@ -186,11 +222,11 @@ private:
                 return;
             case 'b':
                 take_once(scanner_, seen_, kBids, "b");
-                sides_.on_bids(scanner_, scales_, message_);
+                sides_.on_bids(scanner_, scales_);
                 return;
             case 'a':
                 take_once(scanner_, seen_, kAsks, "a");
-                sides_.on_asks(scanner_, scales_, message_);
+                sides_.on_asks(scanner_, scales_);
                 return;
             default:
                 break;
@@ -241,16 +277,16 @@ const Scales *Decoder::find(std::string_view symbol) const {
     return found == scales_.end() ? nullptr : &found->second;
 }
 
-std::optional<Decoder::Decoded> Decoder::decode(std::string_view frame) const {
+std::optional<Decoder::Decoded> Decoder::decode(std::string_view frame) {
     check_size(frame);
-    return UpdateReader(*this, frame).read();
+    return UpdateReader(*this, frame, scratch_).read();
 }
 
-SnapshotMessage Decoder::decode_snapshot(std::string_view body, std::string_view symbol, const Scales &scales) const {
+SnapshotMessage Decoder::decode_snapshot(std::string_view body, std::string_view symbol, const Scales &scales) {
     check_size(body);
     Scanner scanner(body);
     SnapshotMessage message;
-    Sides sides;
+    Sides sides(scratch_);
     std::optional<std::int64_t> transaction_ns;
     unsigned seen = 0;
     scanner.skip_space();
@@ -260,10 +296,10 @@ SnapshotMessage Decoder::decode_snapshot(std::string_view body, std::string_view
             message.last_update_id = scanner.integer("lastUpdateId");
         } else if (key == "bids") {
             take_once(scanner, seen, kBids, "bids");
-            sides.on_bids(scanner, &scales, message);
+            sides.on_bids(scanner, &scales);
         } else if (key == "asks") {
             take_once(scanner, seen, kAsks, "asks");
-            sides.on_asks(scanner, &scales, message);
+            sides.on_asks(scanner, &scales);
         } else if (key == "E") {
             take_once(scanner, seen, kEventTime, "E");
             message.ts_event_ns = read_event_ns(scanner, "the event time E");
@@ -286,8 +322,8 @@ SnapshotMessage Decoder::decode_snapshot(std::string_view body, std::string_view
     require(scanner, seen, kLastId, "lastUpdateId");
     require(scanner, seen, kBids, "bids");
     require(scanner, seen, kAsks, "asks");
-    sides.finish(scanner, scales, message);
     scanner.finish();
+    static_cast<DepthLevels &>(message) = sides.finish(scanner, scales);
     if (!message.ts_event_ns) message.ts_event_ns = transaction_ns;
     return message;
 }

@@ -12,7 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "money.hpp"
+#include "digits.hpp"
 #include "scanner.hpp"
 
 namespace veloz {
@@ -50,8 +50,8 @@ struct SnapshotMessage : DepthLevels {
 };
 
 struct Scales {
-    int price = 0;
-    int quantity = 0;
+    DecimalScale price;
+    DecimalScale quantity;
     std::size_t slot = 0;  // the caller's own handle of the symbol
 };
 
@@ -69,11 +69,11 @@ public:
     };
 
     // Nothing when the symbol isn't known here. Throws FrameError for bytes that are no depth message.
-    std::optional<Decoded> decode(std::string_view frame) const;
+    std::optional<Decoded> decode(std::string_view frame);
 
     // The body of a REST depth answer for a symbol that is known. Throws FrameError for any other bytes, and for a body
     // that names another symbol.
-    SnapshotMessage decode_snapshot(std::string_view body, std::string_view symbol, const Scales &scales) const;
+    SnapshotMessage decode_snapshot(std::string_view body, std::string_view symbol, const Scales &scales);
 
 private:
     struct Hash {
@@ -82,6 +82,7 @@ private:
     };
 
     std::unordered_map<std::string, Scales, Hash, std::equal_to<>> scales_;
+    std::vector<Level> scratch_;  // kept for its memory
 };
 
 }  // namespace veloz

@@ -58,7 +58,7 @@ public:
         const Scales *held = core_.find(symbol);
         const std::size_t slot = held != nullptr ? held->slot : free_slot();
         symbols_[slot] = nb::str(symbol.data(), symbol.size());
-        core_.add(symbol, {price_scale, quantity_scale, slot});
+        core_.add(symbol, {DecimalScale(price_scale), DecimalScale(quantity_scale), slot});
     }
 
     void remove(std::string_view symbol) {
@@ -68,14 +68,14 @@ public:
         core_.remove(symbol);
     }
 
-    std::optional<DepthFrame> decode(const nb::bytes &frame, std::int64_t ts_init_ns) const {
+    std::optional<DepthFrame> decode(const nb::bytes &frame, std::int64_t ts_init_ns) {
         auto decoded = core_.decode(view_of(frame));
         if (!decoded) return std::nullopt;
         return DepthFrame{symbols_[decoded->slot], std::move(decoded->message), ts_init_ns};
     }
 
     SnapshotFrame decode_snapshot(const nb::bytes &body, std::string_view symbol, std::int64_t limit_levels,
-                                  std::int64_t ts_init_ns) const {
+                                  std::int64_t ts_init_ns) {
         const Scales *scales = core_.find(symbol);
         if (scales == nullptr)
             throw nb::value_error(("'" + std::string(symbol) + "' was not added to this decoder").c_str());

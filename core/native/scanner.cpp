@@ -211,17 +211,22 @@ void Scanner::skip_word(std::string_view word) {
 }
 
 void Scanner::skip_number() {
+    const char *expected = "a value";
     const auto digits = [&] {
         const char *first = at_;
         while (at_ != end_ && is_digit(*at_)) ++at_;
-        if (at_ == first) fail_expected(*first == '-' ? "a digit" : "a value");
+        if (at_ == first) fail_expected(expected);
     };
-    if (at_ != end_ && *at_ == '-') ++at_;
-    if (at_ == end_) fail_truncated("a digit");
+    if (at_ != end_ && *at_ == '-') {
+        expected = "a digit";
+        ++at_;
+    }
+    if (at_ == end_) fail_truncated(expected);
     if (*at_ == '0')
         ++at_;
     else
         digits();
+    expected = "a digit";
     if (at_ != end_ && *at_ == '.') {
         ++at_;
         digits();
