@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from socket import SO_LINGER, SOL_SOCKET
 from struct import pack
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -14,6 +15,10 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+
+from core.types.orders import OrderStatus
+from core.venues.binance.account import BinanceAccount
+from core.venues.ports import ExecutionReport, UserEvent, UserStreamConnected
 
 DEADLINE_S = 20.0
 CLOSE_BEFORE_ANSWER = b""
@@ -195,3 +200,27 @@ def snapshot_body(update_id: int) -> bytes:
     return msgspec.json.encode(
         {"lastUpdateId": update_id, "bids": [["100.00", "1.00000000"]], "asks": [["100.01", "2.00000000"]]}
     )
+
+
+class Listener:
+    """The user data stream's events, heard from the start."""
+
+    def __init__(self, adapter: BinanceAccount[Any]) -> None:
+        self._stream = adapter.user_events()
+
+    async def __aenter__(self) -> Listener:
+        assert [type(event) for event in await self.until(UserStreamConnected)] == [UserStreamConnected]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stream.aclose()  # type: ignore[attr-defined]
+
+    async def until(self, last: type[UserEvent] | OrderStatus) -> list[Any]:
+        seen: list[Any] = []
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                event = await anext(self._stream)
+                seen.append(event)
+                status = event.order.status if isinstance(event, ExecutionReport) else None
+                if status is last or (isinstance(last, type) and isinstance(event, last)):
+                    return seen

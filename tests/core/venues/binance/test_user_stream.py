@@ -53,6 +53,7 @@ class ApiVenue:
     async def serve_one(self, connection: ServerConnection) -> None:
         request = msgspec.json.decode(await connection.recv(decode=False))
         self.requests.append(request)
+        await connection.send(b'{"id":"of another request","status":400}', text=True)
         refused = self._refusal(request["method"], dict(request["params"]))
         head = {"id": request["id"], "rateLimits": []}
         if refused is not None:
