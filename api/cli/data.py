@@ -80,6 +80,7 @@ def replay(
     reorder_span: Annotated[
         int, typer.Option(min=1, max=10_000, help="A reordered frame comes 1 to this many frames later.")
     ] = 100,
+    fault_frames: Annotated[int, typer.Option(min=0, help="Faults touch the first so many frames only; 0 is all.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the faults: the same seed gives the same ones.")] = 0,
     snapshot_latency_ms: Annotated[
         int, typer.Option(min=0, max=60_000, help="From asking for a REST snapshot to having it.")
@@ -101,6 +102,7 @@ def replay(
             verify=verify,
             rates=(drop, duplicate, reorder),
             reorder_span=reorder_span,
+            fault_frames=fault_frames,
             seed=seed,
             snapshot_latency_ms=snapshot_latency_ms,
             snapshot_levels=snapshot_levels,

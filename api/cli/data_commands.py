@@ -111,6 +111,7 @@ def replay(
     verify: bool,
     rates: tuple[float, float, float],
     reorder_span: int,
+    fault_frames: int,
     seed: int,
     snapshot_latency_ms: int,
     snapshot_levels: int,
@@ -125,7 +126,7 @@ def replay(
 
     drop, duplicate, reorder = rates
     options = ReplayOptions(
-        faults=FaultRates(drop, duplicate, reorder, seed, reorder_span),
+        faults=FaultRates(drop, duplicate, reorder, seed, reorder_span, fault_frames),
         verify=verify,
         snapshot_latency_ms=snapshot_latency_ms,
         snapshot_levels=snapshot_levels,

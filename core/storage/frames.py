@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 
 import msgspec
 
@@ -15,6 +16,8 @@ from core.types.instruments import Product
 
 Texts = list[tuple[str, str]]
 
+SCALED_CACHE_NUMBERS = 1 << 16
+"""Prices and sizes repeat: most of a recording's numbers have just been read."""
 COINM_SYMBOL = re.compile(r"USD_(PERP|\d{6})$")
 STABLE_QUOTE = re.compile(r"(USDT|USDC|BUSD|FDUSD)(_\d{6})?$")
 
@@ -146,6 +149,7 @@ def places_of(number: str) -> int:
     return len(number.partition(".")[2].rstrip("0"))
 
 
+@lru_cache(maxsize=SCALED_CACHE_NUMBERS)
 def scaled(number: str, scale: int) -> int:
     """Decimal text as an int at scale; places below the scale are cut off. Raises ValueError for other text."""
     whole, _, fraction = number.partition(".")

@@ -151,7 +151,8 @@ class _Importing:
 def _keep_raw(catalog: Catalog, scan: Scan, venue: str | None, digest: str) -> None:
     source = scan.files[0].path
     products = {market.product for market in scan.markets.values()}
-    folder = catalog.raw_folder(venue or VENUES[min(products, default=Product.SPOT)], day_of(scan.first_ns))
+    first = next((product for product in Product if product in products), Product.SPOT)
+    folder = catalog.raw_folder(venue or VENUES[first], day_of(scan.first_ns))
     stem = source.name.removesuffix(".gz")
     path = folder / f"{stem}-{digest[:8]}{'.gz' if source.name.endswith('.gz') else '.frames'}"
     replace_file(path, lambda temporary: _copy(source, temporary))

@@ -16,13 +16,14 @@ REORDER_SPAN_FRAMES = 100
 
 
 class FaultRates(msgspec.Struct, frozen=True):
-    """Probabilities from 0 to 1, each applied to every frame by itself."""
+    """Probabilities from 0 to 1, each applied to every frame by itself; first_frames: to so many only, 0 is to all."""
 
     drop: float = 0.0
     duplicate: float = 0.0
     reorder: float = 0.0
     seed: int = 0
     span_frames: int = REORDER_SPAN_FRAMES
+    first_frames: int = 0
 
     @property
     def any(self) -> bool:
@@ -50,6 +51,10 @@ class Faults(Generic[T]):
         """What arrives now that this frame was sent: none, one, or several, of which some were sent earlier."""
         rates, random = self._rates, self._random
         self._position += 1
+        if rates.first_frames and self._position > rates.first_frames:
+            yield from self._overdue()
+            yield frame
+            return
         if random.random() < rates.drop:
             self.counters.dropped += 1
         else:
@@ -65,6 +70,9 @@ class Faults(Generic[T]):
                     heappush(self._held, (due, self._order, frame))
                 else:
                     yield frame
+        yield from self._overdue()
+
+    def _overdue(self) -> Iterator[T]:
         while self._held and self._held[0][0] <= self._position:
             yield heappop(self._held)[2]
 
