@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -31,6 +32,8 @@ _KNOWN: dict[str, type[Indicator[Any]]] = {
     )
 }
 NAMES = tuple(sorted(_KNOWN))
+SPECIFICATION_LIMIT_CHARS = 100
+_WRITTEN = re.compile(r"([A-Za-z_]{1,40})\s*(?:\(([^()]*)\))?")
 
 
 class Parameter(NamedTuple):
@@ -63,7 +66,7 @@ def create(name: str, **given: Any) -> Indicator[Any]:
     names = [item.name for item in known]
     for parameter in given:
         if parameter not in names:
-            raise ValueError(f"{name} has no parameter {parameter[:32]!r}; it takes {', '.join(names) or 'none'}")
+            raise ValueError(f"{name} has no parameter {parameter[:32]!r}; it takes {_takes(name)}")
     missing = [item.name for item in known if item.is_required and item.name not in given]
     if missing:
         raise ValueError(f"{name} needs {', '.join(missing)}")
@@ -71,6 +74,50 @@ def create(name: str, **given: Any) -> Indicator[Any]:
         return kind(**given)
     except TypeError as error:
         raise ValueError(f"{name} takes other values for {', '.join(given)}: {error}") from error
+
+
+def parse(text: str) -> tuple[str, dict[str, Any]]:
+    """Read an indicator as people write it: ``rsi``, ``SMA(20)``, ``macd(12, 26, 9)``, ``bollinger(period=20)``.
+
+    Raises ValueError for any other form, an unknown name, or more values than it has parameters. `create` checks the
+    values.
+    """
+    match = _WRITTEN.fullmatch(text[: SPECIFICATION_LIMIT_CHARS + 1].strip())
+    if match is None or len(text) > SPECIFICATION_LIMIT_CHARS:
+        raise ValueError(f"{text[:32]!r} is not an indicator such as rsi, sma(20) or macd(12, 26, 9)")
+    name = match[1].lower()
+    free = [item.name for item in parameters(name)]
+    given: dict[str, Any] = {}
+    for part in filter(None, (part.strip() for part in (match[2] or "").split(","))):
+        key, is_named, value = part.rpartition("=")
+        if not is_named and not free:
+            raise ValueError(f"{name} has no parameter for {part[:32]!r}; it takes {_takes(name)}")
+        key = key.strip() if is_named else free[0]
+        if key in given:
+            raise ValueError(f"{name} has {key[:32]!r} twice")
+        free = [item for item in free if item != key]
+        given[key] = _read_value(value.strip())
+    return name, given
+
+
+def written(name: str, **given: Any) -> str:
+    """The indicator with every parameter it has, as ``macd(fast=12, slow=26, signal=9)``."""
+    values = {item.name: given.get(item.name, item.default) for item in parameters(name)}
+    listed = ", ".join(f"{key}={value}" for key, value in values.items() if value is not None)
+    return f"{name}({listed})" if listed else name
+
+
+def _read_value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _takes(name: str) -> str:
+    return ", ".join(item.name for item in parameters(name)) or "none"
 
 
 def compute(bars: Sequence[Any], name: str, **given: Any) -> list[Any]:

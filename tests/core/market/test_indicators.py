@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
 from core.market.bars import Kline
-from core.market.indicators import NAMES, Indicator, compute, create, parameters
+from core.market.indicators import NAMES, Indicator, compute, create, parameters, parse, written
 from core.market.intervals import DAYS_PER_YEAR, NS_PER_MINUTE, Interval
 from core.market.time_bars import TimeBars
 from core.types.clock import NS_PER_MS
@@ -357,6 +357,43 @@ def test_a_bar_that_cannot_be_is_refused(name: str, inputs: tuple[float, ...]) -
 def test_what_cannot_be_created_says_why(name: str, given: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         create(name, **given)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "given"),
+    [
+        ("rsi", "rsi", {}),
+        (" SMA(20) ", "sma", {"period": 20}),
+        ("macd(12, 26,9)", "macd", {"fast": 12, "slow": 26, "signal": 9}),
+        ("bollinger(deviations=1.5, 10)", "bollinger", {"deviations": 1.5, "period": 10}),
+        ("vwap(1h)", "vwap", {"session": "1h"}),
+        ("obv()", "obv", {}),
+    ],
+)
+def test_indicators_are_read_as_people_write_them(text: str, name: str, given: dict[str, Any]) -> None:
+    assert parse(text) == (name, given)
+    assert parse(written(name, **given)) == (name, {**dict(defaults(name)), **given})
+
+
+def defaults(name: str) -> Iterable[tuple[str, Any]]:
+    return ((item.name, item.default) for item in parameters(name) if item.default is not None)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is not an indicator such as"),
+        ("rsi(14", "is not an indicator such as"),
+        ("rsi(" + "1" * 100 + ")", "is not an indicator such as"),
+        ("smma(20)", "known are adx"),
+        ("rsi(14, 3)", "rsi has no parameter for '3'; it takes period"),
+        ("obv(3)", "obv has no parameter for '3'; it takes none"),
+        ("rsi(period=14, period=3)", "rsi has 'period' twice"),
+    ],
+)
+def test_what_cannot_be_read_says_why(text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        parse(text)
 
 
 def test_the_registry_states_every_parameter_and_its_default() -> None:
