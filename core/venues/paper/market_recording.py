@@ -1,9 +1,13 @@
-"""A market played back from recorded Binance spot frames.
+"""A market played back from recorded Binance frames, of spot or of a USD-M perpetual.
 
 One frame a line: the recorder's receive time in ns, a space, the combined-stream JSON; the REST snapshot stands
 inline, unwrapped, where it arrived. Playback starts at the snapshot, keeps the recorded pace times `speed`, and
 loops. On pass k every update id and trade id is the recorded one plus k * PASS_SHIFT, so ids never go back and
 `id mod PASS_SHIFT` finds the recorded frame. Event times are moved to now.
+
+A USD-M recording is told by its depth frames' pu: it plays as the perpetual's market, and the venue has no spot then.
+Its update ids have gaps by design; that each pu is the u before it says that nothing is missing. The first diff played
+may start before the snapshot, as Binance's rule allows.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from core.venues.paper.decimals import parse8
 from core.venues.paper.errors import PaperVenueError
 from core.venues.paper.events import BookTicker, DepthDiff, Level, MarketEvent, Publish, StartBook, Trade
 from core.venues.paper.rules import RULES
+from core.venues.paper.usdm.rules import CONTRACTS
 
 PREFIX = "recording:"
 PASS_SHIFT = 10**12
@@ -68,12 +73,17 @@ _TEXT = msgspec.json.Decoder(str)
 
 
 class _Line(msgspec.Struct, frozen=True, gc=False):
-    """A decoded line: where it stands, when it was received, and its event with recorded ids and times."""
+    """A decoded line: where it stands, when it was received, and its event with recorded ids and times.
+
+    previous_id is the pu of a futures depth diff; is_usdm None where the frame is the same for both products.
+    """
 
     file_index: int
     number: int
     recv_ns: int
     event: MarketEvent | StartBook
+    previous_id: int | None = None
+    is_usdm: bool | None = None
 
 
 class RecordingMarket:
@@ -85,6 +95,8 @@ class RecordingMarket:
         self._speed = speed
         self._numerator, self._denominator = speed.as_integer_ratio()
         self._symbol = ""
+        self._is_usdm: bool | None = None
+        self._publish_usdm: Publish | None = None
         self._start: StartBook | None = None
         self._start_line: _Line | None = None
         self._start_event_ms = 0
@@ -97,13 +109,24 @@ class RecordingMarket:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        return (self._symbol,)
+        """The spot symbols; none when the recording is a perpetual's."""
+        return () if self._is_usdm else (self._symbol,)
+
+    def usdm_books(self) -> tuple[StartBook, ...]:
+        """After `open`: the perpetual's book, when the recording is one's."""
+        assert self._start is not None, "open() comes first"
+        return (self._start,) if self._is_usdm else ()
+
+    def set_usdm_publish(self, publish: Publish) -> None:
+        """Where a perpetual's events go; `play`'s own publish has spot's."""
+        self._publish_usdm = publish
 
     def describe(self) -> dict[str, Any]:
         return {
             "source": "recording",
             "files": [file.name for file in self._files],
             "symbols": list(self.symbols),
+            "usdmSymbols": [self._symbol] if self._is_usdm else [],
             "pass": self._pass,
             "updateIdShift": self._pass * PASS_SHIFT,
             "speed": str(self._speed),
@@ -114,7 +137,7 @@ class RecordingMarket:
     def open(self) -> tuple[StartBook, ...]:
         for index, file in enumerate(self._files):
             self._check(index, file)
-        before: list[DepthDiff] = []
+        before: list[tuple[DepthDiff, int | None]] = []
         tickers: list[BookTicker] = []
         event_ns, event_recv_ns = 0, 0
         for line in self._lines():
@@ -123,31 +146,36 @@ class RecordingMarket:
                 self._settle_start(line, event, before, tickers)
                 self._start_event_ms = (event_ns + line.recv_ns - event_recv_ns) // NS_PER_MS
                 assert self._start is not None
-                return (self._start,)
+                return () if self._is_usdm else (self._start,)
             if isinstance(event, BookTicker):
                 tickers.append(event)
             else:
                 event_ns, event_recv_ns = event.event_ms * NS_PER_MS, line.recv_ns
             if isinstance(event, DepthDiff):
-                before.append(event)
+                before.append((event, line.previous_id))
         names = ", ".join(str(file) for file in self._files)
         raise PaperVenueError(f"recording {names}: holds no order book snapshot (lastUpdateId); record it with one")
 
     def _settle_start(
-        self, line: _Line, snapshot: StartBook, before: list[DepthDiff], tickers: list[BookTicker]
+        self,
+        line: _Line,
+        snapshot: StartBook,
+        before: list[tuple[DepthDiff, int | None]],
+        tickers: list[BookTicker],
     ) -> None:
         """Binance's rule: drop what the snapshot has, the first diff applied must continue it."""
         book = LevelBook()
         book.load(snapshot)
-        for diff in before:
+        for diff, previous_id in before:
             if diff.last_id <= book.last_id:
                 continue
-            if diff.first_id > book.last_id + 1:
+            if not _continues(book, diff, previous_id):
                 raise self._broken(line, f"updates {book.last_id + 1}..{diff.first_id - 1} are missing at the snapshot")
             book.apply(diff)
-        self._symbol = (tickers or before)[-1].symbol if tickers or before else self._first_symbol(line)
-        if self._symbol not in RULES:
-            raise self._broken(line, f"symbol {self._symbol} is not listed here; listed are {', '.join(RULES)}")
+        self._symbol = tickers[-1].symbol if tickers else before[-1][0].symbol if before else self._first_symbol(line)
+        listed = CONTRACTS if self._is_usdm else RULES
+        if self._symbol not in listed:
+            raise self._broken(line, f"symbol {self._symbol} is not listed here; listed are {', '.join(listed)}")
         self._tickers_up_to_start = [ticker for ticker in tickers if ticker.update_id <= book.last_id][-1:]
         self._tickers_after_start = [ticker for ticker in tickers if ticker.update_id > book.last_id]
         newest = self._tickers_after_start[-1] if self._tickers_after_start else None
@@ -164,6 +192,9 @@ class RecordingMarket:
     async def play(self, publish: Publish) -> None:
         assert self._start is not None, "open() comes first"
         assert self._start_line is not None
+        if self._is_usdm:
+            assert self._publish_usdm is not None, "a perpetual's recording needs set_usdm_publish() first"
+            publish = self._publish_usdm
         while True:
             schedule = _Schedule(self._clock, self._start_line.recv_ns, self._start_event_ms, self)
             shift = self._pass * PASS_SHIFT
@@ -193,7 +224,7 @@ class RecordingMarket:
         if isinstance(event, DepthDiff):
             if event.last_id <= self._book.last_id:
                 return
-            if event.first_id > self._book.last_id + 1:
+            if not _continues(self._book, event, line.previous_id):
                 raise self._broken(
                     line, f"depth updates {self._book.last_id + 1}..{event.first_id - 1} are missing before it"
                 )
@@ -249,7 +280,7 @@ class RecordingMarket:
         except (OSError, EOFError, zlib.error) as error:
             raise PaperVenueError(f"recording {file}: can't be read: {error}") from error
         if not first:
-            raise PaperVenueError(f"recording {file}: is empty; give a recording of Binance spot frames")
+            raise PaperVenueError(f"recording {file}: is empty; give a recording of Binance frames")
         self._decode(index, 1, first)
 
     def _lines(self) -> Iterator[_Line]:
@@ -269,12 +300,18 @@ class RecordingMarket:
             recv_ns = int(received)
             frame = _FRAME.decode(text)
             event = _event(frame)
+            is_usdm = _is_usdm(frame)
+            if is_usdm is not None and self._is_usdm not in {None, is_usdm}:
+                raise ValueError("spot and USD-M frames together; give recordings of one product")
         except (ValueError, msgspec.DecodeError) as error:
             raise PaperVenueError(
-                f"recording {self._files[index]}, line {number}: not a frame of a Binance spot recording ({error}); "
-                "each line is `<receive time in ns> <combined stream JSON>` with depth, bookTicker and trade of spot"
+                f"recording {self._files[index]}, line {number}: not a frame of a Binance recording ({error}); "
+                "each line is `<receive time in ns> <combined stream JSON>` with depth, bookTicker and trade of spot "
+                "or of a USD-M perpetual"
             ) from error
-        return _Line(index, number, recv_ns, event)
+        if is_usdm is not None:
+            self._is_usdm = is_usdm
+        return _Line(index, number, recv_ns, event, frame.data.pu if frame.data is not None else None, is_usdm)
 
     def _broken(self, line: _Line, what: str) -> PaperVenueError:
         return PaperVenueError(f"recording {self._files[line.file_index]}, line {line.number}: {what}")
@@ -318,30 +355,43 @@ class _Schedule:
 
 
 def _event(frame: _Frame) -> MarketEvent | StartBook:
-    """Raises ValueError for what spot doesn't send."""
+    """Raises ValueError for what is none of the recorded streams."""
     data = frame.data
     if data is None:
         if frame.lastUpdateId is None:
             raise ValueError("neither a stream frame nor a snapshot")
-        if frame.E is not None:
-            raise ValueError("a futures snapshot; only spot recordings are played")
         return StartBook("", frame.lastUpdateId, _levels(frame.bids), _levels(frame.asks))
     name = frame.stream.partition("@")[2]
     if name.startswith("depth"):
-        if data.pu is not None:
-            raise ValueError("futures depth (it has pu); only spot recordings are played")
         return DepthDiff(
             data.s, data.E, data.U, data.u, _levels(_LEVELS.decode(data.b)), _levels(_LEVELS.decode(data.a))
         )
     if name == "bookTicker":
-        if data.e:
-            raise ValueError("a futures bookTicker (it has e); only spot recordings are played")
         return BookTicker(
             data.s, data.u, parse8(_TEXT.decode(data.b)), parse8(data.B), parse8(_TEXT.decode(data.a)), parse8(data.A)
         )
     if name == "trade":
         return Trade(data.s, data.E, data.T, data.t, parse8(data.p), parse8(data.q), data.m)
     raise ValueError(f"stream {frame.stream!r} is none of depth, bookTicker, trade")
+
+
+def _is_usdm(frame: _Frame) -> bool | None:
+    """By what only one of the products sends; None for trades, which look the same."""
+    data = frame.data
+    if data is None:
+        return frame.E is not None
+    name = frame.stream.partition("@")[2]
+    if name.startswith("depth"):
+        return data.pu is not None
+    return bool(data.e) if name == "bookTicker" else None
+
+
+def _continues(book: LevelBook, diff: DepthDiff, previous_id: int | None) -> bool:
+    """Whether nothing is missing between the book and the diff: U follows on spot, pu on futures; a diff that the
+    book's last id lies within is a snapshot's first one."""
+    if diff.first_id <= book.last_id + 1:
+        return True
+    return previous_id is not None and previous_id == book.last_id
 
 
 def _levels(texts: list[tuple[str, str]]) -> tuple[Level, ...]:

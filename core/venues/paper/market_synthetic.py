@@ -12,7 +12,7 @@ import asyncio
 import math
 from decimal import Decimal
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -20,7 +20,8 @@ from core.types.clock import NS_PER_MS, NS_PER_S, Clock
 from core.types.orders import Side
 from core.venues.paper.book import LevelBook
 from core.venues.paper.events import BookTicker, DepthDiff, MarketEvent, Publish, StartBook, Trade
-from core.venues.paper.rules import RULES, SymbolRules
+from core.venues.paper.rules import RULES
+from core.venues.paper.usdm.rules import CONTRACTS
 
 DEPTH_INTERVAL_NS = 100 * NS_PER_MS
 STEP_NS = 10 * NS_PER_MS
@@ -57,16 +58,42 @@ PROFILES: dict[str, Profile] = {
     "ETHUSDT": Profile(300_000, 2.5, 2_500, 8_000.0),
     "SOLUSDT": Profile(15_000, 1.5, 700, 6_000.0),
 }
+PERPETUAL_PROFILES: dict[str, Profile] = {
+    "BTCUSDT": Profile(600_000, 1.5, 3_000, 60.0),
+    "ETHUSDT": Profile(300_000, 2.0, 2_500, 1_000.0),
+    "SOLUSDT": Profile(15_000, 1.2, 700, 800.0),
+}
+BASIS_PER_SQRT_S = 2.0e-5
+BASIS_REVERSION_PER_S = 0.02
+MAX_BASIS = 1.0e-3
+"""The perpetual's fair price stays this near to spot's."""
+
+
+class MarketRules(Protocol):
+    """What the flow needs to know of an instrument: of spot and of perpetuals alike."""
+
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def tick(self) -> int: ...
+    @property
+    def step(self) -> int: ...
 
 
 class SymbolMarket:
     """The book of one symbol and the flow that moves it. Purely a function of the seed and of `advance`'s times."""
 
-    def __init__(self, rules: SymbolRules, profile: Profile, seed: int, start_ns: int) -> None:
+    def __init__(
+        self, rules: MarketRules, profile: Profile, seed: int, start_ns: int, spot: SymbolMarket | None = None
+    ) -> None:
+        """With `spot`, a perpetual: own book and flow, its fair price that of spot plus a small, wandering basis."""
         self.rules = rules
         self.book = LevelBook()
         self._profile = profile
-        self._random = Random(f"{seed}:{rules.symbol}")  # noqa: S311 a market, not a key
+        name = f"{seed}:{rules.symbol}" if spot is None else f"{seed}:{rules.symbol}:perpetual"
+        self._random = Random(name)  # noqa: S311 a market, not a key
+        self._spot = spot
+        self._basis = 0.0
         self._fair_ticks = float(profile.price_ticks)
         self._log_volatility = 0.0
         self._fair_ns = start_ns
@@ -166,6 +193,9 @@ class SymbolMarket:
         elapsed_s = (at_ns - self._fair_ns) / NS_PER_S
         self._fair_ns = at_ns
         root = math.sqrt(elapsed_s)
+        if self._spot is not None:
+            self._follow_spot(self._spot, elapsed_s, root)
+            return
         drift = -VOLATILITY_REVERSION_PER_S * self._log_volatility * elapsed_s
         noise = VOLATILITY_OF_VOLATILITY * root * self._random.gauss(0.0, 1.0)
         self._log_volatility = max(-MAX_LOG_VOLATILITY, min(MAX_LOG_VOLATILITY, self._log_volatility + drift + noise))
@@ -173,6 +203,13 @@ class SymbolMarket:
         # Pulled back very weakly, so that a market of weeks stays within an order of magnitude of where it began.
         home = math.log(self._profile.price_ticks / self._fair_ticks) * 1e-6 * elapsed_s
         self._fair_ticks *= math.exp(sigma * self._random.gauss(0.0, 1.0) + home)
+
+    def _follow_spot(self, spot: SymbolMarket, elapsed_s: float, root: float) -> None:
+        noise = BASIS_PER_SQRT_S * root * self._random.gauss(0.0, 1.0)
+        self._basis += noise - BASIS_REVERSION_PER_S * self._basis * elapsed_s
+        self._basis = max(-MAX_BASIS, min(MAX_BASIS, self._basis))
+        self._log_volatility = spot._log_volatility
+        self._fair_ticks = spot._fair_ticks * spot.rules.tick / self.rules.tick * (1.0 + self._basis)
 
     def _quote(self, side: Side) -> None:
         """A limit order around the fair price: near the touch at the usual spread, or deeper, ever thinner."""
@@ -281,7 +318,8 @@ class SymbolMarket:
 
 
 class SyntheticMarket:
-    """All symbols of the venue, each with its own seeded flow. `speed` makes the flow's time run faster."""
+    """All symbols of the venue and a perpetual of each, each with its own seeded flow. `speed` makes the flow's time
+    run faster."""
 
     def __init__(self, seed: int, speed: Decimal, clock: Clock) -> None:
         self._seed = seed
@@ -289,6 +327,8 @@ class SyntheticMarket:
         self._speed = speed
         self._numerator, self._denominator = speed.as_integer_ratio()
         self._markets: list[SymbolMarket] = []
+        self._perpetuals: list[SymbolMarket] = []
+        self._publish_usdm: Publish | None = None
         self._start_ns = 0
         self._flow_ns = 0
         self._events = 0
@@ -302,7 +342,19 @@ class SyntheticMarket:
         self._markets = [
             SymbolMarket(RULES[symbol], profile, self._seed, self._start_ns) for symbol, profile in PROFILES.items()
         ]
+        self._perpetuals = [
+            SymbolMarket(CONTRACTS[spot.rules.symbol], profile, self._seed, self._start_ns, spot)
+            for spot, profile in zip(self._markets, PERPETUAL_PROFILES.values(), strict=True)
+        ]
         return tuple(market.start_book() for market in self._markets)
+
+    def usdm_books(self) -> tuple[StartBook, ...]:
+        """After `open`: a perpetual of each symbol."""
+        return tuple(market.start_book() for market in self._perpetuals)
+
+    def set_usdm_publish(self, publish: Publish) -> None:
+        """Where the perpetuals' events go; nowhere until this is called."""
+        self._publish_usdm = publish
 
     async def play(self, publish: Publish) -> None:
         last_ns = self._clock.now_ns()
@@ -312,15 +364,21 @@ class SyntheticMarket:
             elapsed_ns = max(0, min(now_ns - last_ns, MAX_STEP_NS))
             last_ns = now_ns
             self._flow_ns += elapsed_ns * self._numerator // self._denominator
-            for market in self._markets:
-                for event in market.advance(self._flow_ns):
-                    self._events += 1
-                    publish(_at_wall_time(event, now_ns // NS_PER_MS))
+            self._advance(self._markets, publish, now_ns // NS_PER_MS)
+            if self._publish_usdm is not None:
+                self._advance(self._perpetuals, self._publish_usdm, now_ns // NS_PER_MS)
+
+    def _advance(self, markets: list[SymbolMarket], publish: Publish, now_ms: int) -> None:
+        for market in markets:
+            for event in market.advance(self._flow_ns):
+                self._events += 1
+                publish(_at_wall_time(event, now_ms))
 
     def describe(self) -> dict[str, Any]:
         return {
             "source": "synthetic",
             "symbols": list(self.symbols),
+            "usdmSymbols": [market.rules.symbol for market in self._perpetuals],
             "seed": self._seed,
             "speed": str(self._speed),
             "pass": 0,

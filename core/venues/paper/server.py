@@ -34,6 +34,8 @@ from core.venues.paper.rest import Rest
 from core.venues.paper.signing import Credentials
 from core.venues.paper.storage import Storage
 from core.venues.paper.streams import DEFAULT_CONNECTION_LIFE_S, POLICY_VIOLATION
+from core.venues.paper.usdm.marks import FundingTerms
+from core.venues.paper.usdm.venue import UsdmVenue
 from core.venues.paper.websocket_api import WebSocketApi
 
 log = structlog.get_logger("venue")
@@ -64,6 +66,7 @@ class PaperVenue:
         clock: Clock | None = None,
         ids: IdSource | None = None,
         starting_balances: dict[str, int] | None = None,
+        usdm_funding: FundingTerms | None = None,
         more_credentials: Sequence[Credentials] = (),
         connection_life_s: float = DEFAULT_CONNECTION_LIFE_S,
     ) -> None:
@@ -80,6 +83,7 @@ class PaperVenue:
         self._clock = clock or SystemClock()
         self._ids = ids or SystemIdSource()
         self._starting_balances = starting_balances or STARTING_BALANCES
+        self._usdm_funding = usdm_funding
         self._closing: contextlib.AsyncExitStack = contextlib.AsyncExitStack()
 
     @classmethod
@@ -115,10 +119,25 @@ class PaperVenue:
             storage = Storage(self._state_file, self._starting_balances)
             stack.callback(storage.close)
             self.exchange = Exchange(self._source, books, storage, self._clock, self._fail, self._connection_life_s)
+            self.usdm: UsdmVenue | None = UsdmVenue.open(
+                self._source,
+                self._state_file,
+                self._all_credentials,
+                self._ids,
+                self._clock,
+                self._fail,
+                stack,
+                spot_middle=self._spot_middle,
+                funding=self._usdm_funding,
+            )
             server = _Server(self._config())
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             stack.push_async_callback(_stop_server, server, serving)
-            for work in (self._play(), self.exchange.keep_house()):
+            works = [self._play(), self.exchange.keep_house()]
+            if self.usdm is not None:
+                works.append(self._keep_usdm_house(self.usdm))
+                stack.callback(self.usdm.exchange.hub.close)
+            for work in works:
                 stack.push_async_callback(_cancel, asyncio.create_task(work))
             stack.callback(self.exchange.hub.close)
             await server.has_started(serving)
@@ -140,12 +159,18 @@ class PaperVenue:
         """For WebSocket: ws://host:port."""
         return f"ws://{_url_host(self._host)}:{self.port}"
 
+    @property
+    def usdm_websocket_url(self) -> str:
+        """For USD-M WebSocket: ws://host:port/usdm. USD-M REST is at base_url."""
+        return f"{self.websocket_url}/usdm"
+
     def _config(self) -> uvicorn.Config:
         rest = Rest(self.exchange, self._all_credentials, self._ids)
         websocket_api = WebSocketApi(self.exchange, rest, self._all_credentials)
         app = Starlette(
             routes=[
                 *rest.routes(),
+                *(self.usdm.routes() if self.usdm is not None else ()),
                 WebSocketRoute("/ws-api/v3", websocket_api.serve),
                 WebSocketRoute("/stream", self._combined),
                 WebSocketRoute("/ws", self._raw),
@@ -191,6 +216,21 @@ class PaperVenue:
         except Exception as error:
             log.exception("market_failed")
             self._fail(error)
+
+    async def _keep_usdm_house(self, usdm: UsdmVenue) -> None:
+        try:
+            await usdm.exchange.keep_house()
+        except Exception as error:
+            log.exception("usdm_housekeeping_failed")
+            self._fail(error)
+
+    def _spot_middle(self, symbol: str) -> int:
+        """The index that the perpetuals follow; 0 without that spot market."""
+        data = self.exchange.symbols.get(symbol)
+        if data is None:
+            return 0
+        (bid, _), (ask, _) = data.best()
+        return (bid + ask) // 2 if bid and ask else 0
 
     def _fail(self, error: Exception) -> None:
         if not self.failed.done():

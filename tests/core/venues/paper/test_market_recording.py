@@ -147,7 +147,7 @@ async def test_event_times_are_now_at_any_speed(tmp_path: Path) -> None:
         ("text", b"hello\n", "line 1: not a frame"),
         ("lone", b'1 {"stream":"btcusdt@trade","data":{"e":"trade","s":"BTCUSDT","p":"1","q":"1"}}\n', "no order book"),
         ("torn", b"\x1f\x8b\x08torn", "can't be read"),
-        ("other", b'1 {"lastUpdateId":1,"E":5,"bids":[],"asks":[]}\n', "futures"),
+        ("other", b'1 {"lastUpdateId":1,"E":5,"bids":[],"asks":[]}\n', "nothing but a snapshot"),
     ],
 )
 def test_a_file_that_cannot_be_played_is_named_with_the_reason(
@@ -161,10 +161,100 @@ def test_a_file_that_cannot_be_played_is_named_with_the_reason(
     assert str(file) in str(error.value)
 
 
-def test_futures_recordings_are_refused() -> None:
-    files = [*spot_recordings(), recordings_folder() / "usdm_btcusdt_20240808.gz"]
-    with pytest.raises(PaperVenueError, match="only spot recordings are played"):
+def usdm_recording() -> Path:
+    file = recordings_folder() / "usdm_btcusdt_20240808.gz"
+    if not file.is_file():
+        pytest.skip(f"no USD-M recording at {file}")
+    return file
+
+
+def usdm_excerpt(folder: Path, lines: int) -> Path:
+    file = folder / "usdm.txt"
+    with gzip.open(usdm_recording()) as frames:
+        file.write_bytes(b"".join(frame for frame, _ in zip(frames, range(lines), strict=False)))
+    return file
+
+
+def test_recordings_of_both_products_together_are_refused(tmp_path: Path) -> None:
+    files = [excerpt(tmp_path, 100), usdm_recording()]
+    with pytest.raises(PaperVenueError, match="spot and USD-M frames together; give recordings of one product"):
         RecordingMarket(files, FAST, SystemClock()).open()
+
+
+async def play_usdm(market: RecordingMarket, enough: int) -> list[MarketEvent]:
+    """The first events of a perpetual's playback; spot hears nothing."""
+    events: list[MarketEvent] = []
+    done = asyncio.Event()
+
+    def publish(event: MarketEvent) -> None:
+        events.append(event)
+        if len(events) >= enough:
+            done.set()
+
+    market.set_usdm_publish(publish)
+    spot: list[MarketEvent] = []
+    playing = asyncio.create_task(market.play(spot.append))
+    waiting = asyncio.create_task(done.wait())
+    await asyncio.wait({playing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    playing.cancel()
+    outcome = (await asyncio.gather(playing, return_exceptions=True))[0]
+    if isinstance(outcome, Exception):
+        raise outcome
+    assert not spot
+    return events[:enough]
+
+
+async def test_a_usdm_recording_is_the_perpetuals_market_with_its_recorded_ids(tmp_path: Path) -> None:
+    file = usdm_excerpt(tmp_path, 3_000)
+    market = RecordingMarket([file], FAST, SystemClock())
+    assert (market.open(), market.symbols) == ((), ())
+    (start,) = market.usdm_books()
+    frames = recorded(file)
+    at = next(index for index, frame in enumerate(frames) if "lastUpdateId" in frame)
+    after = [frame["data"] for frame in frames[at + 1 :]]
+    diffs = [data for data in after if data["e"] == "depthUpdate" and data["u"] > start.last_id]
+    events = await play_usdm(market, len(after) - 50)
+    played = [event for event in events if isinstance(event, DepthDiff)]
+    assert len(played) > 100
+    for event, data in zip(played, diffs, strict=False):
+        assert (event.first_id, event.last_id) == (data["U"], data["u"])
+        assert event.bids == tuple((parse8(price), parse8(quantity)) for price, quantity in data["b"])
+    previous = [event.last_id for event in played]
+    assert [data["pu"] for data in diffs[1 : len(played)]] == previous[:-1], "each pu is the u before it"
+
+
+async def test_a_usdm_recording_loops_with_a_bridge_and_without_a_crossed_book(tmp_path: Path) -> None:
+    file = usdm_excerpt(tmp_path, 2_000)
+    market = RecordingMarket([file], FAST, SystemClock())
+    market.open()
+    (start,) = market.usdm_books()
+    book = LevelBook()
+    book.load(start)
+    bridges = 0
+    for event in await play_usdm(market, 3 * len(recorded(file))):
+        if isinstance(event, DepthDiff):
+            assert event.last_id > book.last_id
+            book.apply(event)
+            assert book.best_bid is not None
+            assert book.best_ask is not None
+            assert book.best_bid < book.best_ask
+            if event.last_id == start.last_id + (bridges + 1) * PASS_SHIFT:
+                bridges += 1
+                assert (book.bids, book.asks) == (dict(start.bids), dict(start.asks))
+    assert bridges >= 2
+
+
+async def test_a_lost_usdm_frame_is_told_with_its_line(tmp_path: Path) -> None:
+    lines = usdm_excerpt(tmp_path, 2_000).read_bytes().splitlines(keepends=True)
+    at = next(index for index, line in enumerate(lines) if b"lastUpdateId" in line)
+    lost = next(index for index, line in enumerate(lines) if b"depthUpdate" in line and index > at + 200)
+    file = tmp_path / "lost.txt"
+    file.write_bytes(b"".join(lines[:lost] + lines[lost + 1 :]))
+    market = RecordingMarket([file], FAST, SystemClock())
+    market.open()
+    with pytest.raises(PaperVenueError, match="are missing before it"):
+        await play_usdm(market, 5_000)
 
 
 def test_a_source_without_files_is_refused() -> None:

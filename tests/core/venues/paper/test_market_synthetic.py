@@ -9,8 +9,9 @@ import pytest
 from core.types.clock import NS_PER_MS, NS_PER_S
 from core.venues.paper.book import LevelBook
 from core.venues.paper.events import BookTicker, DepthDiff, MarketEvent, Trade
-from core.venues.paper.market_synthetic import PROFILES, STEP_NS, SymbolMarket
+from core.venues.paper.market_synthetic import PERPETUAL_PROFILES, PROFILES, STEP_NS, SymbolMarket
 from core.venues.paper.rules import RULES
+from core.venues.paper.usdm.rules import CONTRACTS
 
 START_NS = 1_700_000_000 * NS_PER_S
 
@@ -90,3 +91,26 @@ def test_all_symbols_together_cost_less_than_a_seventh_of_a_core() -> None:
         for market in markets:
             market.advance(START_NS + step * STEP_NS)
     assert time.process_time() - began < 0.15 * 10
+
+
+@pytest.mark.parametrize("symbol", PROFILES)
+def test_a_perpetual_has_a_book_of_its_own_near_the_spot_price(symbol: str) -> None:
+    spot = SymbolMarket(RULES[symbol], PROFILES[symbol], 3, START_NS)
+    perpetual = SymbolMarket(CONTRACTS[symbol], PERPETUAL_PROFILES[symbol], 3, START_NS, spot)
+    book = LevelBook()
+    book.load(perpetual.start_book())
+    trades = 0
+    for step in range(1, 2_001):
+        spot.advance(START_NS + step * STEP_NS)
+        for event in perpetual.advance(START_NS + step * STEP_NS):
+            if isinstance(event, DepthDiff):
+                assert event.first_id == book.last_id + 1
+                book.apply(event)
+                assert book.best_bid is not None
+                assert book.best_ask is not None
+                assert book.best_bid < book.best_ask
+                assert spot.book.best_bid is not None
+                assert abs(book.best_bid - spot.book.best_bid) * 100 < spot.book.best_bid
+                assert book.best_bid % CONTRACTS[symbol].tick == 0
+            trades += isinstance(event, Trade)
+    assert trades > 20
