@@ -256,6 +256,17 @@ async def test_a_book_that_went_stale_is_written_as_stale_without_any_further_me
             assert (held.ticker.state, held.ticker.ticker) == ("STALE", None)
 
 
+async def test_a_round_that_takes_long_is_followed_by_a_longer_pause_within_the_time_to_live(
+    server: Server, market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with caching(settings_of(tmp_path, server.url), market) as cached:
+        monkeypatch.setattr(cache_module, "PAUSE_PER_ROUND", 0)
+        assert await cached.writer.write_due() == 0.05
+        monkeypatch.setattr(cache_module, "PAUSE_PER_ROUND", 1_000_000)
+        market.trade()
+        assert await cached.writer.write_due() == TTL_S / cache_module.REFRESHES_PER_TTL
+
+
 async def test_a_quiet_market_is_written_again_before_its_keys_expire(
     server: Server, market: Market, tmp_path: Path
 ) -> None:
