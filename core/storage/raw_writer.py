@@ -13,6 +13,7 @@ from pathlib import Path
 
 from core.storage.atomic import sync_folder
 from core.storage.catalog import PARTIAL_SUFFIX, Catalog, day_of
+from core.storage.recording import Problems, RecordingError, read_lines
 from core.types.clock import NS_PER_S
 
 FLUSH_INTERVAL_NS = NS_PER_S
@@ -66,10 +67,16 @@ class RawWriter:
 
 
 def adopt_partials(catalog: Catalog, venue: str) -> list[Path]:
-    """Give what a writer that died left behind its name. Only for who holds the venue's lock: nobody writes now."""
+    """Give what a writer that died left behind its name; what holds no frame is removed. Only for who holds the
+    venue's lock: nobody writes now."""
     root = catalog.raw_folder(venue, "*").parent
     adopted = []
     for partial in sorted(root.glob(f"day=*/*{PARTIAL_SUFFIX}")):
+        try:
+            next(read_lines(partial, Problems()))
+        except RecordingError:
+            partial.unlink()
+            continue
         path = partial.with_name(partial.name.removesuffix(PARTIAL_SUFFIX))
         partial.rename(path)
         sync_folder(path.parent)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -117,7 +116,7 @@ class Recorder:
     """Records `symbols` of one venue until told to stop.
 
     venue: the catalog's name for it. websocket_url: the base under which /stream is. on_imported hears of every sealed
-    file that has become Parquet.
+    file that has become Parquet, on_written of every frame and snapshot; both are cheap and don't raise.
     """
 
     def __init__(
@@ -132,6 +131,7 @@ class Recorder:
         rotate_s: int = DEFAULT_ROTATE_S,
         random: Random | None = None,
         on_imported: Callable[[Imported], None] | None = None,
+        on_written: Callable[[RecorderCounters], None] | None = None,
     ) -> None:
         """Raises RecorderError for no symbols or too many."""
         names = sorted(set(symbols))
@@ -146,6 +146,7 @@ class Recorder:
         self._rotate_ns = rotate_s * NS_PER_S
         self._random = random
         self._on_imported = on_imported
+        self._on_written = on_written
         self._symbols = {name: _Symbol() for name in names}
         self._writer: RawWriter | None = None
         self._slot = 0
@@ -239,8 +240,8 @@ class Recorder:
             symbol.restart()
 
     def _on_frame(self, frame: bytes) -> None:
-        self._write(frame)
         self.counters.frames += 1
+        self._write(frame)
         if DEPTH_MARK not in frame[:DEPTH_MARK_WITHIN_BYTES]:
             return
         try:
@@ -278,8 +279,8 @@ class Recorder:
             if symbol.wanted.is_set():
                 # The file or the sequence has changed while the answer was on its way.
                 continue
-            self._write(body)
             self.counters.snapshots += 1
+            self._write(body)
             symbol.snapshot_id = update_id
             if symbol.followed is not None and update_id < symbol.followed:
                 symbol.wanted.set()
@@ -304,6 +305,8 @@ class Recorder:
             self._ending.set()
             raise
         self.counters.bytes += len(payload)
+        if self._on_written is not None:
+            self._on_written(self.counters)
 
     def _rotate(self, now_ns: int, slot: int) -> None:
         is_first = self._writer is None
@@ -337,8 +340,7 @@ class Recorder:
                 _log.error("recording_import_failed", file=str(path), error=str(error))
                 continue
             if self._on_imported is not None:
-                with suppress(Exception):
-                    self._on_imported(imported)
+                self._on_imported(imported)
 
     def _unwritable(self, error: OSError) -> RecorderError:
         return RecorderError(
