@@ -35,13 +35,16 @@ class PolicyTable(msgspec.Struct, frozen=True):
 
 
 MARKET_READS = frozenset(
-    {"list_instruments", "get_ticker", "get_order_book", "get_klines", "get_feed_health", "estimate_execution"}
+    {
+        *("list_instruments", "get_ticker", "get_order_book", "get_klines", "get_indicators"),
+        *("get_feed_health", "estimate_execution"),
+    }
 )
 ACCOUNT_READS = frozenset({"get_positions", "get_open_orders", "get_risk_state", "get_suggestion", "search_reviews"})
 SUGGESTIONS = frozenset({"suggest_order"})
 
 FIRST_POLICY = PolicyTable(
-    version="2",
+    version="3",
     rules=(
         PolicyRule(Role.TRADER, AccountScope.NONE, MARKET_READS),
         PolicyRule(Role.TRADER, AccountScope.GRANTED, ACCOUNT_READS | SUGGESTIONS),

@@ -33,6 +33,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "get_ticker": {"symbol": "BTCUSDT"},
     "get_order_book": {"symbol": "BTCUSDT"},
     "get_klines": {"symbol": "BTCUSDT"},
+    "get_indicators": {"symbol": "BTCUSDT", "indicators": ["rsi"]},
     "get_feed_health": {},
     "estimate_execution": {"symbol": "BTCUSDT", "side": "BUY", "quantity": "1"},
     "get_positions": {},

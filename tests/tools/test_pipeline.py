@@ -290,6 +290,7 @@ async def test_every_number_of_every_result_is_text() -> None:
         await house.ask("get_ticker", symbol="btc/usdt"),
         await house.ask("get_order_book", symbol="BTC-USDT", depth=2),
         await house.ask("get_klines", symbol="BTCUSDT", interval="5m", limit="2"),
+        await house.ask("get_indicators", symbol="BTCUSDT", indicators=["sma(2)", "rsi"], limit="3"),
         await house.ask("get_feed_health"),
         await house.ask("estimate_execution", symbol="BTCUSDT", side="SELL", quantity=5),
         await house.ask("get_positions"),

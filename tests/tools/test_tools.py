@@ -5,13 +5,14 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from audit.record import Action
 from core.authority.proposal import parse_proposal, proposal_digest
 from core.types.codes import ReasonCode, refuse
-from core.types.views import RiskCheckView
-from tests.tools.doubles import ACCOUNT, APPROVER, COMPLIANCE, NOW_NS, TRADER, House
+from core.types.views import KlineView, RiskCheckView
+from tests.tools.doubles import ACCOUNT, APPROVER, COMPLIANCE, NOW_NS, TRADER, House, MemoryEngine
 from tools.catalogue import build_registry
 from tools.contracts import Principal
 from tools.policy import FIRST_POLICY, Policy
@@ -60,6 +61,65 @@ async def test_klines_come_with_a_summary() -> None:
     assert (summary["open"], summary["close"], summary["high"], summary["low"]) == ("100", "99", "120", "90")
     assert (summary["change"], summary["change_bps"], summary["range"]) == ("-1", "-100", "30")
     assert summary["trades"] == "30"
+
+
+async def test_indicators_come_with_their_parameters_and_the_value_before() -> None:
+    wanted = ["sma(2)", "donchian(2)", "rsi", "VWAP", "vwap(1d)", "realised_volatility(period=2)"]
+    data = (await House().ask("get_indicators", symbol="BTCUSDT", indicators=wanted)).data
+    assert (data["bars"], data["close"]) == ("3", "99")
+    sma, donchian, rsi, vwap, session, volatility = data["indicators"]
+    assert sma == {
+        "indicator": "sma(period=2)",
+        "ready": True,
+        "values": [{"name": "value", "value": "108.5", "previous": "111.5"}],
+    }
+    assert [(cell["name"], cell["value"], cell["previous"]) for cell in donchian["values"]] == [
+        ("upper", "120", "120"),
+        ("middle", "105", "107.5"),
+        ("lower", "90", "95"),
+    ]
+    assert rsi == {"indicator": "rsi(period=14)", "ready": False, "values": []}
+    assert vwap["values"] == [{"name": "value", "value": "100", "previous": "100"}]
+    # Midnight lies before the first bar of the three.
+    assert session == {"indicator": "vwap(session=1d)", "ready": False, "values": []}
+    assert volatility["indicator"] == "realised_volatility(bars_per_year=525600.0, period=2)"
+    assert [cell["previous"] for cell in volatility["values"]] == [None]
+
+
+async def test_indicators_leave_out_what_lies_before_a_hole_and_the_bar_that_forms(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second, third = await House().engine.klines("BTCUSDT", "1m", 3)
+    minute_ns = third.open_time_ns - second.open_time_ns
+
+    def moved(bar: KlineView, minutes: int, *, closed: bool = True) -> KlineView:
+        open_ns = first.open_time_ns + minutes * minute_ns
+        return msgspec.structs.replace(bar, open_time_ns=open_ns, close_time_ns=open_ns + minute_ns - 1, closed=closed)
+
+    async def klines(_engine: MemoryEngine, symbol: str, interval: str, limit: int) -> list[KlineView]:
+        return [moved(first, 0), moved(second, 2), moved(third, 3), moved(first, 4, closed=False)][-limit:]
+
+    monkeypatch.setattr(MemoryEngine, "klines", klines)
+    data = (await House().ask("get_indicators", symbol="BTCUSDT", indicators=["sma(2)", "sma(3)"])).data
+    assert (data["bars"], data["close"]) == ("2", "99")
+    assert [cell["ready"] for cell in data["indicators"]] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("indicators", "says"),
+    [
+        ([], "indicators"),
+        (["sma"] * 9, "indicators"),
+        (["smma(20)"], "known here; known are adx"),
+        (["rsi(0)"], "rsi needs period as a whole number from 2"),
+        (["rsi(14, 3)"], "it takes period"),
+        (["buy low; sell high"], "is not an indicator such as"),
+    ],
+)
+async def test_indicators_that_there_are_not_are_refused_with_those_there_are(indicators: list[str], says: str) -> None:
+    refusal = (await House().ask("get_indicators", symbol="BTCUSDT", indicators=indicators)).refusal
+    assert refusal.code is ReasonCode.TOOL_ARGUMENTS_INVALID
+    assert says in refusal.message
 
 
 async def test_feed_health_is_told_of_one_instrument_or_of_all() -> None:

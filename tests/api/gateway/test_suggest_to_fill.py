@@ -38,6 +38,7 @@ async def test_every_read_tool_answers_from_the_running_house(service: GatewaySe
         ("get_ticker", {"symbol": "btc/usdt"}),
         ("get_order_book", {"symbol": "BTCUSDT", "depth": 5}),
         ("get_klines", {"symbol": "BTCUSDT", "limit": 5}),
+        ("get_indicators", {"symbol": "BTCUSDT", "indicators": ["rsi", "sma(20)"]}),
         ("get_feed_health", {}),
         ("get_feed_health", {"symbol": "btcusdt"}),
         ("estimate_execution", {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.1"}),
