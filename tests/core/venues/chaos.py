@@ -62,7 +62,7 @@ class Link:
         self._to_client.set()
         self._to_venue.set()
         self._truncate: float | None = None
-        self._drop_frames = 0
+        self._drop_frames, self._drop_containing = 0, b""
         self._mute = False
 
     async def run(self) -> None:
@@ -92,7 +92,8 @@ class Link:
             for writer in (self._client_writer, self._venue_writer):
                 sock = None if writer is None else writer.get_extra_info("socket")
                 if sock is not None:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    with suppress(OSError):  # it is closed already
+                        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._close_both()
 
     def stall(self, *, to_client: bool = True, to_venue: bool = True) -> None:
@@ -110,9 +111,9 @@ class Link:
         """Forward this share of the next WebSocket frame from the venue, and cut the connection."""
         self._truncate = share
 
-    def drop_frames(self, count: int) -> None:
-        """Swallow the next frames from the venue whole: messages lost in a way that no transport shows."""
-        self._drop_frames = count
+    def drop_frames(self, count: int, containing: bytes = b"") -> None:
+        """Swallow the next frames from the venue that hold a text: messages lost in a way that no transport shows."""
+        self._drop_frames, self._drop_containing = count, containing
 
     def inject(self, raw: bytes) -> None:
         """Send bytes to the client between two frames of the venue."""
@@ -154,8 +155,8 @@ class Link:
                 if not self.is_websocket:
                     await self._forward(self._client_writer, chunk, self._to_client)
                     continue
-                while b"\r\n\r\n" not in chunk:
-                    chunk += await venue_reader.read(CHUNK_BYTES)
+                if b"\r\n\r\n" not in chunk:
+                    chunk += await venue_reader.readuntil(b"\r\n\r\n")
                 head, end, rest = chunk.partition(b"\r\n\r\n")
                 if b" 101 " not in head.partition(b"\r\n")[0]:
                     await self._forward(self._client_writer, chunk, self._to_client)
@@ -163,13 +164,14 @@ class Link:
                     continue
                 await self._forward(self._client_writer, head + end, self._to_client)
                 await self._forward_frames(_Joined(rest, venue_reader))
+                return
 
     async def _forward_frames(self, source: _Joined) -> None:
         while True:
             frame = await read_frame(source)
             if self._mute:
                 continue
-            if self._drop_frames:
+            if self._drop_frames and self._drop_containing in frame:
                 self._drop_frames -= 1
                 continue
             if self._truncate is not None:

@@ -22,7 +22,7 @@ from core.venues.binance.backoff import AttemptBudget
 from core.venues.binance.connection import FeedTimes
 from core.venues.binance.feed import BinanceMarketFeed
 from core.venues.binance.rest import BinanceRest
-from tests.core.venues.binance.support import Signal
+from tests.core.venues.binance.support import DEADLINE_S, Signal
 
 Send = Callable[[bytes], Awaitable[None]]
 Play = Callable[[Send], Awaitable[None]]
@@ -144,6 +144,18 @@ class FramePlayer:
         return msgspec.json.encode({"result": None, "id": request["id"]})
 
 
+class WatchedBudget(AttemptBudget):
+    """Tells of each attempt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attempted = asyncio.Event()
+
+    def take(self, now_s: float) -> float:
+        self.attempted.set()
+        return super().take(now_s)
+
+
 class Follower:
     """A feed at work on a hub, and all that it told."""
 
@@ -160,6 +172,7 @@ class Follower:
         backfill: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         clock = clock or SystemClock()
+        self._budget = budget or WatchedBudget()
         self.signal = Signal()
         self.changes: list[StateChanged] = []
         self.updates = 0
@@ -174,7 +187,7 @@ class Follower:
             self._updated,
             random=Random(1),
             times=times,
-            budget=budget,
+            budget=self._budget,
             priority=priority,
             backfill=backfill,
         )
@@ -187,6 +200,13 @@ class Follower:
         assert symbol in self.hub.symbols
         self.updates += 1
         self.signal.ring()
+
+    async def attempted(self, count: int) -> None:
+        """Until the feed has tried to connect so often; nothing else tells of an attempt that leads nowhere."""
+        assert isinstance(self._budget, WatchedBudget)
+        while self.feed.counters.attempts < count:
+            await asyncio.wait_for(self._budget.attempted.wait(), DEADLINE_S)
+            self._budget.attempted.clear()
 
     @property
     def states(self) -> list[tuple[str, str | None]]:
