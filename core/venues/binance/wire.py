@@ -6,7 +6,7 @@ decimal text, times milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import Decimal
 from typing import ParamSpec, TypeVar
 
@@ -15,7 +15,6 @@ import msgspec
 from core.market.klines import Kline
 from core.types.clock import NS_PER_MS
 from core.types.instruments import Instrument, Product
-from core.types.market import DepthSnapshot, Level
 from core.types.money import MAX_SCALE, decimal_text, from_scaled, parse_scaled
 from core.types.orders import OrderIntent, OrderStatus, OrderType, Side
 from core.venues.binance.limits import RateRule
@@ -71,12 +70,6 @@ class SymbolInfo(msgspec.Struct, rename="camel"):
 class ExchangeInfo(msgspec.Struct, rename="camel"):
     symbols: list[SymbolInfo]
     rate_limits: list[RateRule] = []
-
-
-class DepthBody(msgspec.Struct, rename="camel"):
-    last_update_id: int
-    bids: list[tuple[str, str]]
-    asks: list[tuple[str, str]]
 
 
 class KlineRow(msgspec.Struct, array_like=True):
@@ -212,18 +205,6 @@ def scale_of(step: str) -> int:
     return scale
 
 
-def levels_of(levels: Sequence[Sequence[str]], price_scale: int, quantity_scale: int) -> tuple[Level, ...]:
-    """Raises ValueError when a price has more places than its scale; quantities are as `market_quantity` reads them."""
-    try:
-        return tuple(
-            [(parse_scaled(level[0], price_scale), parse_scaled(level[1], quantity_scale)) for level in levels]
-        )
-    except ValueError:
-        return tuple(
-            [(parse_scaled(level[0], price_scale), market_quantity(level[1], quantity_scale)) for level in levels]
-        )
-
-
 def market_quantity(text: str, scale: int) -> int:
     """A quantity of the public market, without the part below the instrument's step.
 
@@ -232,18 +213,6 @@ def market_quantity(text: str, scale: int) -> int:
     """
     whole, _, fraction = text.partition(".")
     return parse_scaled(f"{whole}.{fraction[:scale]}", scale)
-
-
-def snapshot_of(body: DepthBody, instrument: Instrument, now_ns: int) -> DepthSnapshot:
-    price_scale, quantity_scale = instrument.price_scale, instrument.quantity_scale
-    return DepthSnapshot(
-        instrument.symbol,
-        body.last_update_id,
-        levels_of(body.bids, price_scale, quantity_scale),
-        levels_of(body.asks, price_scale, quantity_scale),
-        now_ns,
-        now_ns,
-    )
 
 
 def order_parameters(intent: OrderIntent) -> dict[str, str]:
