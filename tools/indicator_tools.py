@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from core.market.indicators import NAMES, compute, create, parameters, parse, written
+from core.market.indicators import NAMES, compute, create, parameters, parse, values_of, written
 from core.market.intervals import Interval as Bars
 from core.types.views import KlineView
 from tools.market_tools import EVERYONE, KLINES_LIMIT, READ_TIMEOUT_MS, Interval, SymbolInput
@@ -61,10 +61,18 @@ class IndicatorValueCells(Cells):
     previous: DecimalText | None
 
 
+class IndicatorParameterCells(Cells):
+    name: str
+    value: str
+
+
 class IndicatorCells(Cells):
-    """indicator states every parameter. values are empty while ready is false: it needs more bars than there are."""
+    """indicator is the name with all parameters. values are empty while ready is false: it needs more bars than there
+    are."""
 
     indicator: str
+    name: str
+    parameters: list[IndicatorParameterCells]
     ready: bool
     values: list[IndicatorValueCells]
 
@@ -120,6 +128,8 @@ def _cells(text: str, bars: list[KlineView], interval: Interval) -> IndicatorCel
     ready = value is not None
     return IndicatorCells(
         indicator=written(name, **given),
+        name=name,
+        parameters=[IndicatorParameterCells(name=key, value=text) for key, text in values_of(name, **given).items()],
         ready=ready,
         values=[
             IndicatorValueCells(name=part, value=_decimal(now), previous=None if before is None else _decimal(before))

@@ -19,10 +19,10 @@ NARRATIVE_LIMIT_CHARS = 400
 
 HELP = (
     "I can look at the market and at your account, and prepare orders for a human to approve. Ask for example: what is "
-    "the spread on BTCUSDT; show the order book of ether; how did SOL move over the last hour; is the data fresh; what "
-    "would it cost to buy a bitcoin now; what are my positions, open orders or risk limits; how did my past trades go; "
-    "or: suggest buying half a bitcoin with a limit near the bid. A suggestion does nothing until a human approves it "
-    "with `veloz approve <id>`. I can't place, change, cancel or approve orders."
+    "the spread on BTCUSDT; show the order book of ether; how did SOL move over the last hour; what are RSI and MACD "
+    "of ETH; is the data fresh; what would it cost to buy a bitcoin now; what are my positions, open orders or risk "
+    "limits; how did my past trades go; or: suggest buying half a bitcoin with a limit near the bid. A suggestion does "
+    "nothing until a human approves it with `veloz approve <id>`. I can't place, change, cancel or approve orders."
 )
 OUT_OF_SCOPE = (
     "That is outside what I can answer from market, account and trade data. Ask for help to see what I can look up."
@@ -91,6 +91,7 @@ _INTENT_WORDS = {
     Intent.TICKER: "the current price and spread",
     Intent.ORDER_BOOK: "the order book",
     Intent.KLINES: "how the price moved",
+    Intent.INDICATORS: "technical indicators",
     Intent.FEED_HEALTH: "how healthy the market data is",
     Intent.POSITIONS: "your positions",
     Intent.OPEN_ORDERS: "your open orders",
@@ -253,6 +254,30 @@ def _klines(d: dict[str, Any]) -> str:
         f"{summary['to_time']}: open {summary['open']}, high {summary['high']}, low {summary['low']}, close "
         f"{summary['close']}; range {summary['range']}, volume {summary['volume']}, {summary['trades']} trades."
     )
+
+
+def _indicators(d: dict[str, Any]) -> str:
+    if d["close"] is None:
+        return f"There are no closed {d['interval']} candles for {d['symbol']} yet, so no indicator of them."
+    head = (
+        f"{d['symbol']}, {d['interval']}: closed candles in a row {d['bars']}, from {d['from_time']} to "
+        f"{d['to_time']}, last close {d['close']}."
+    )
+    return "\n".join([head, *(_indicator(item) for item in d["indicators"])])
+
+
+def _indicator(item: dict[str, Any]) -> str:
+    parameters = ", ".join(f"{cell['name']} {cell['value']}" for cell in item["parameters"])
+    title = item["name"] + (f" ({parameters})" if parameters else "")
+    if not item["ready"]:
+        return f"- {title}: not known yet, it needs more candles than there are."
+    values = [
+        ("" if cell["name"] == "value" else f"{cell['name']} ")
+        + f"{cell['value']}"
+        + _given(f" (one candle before {cell['previous']})", cell["previous"])
+        for cell in item["values"]
+    ]
+    return f"- {title}: {', '.join(values)}"
 
 
 def _feed_health(d: dict[str, Any]) -> str:
@@ -431,6 +456,7 @@ _TOOL_TEXT: dict[str, Callable[[dict[str, Any]], str]] = {
     "get_ticker": _ticker,
     "get_order_book": _order_book,
     "get_klines": _klines,
+    "get_indicators": _indicators,
     "get_feed_health": _feed_health,
     "get_positions": _positions,
     "get_open_orders": _open_orders,

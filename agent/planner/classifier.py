@@ -21,6 +21,7 @@ class Intent(StrEnum):
     TICKER = "ticker"
     ORDER_BOOK = "order_book"
     KLINES = "klines"
+    INDICATORS = "indicators"
     FEED_HEALTH = "feed_health"
     POSITIONS = "positions"
     OPEN_ORDERS = "open_orders"

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from agent.planner.classifier import Intent
+from agent.planner.indicators import USUAL
 from agent.planner.reading import Clause
 from agent.planner.slots import PriceRule, Slots
 
@@ -75,6 +76,9 @@ def plan_clause(clause: Clause, results: Results, tools: Tools) -> Wanted:  # no
             return _per_symbol("get_order_book", slots, {"depth": depth}, results, tools)
         case Intent.KLINES:
             return _per_symbol("get_klines", slots, _window(slots), results, tools)
+        case Intent.INDICATORS:
+            wanted = {"interval": slots.interval or "1m", "indicators": list(slots.indicators or USUAL)}
+            return _per_symbol("get_indicators", slots, wanted, results, tools)
         case Intent.FEED_HEALTH:
             return _feed_health(slots, tools)
         case Intent.POSITIONS:

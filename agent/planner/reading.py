@@ -150,6 +150,8 @@ class Reader:
             return Clause(text, Intent.ADVICE, slots)
         if _UNSUPPORTED.search(_strip_polite(masked)):
             return Clause(text, Intent.UNSUPPORTED_ACTION, slots)
+        if slots.side is None and slots.indicators:
+            return Clause(text, Intent.INDICATORS, slots)
         if slots.side is None and slots.symbols and _WORTH.search(masked):
             return Clause(text, Intent.TICKER, slots)
         if _COST.search(masked) and (slots.quantity is not None or slots.notional is not None or slots.side):

@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from agent.planner.indicators import read_indicators
+
 DEFAULT_QUOTE = "USDT"
 ASSETS = {
     "BTC": ("btc", "btcs", "bitcoin", "bitcoins", "xbt"),
@@ -38,6 +40,7 @@ USDC EUR BPS BP ATH RSI MACD EMA SMA HELP HI HELLO HEY WHAT HOW WHY WHO WHERE WH
 WITH FROM ORDER BOOK ORDERS SPREAD COST RISK ALL ANY ARE CAN WILL WOULD SHOULD NOT LAST TOP OPEN HIGH LOW
 CLOSE VOLUME TICKER POSITION POSITIONS CANCEL APPROVE SUGGEST LIST QUOTE SIZE QTY ID IDS CEO NFT ETF FAQ TV
 PDF JSON CSV STALE LIVE SYNCING FEED FEEDS LATENCY GAP GAPS FRESH
+MA ATR ADX OBV STOCH STOCHASTIC BOLLINGER DONCHIAN
 """
 _NOT_SYMBOLS = frozenset(_NOT_SYMBOL_WORDS.split())
 
@@ -202,6 +205,7 @@ class Slots(msgspec.Struct, frozen=True, kw_only=True):
     count: int | None = None
     span_min: int | None = None
     suggestion_id: str | None = None
+    indicators: tuple[str, ...] = ()
 
 
 def mask(text: str) -> str:
@@ -250,6 +254,7 @@ def read_slots(clause: str) -> Slots:
         count=_count(text),
         span_min=_span_min(text),
         suggestion_id=identifier.group().upper() if identifier else None,
+        indicators=read_indicators(clause),
     )
 
 

@@ -115,6 +115,8 @@ async def test_spread_and_cost_in_one_question(copilot: Copilot) -> None:
     [
         ("show me the order book for BTC", ["get_order_book"]),
         ("how did bitcoin move over the last 3 minutes", ["get_klines"]),
+        ("what is the RSI of BTC and of ETH?", ["get_indicators", "get_indicators"]),
+        ("is bitcoin overbought", ["get_indicators"]),
         ("is the data fresh?", ["get_feed_health"]),
         ("how healthy is the feed for BTC?", ["get_feed_health"]),
         ("any gaps on ETHUSDT?", ["get_feed_health"]),
@@ -158,6 +160,20 @@ async def test_each_question_calls_its_tools_and_answers_with_sourced_figures(
 async def test_a_question_without_an_instrument_names_those_there_are(copilot: Copilot) -> None:
     asked = await ask(copilot, "what's the spread")
     assert "There are: BTCUSDT, ETHUSDT." in asked.outcome.answer
+
+
+async def test_indicators_are_answered_with_their_parameters_all_of_them_sourced(copilot: Copilot) -> None:
+    asked = await ask(copilot, "SMA(2), Bollinger(2, 1.5) and RSI of BTC on 5m, please")
+    assert "- sma (period 2): 108.5 (one candle before 111.5)" in asked.outcome.answer
+    assert "- bollinger (period 2, deviations 1.5): upper " in asked.outcome.answer
+    assert "- rsi (period 14): not known yet" in asked.outcome.answer
+    assert "unsourced" not in asked.outcome.answer
+    assert {"108.5", "111.5", "99", "3", "1.5", "14"} <= {figure.value for figure in asked.outcome.figures}
+
+
+async def test_an_indicator_that_cannot_be_is_refused_with_the_reason(copilot: Copilot) -> None:
+    asked = await ask(copilot, "rsi(14, 3) of BTC")
+    assert "doesn't fit what can be asked" in asked.outcome.answer
 
 
 async def test_a_feed_that_is_not_live_is_said_to_be_unverified(copilot: Copilot) -> None:

@@ -42,6 +42,7 @@ def misread(case: dict[str, Any], clauses: list[Clause]) -> list[str]:
         "count": slots.count,
         "span_min": slots.span_min,
         "interval": slots.interval,
+        "indicators": list(slots.indicators),
     }
     wrong = []
     for name, value in read.items():

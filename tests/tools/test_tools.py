@@ -70,6 +70,8 @@ async def test_indicators_come_with_their_parameters_and_the_value_before() -> N
     sma, donchian, rsi, vwap, session, volatility = data["indicators"]
     assert sma == {
         "indicator": "sma(period=2)",
+        "name": "sma",
+        "parameters": [{"name": "period", "value": "2"}],
         "ready": True,
         "values": [{"name": "value", "value": "108.5", "previous": "111.5"}],
     }
@@ -78,11 +80,11 @@ async def test_indicators_come_with_their_parameters_and_the_value_before() -> N
         ("middle", "105", "107.5"),
         ("lower", "90", "95"),
     ]
-    assert rsi == {"indicator": "rsi(period=14)", "ready": False, "values": []}
+    assert (rsi["indicator"], rsi["ready"], rsi["values"]) == ("rsi(period=14)", False, [])
     assert vwap["values"] == [{"name": "value", "value": "100", "previous": "100"}]
     # Midnight lies before the first bar of the three.
-    assert session == {"indicator": "vwap(session=1d)", "ready": False, "values": []}
-    assert volatility["indicator"] == "realised_volatility(bars_per_year=525600.0, period=2)"
+    assert (session["indicator"], session["ready"], session["values"]) == ("vwap(session=1d)", False, [])
+    assert volatility["indicator"] == "realised_volatility(bars_per_year=525600, period=2)"
     assert [cell["previous"] for cell in volatility["values"]] == [None]
 
 

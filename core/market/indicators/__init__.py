@@ -18,7 +18,7 @@ from core.market.indicators.momentum import (
     StochasticValue,
 )
 from core.market.indicators.ranges import AverageTrueRange, DonchianChannel, DonchianValue, RealisedVolatility
-from core.market.indicators.registry import NAMES, Parameter, compute, create, parameters, parse, written
+from core.market.indicators.registry import NAMES, Parameter, compute, create, parameters, parse, values_of, written
 from core.market.indicators.volume import OnBalanceVolume, VolumeWeightedAveragePrice
 
 __all__ = [
@@ -47,5 +47,6 @@ __all__ = [
     "create",
     "parameters",
     "parse",
+    "values_of",
     "written",
 ]

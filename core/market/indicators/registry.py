@@ -100,10 +100,22 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
     return name, given
 
 
-def written(name: str, **given: Any) -> str:
-    """The indicator with every parameter it has, as ``macd(fast=12, slow=26, signal=9)``."""
+def values_of(name: str, **given: Any) -> dict[str, str]:
+    """Every parameter that has a value, given or by default, as text: ``{"fast": "12", "slow": "26", "signal": "9"}``.
+
+    Raises ValueError for an unknown name.
+    """
     values = {item.name: given.get(item.name, item.default) for item in parameters(name)}
-    listed = ", ".join(f"{key}={value}" for key, value in values.items() if value is not None)
+    return {
+        key: f"{value:.12g}" if isinstance(value, float) else str(value)
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def written(name: str, **given: Any) -> str:
+    """The indicator with every parameter that has a value, as ``macd(fast=12, slow=26, signal=9)``."""
+    listed = ", ".join(f"{key}={value}" for key, value in values_of(name, **given).items())
     return f"{name}({listed})" if listed else name
 
 
