@@ -6,7 +6,7 @@ decimal text, times milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import ParamSpec, TypeVar
 
@@ -15,6 +15,7 @@ import msgspec
 from core.market.klines import Kline
 from core.types.clock import NS_PER_MS
 from core.types.instruments import Instrument, Product
+from core.types.market import Level
 from core.types.money import MAX_SCALE, decimal_text, from_scaled, parse_scaled
 from core.types.orders import OrderIntent, OrderStatus, OrderType, Side
 from core.venues.binance.limits import RateRule
@@ -203,6 +204,11 @@ def scale_of(step: str) -> int:
     if scale > MAX_SCALE:
         raise ValueError(f"step {step!r} has more than {MAX_SCALE} decimal places")
     return scale
+
+
+def levels_of(levels: Sequence[Sequence[str]], price_scale: int, quantity_scale: int) -> tuple[Level, ...]:
+    """Raises ValueError when a price has more places than its scale; quantities are as `market_quantity` reads them."""
+    return tuple([(parse_scaled(level[0], price_scale), market_quantity(level[1], quantity_scale)) for level in levels])
 
 
 def market_quantity(text: str, scale: int) -> int:
