@@ -2,8 +2,8 @@
 
 One frame a line: the recorder's receive time in ns, a space, the combined-stream JSON; the REST snapshot stands
 inline, unwrapped, where it arrived. Playback starts at the snapshot, keeps the recorded pace times `speed`, and
-loops. On pass k every update id and trade id is the recorded one plus k * PASS_SHIFT, so ids never go back and
-`id mod PASS_SHIFT` finds the recorded frame. Event times are moved to now.
+loops. On pass k every update id and trade id is the recorded one plus k * PASS_SHIFT (USDM_PASS_SHIFT for a perpetual),
+so ids never go back and `id mod PASS_SHIFT` finds the recorded frame. Event times are moved to now.
 
 A USD-M recording is told by its depth frames' pu: it plays as the perpetual's market, and the venue has no spot then.
 Its update ids have gaps by design; that each pu is the u before it says that nothing is missing. The first diff played
@@ -32,6 +32,8 @@ from core.venues.paper.usdm.rules import CONTRACTS
 
 PREFIX = "recording:"
 PASS_SHIFT = 10**12
+USDM_PASS_SHIFT = 10**13
+"""A perpetual's update ids are above 10**12; both stay below 2**53 for hundreds of passes."""
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_FRAMES_PER_TURN = 200
 """Frames published without giving way to the event loop."""
@@ -112,6 +114,10 @@ class RecordingMarket:
         """The spot symbols; none when the recording is a perpetual's."""
         return () if self._is_usdm else (self._symbol,)
 
+    @property
+    def _pass_shift(self) -> int:
+        return USDM_PASS_SHIFT if self._is_usdm else PASS_SHIFT
+
     def usdm_books(self) -> tuple[StartBook, ...]:
         """After `open`: the perpetual's book, when the recording is one's."""
         assert self._start is not None, "open() comes first"
@@ -128,7 +134,7 @@ class RecordingMarket:
             "symbols": list(self.symbols),
             "usdmSymbols": [self._symbol] if self._is_usdm else [],
             "pass": self._pass,
-            "updateIdShift": self._pass * PASS_SHIFT,
+            "updateIdShift": self._pass * self._pass_shift,
             "speed": str(self._speed),
             "recordedTimeNs": self._recorded_ns,
             "framesPlayed": self._frames,
@@ -197,7 +203,7 @@ class RecordingMarket:
             publish = self._publish_usdm
         while True:
             schedule = _Schedule(self._clock, self._start_line.recv_ns, self._start_event_ms, self)
-            shift = self._pass * PASS_SHIFT
+            shift = self._pass * self._pass_shift
             if self._pass:
                 self._bridge(publish, shift, schedule)
             self._book.load(self._start)
@@ -259,7 +265,7 @@ class RecordingMarket:
             DepthDiff(
                 symbol=self._symbol,
                 event_ms=schedule.event_ms(self._start_event_ms),
-                first_id=self._book.last_id + shift - PASS_SHIFT + 1,
+                first_id=self._book.last_id + shift - self._pass_shift + 1,
                 last_id=start.last_id + shift,
                 bids=_difference(self._book.bids, dict(start.bids)),
                 asks=_difference(self._book.asks, dict(start.asks)),

@@ -16,7 +16,7 @@ from core.venues.paper.book import LevelBook
 from core.venues.paper.decimals import parse8
 from core.venues.paper.errors import PaperVenueError
 from core.venues.paper.events import BookTicker, DepthDiff, MarketEvent, Trade
-from core.venues.paper.market_recording import PASS_SHIFT, RecordingMarket, recording_files
+from core.venues.paper.market_recording import PASS_SHIFT, USDM_PASS_SHIFT, RecordingMarket, recording_files
 from tests.recordings import recordings_folder, spot_recordings
 
 FAST = Decimal(1_000)
@@ -239,7 +239,7 @@ async def test_a_usdm_recording_loops_with_a_bridge_and_without_a_crossed_book(t
             assert book.best_bid is not None
             assert book.best_ask is not None
             assert book.best_bid < book.best_ask
-            if event.last_id == start.last_id + (bridges + 1) * PASS_SHIFT:
+            if event.last_id == start.last_id + (bridges + 1) * USDM_PASS_SHIFT:
                 bridges += 1
                 assert (book.bids, book.asks) == (dict(start.bids), dict(start.asks))
     assert bridges >= 2
