@@ -46,6 +46,11 @@ class AccountApi:
             user_stream("POST", "userDataStream.start", self._create_listen_key),
             user_stream("PUT", "userDataStream.ping", self._renew_listen_key),
             user_stream("DELETE", "userDataStream.stop", self._close_listen_key),
+            # What clients ask on their own when they load the markets.
+            Endpoint("GET", "/sapi/v1/capital/config/getall", (), Security.SIGNED, 10, self._coins),
+            Endpoint("GET", "/sapi/v1/asset/tradeFee", (), Security.SIGNED, 1, self._trade_fees),
+            Endpoint("GET", "/sapi/v1/margin/allPairs", (), Security.KEY, 1, _no_margin),
+            Endpoint("GET", "/sapi/v1/margin/isolated/allPairs", (), Security.KEY, 1, _no_margin),
         ]
 
     def _status(self, parameters: Parameters) -> Answer:
@@ -115,6 +120,34 @@ class AccountApi:
             read.integer(parameters, name)
         return []
 
+    def _trade_fees(self, parameters: Parameters) -> Answer:
+        symbol = read.optional_symbol(parameters, self._exchange.symbols)
+        rates = {"makerCommission": FEE_RATES["maker"], "takerCommission": FEE_RATES["taker"]}
+        return [{"symbol": one} | rates for one in ([symbol] if symbol else self._exchange.symbols)]
+
+    def _coins(self, _: Parameters) -> Answer:
+        """What can't leave here: nothing is deposited or withdrawn."""
+        balances = sorted(self._account.matching.balances.all().items())
+        return [
+            {
+                "coin": asset,
+                "name": asset,
+                "free": text8(balance.free),
+                "locked": text8(balance.locked),
+                "freeze": "0",
+                "withdrawing": "0",
+                "ipoing": "0",
+                "ipoable": "0",
+                "storage": "0",
+                "isLegalMoney": False,
+                "trading": True,
+                "depositAllEnable": False,
+                "withdrawAllEnable": False,
+                "networkList": [],
+            }
+            for asset, balance in balances
+        ]
+
     # User data stream
 
     def _create_listen_key(self, parameters: Parameters) -> Answer:
@@ -130,6 +163,10 @@ class AccountApi:
         parameters.all_read()
         self._account.close_listen_key(key)
         return {}
+
+
+def _no_margin(_: Parameters) -> Answer:
+    return []
 
 
 def _listen_key(parameters: Parameters) -> str:

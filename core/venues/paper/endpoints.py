@@ -46,6 +46,9 @@ class Security(Enum):
     SIGNED = 2
 
 
+SIGNING_PARAMETERS = ("timestamp", "recvWindow")
+
+
 class Endpoint(msgspec.Struct, frozen=True):
     """methods: the names in the WebSocket API. orders: how many orders a request places. is_klines: rows of klines."""
 
@@ -65,6 +68,10 @@ class Endpoint(msgspec.Struct, frozen=True):
         weight = self.weight if isinstance(self.weight, int) else self.weight(parameters)
         limits.charge(address, weight, now_ms)
         guard()
+        if self.security is Security.KEY:
+            # Clients that sign everything sign these too.
+            for name in SIGNING_PARAMETERS:
+                parameters.get(name)
         if self.orders:
             limits.check_order(now_ms, self.orders)
         answer = self.handler(parameters)

@@ -205,6 +205,8 @@ class Hub:
     ) -> None:
         """One client's whole life; its first subscriptions are in the path."""
         connection = StreamConnection(self, socket, is_combined=is_combined, is_microseconds=is_microseconds)
+        # Binance takes any path; clients number their connections in it (ccxt: /ws/0).
+        names = [name for name in names if not name.isdigit()]
         refused = self.subscribe_all(connection, names)
         if refused:
             self.forget(connection)
