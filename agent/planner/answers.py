@@ -123,6 +123,7 @@ _CODE_WORDS = {
     ReasonCode.ORDER_QUANTITY_BELOW_MIN: "the quantity is below the instrument's minimum",
     ReasonCode.ORDER_QUANTITY_ABOVE_MAX: "the quantity is above the instrument's maximum",
     ReasonCode.ORDER_NOTIONAL_BELOW_MIN: "the order is worth less than the instrument's minimum",
+    ReasonCode.ORDER_RATE_LIMITED: "the venue's limit of orders is used up for the moment",
     ReasonCode.TOOL_ARGUMENTS_INVALID: "the request doesn't fit what can be asked there",
     ReasonCode.TOOL_NOT_PERMITTED: "your role doesn't allow it",
     ReasonCode.AUTH_ROLE_NOT_PERMITTED: "your role doesn't allow it",

@@ -40,6 +40,7 @@ from core.types.codes import Refusal
 from core.types.events import KillSwitchChanged, RiskLimits
 from core.venues.binance.adapter import BinanceSpot
 from core.venues.binance.feed import BinanceMarketFeed
+from core.venues.binance.signing import CredentialError, read_key_files
 
 SAFETY_POLL_S = 0.2
 BOOKS_WAIT_S = 5.0
@@ -120,6 +121,7 @@ async def _serve(
             background = [
                 group.create_task(safety.run()),
                 group.create_task(publisher.run()),
+                group.create_task(venue.rest.keep_time()),
                 group.create_task(_tell_ready(service, ready)),
             ]
             if cache is not None:
@@ -293,15 +295,21 @@ def _connect_venue(settings: Settings, clock: MonotonicClock) -> BinanceSpot:
     for key, value in (("rest_url", settings.venue.rest_url), ("websocket_url", settings.venue.websocket_url)):
         if not value:
             raise ConfigurationError(f"venue.{key} is empty; `veloz up` sets it, or give VELOZ_VENUE__{key.upper()}")
-    return BinanceSpot(
-        settings.venue.rest_url,
-        settings.read_secret(f"venue-{settings.venue.kind}.key"),
-        settings.read_secret(f"venue-{settings.venue.kind}.secret"),
-        clock,
-        settings.venue.recv_window_ms,
-        venue=settings.venue.kind,
-        websocket_url=settings.venue.websocket_url,
-    )
+    reference = f"venue-{settings.venue.kind}"
+    try:
+        key, secret = read_key_files(reference, settings.paths.secret)
+        return BinanceSpot(
+            settings.venue.rest_url,
+            key,
+            secret,
+            clock,
+            settings.venue.recv_window_ms,
+            venue=settings.venue.kind,
+            websocket_url=settings.venue.websocket_url,
+            key_reference=reference,
+        )
+    except CredentialError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def _build_hub(kernel: Kernel, limits: RiskLimits, clock: Clock) -> MarketHub:
