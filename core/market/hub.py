@@ -27,6 +27,8 @@ from core.types.views import ExecutionEstimateView, FeedHealthView, KlineView, L
 
 MAX_BOOK_DEPTH = 1_000
 MAX_KLINES = 1_000
+KLINE_HISTORY_BARS = 4_320
+"""One-minute bars kept for each symbol: three days, about 1 MB."""
 KLINE_GRACE_NS = 2 * NS_PER_S
 """How long after a minute's end its trades may still come in while other streams are already past it."""
 NO_BOOK_AGE_MS = 2**31 - 1
@@ -49,7 +51,7 @@ class _SymbolMarket:
     def __init__(self, instrument: Instrument, stale_after_ms: int) -> None:
         self.instrument = instrument
         self.sync = DepthSync(instrument.symbol, stale_after_ms)
-        self.klines = KlineSeries()
+        self.klines = KlineSeries(KLINE_HISTORY_BARS)
         self.meter = FeedMeter()
         self.ticker: BookTicker | None = None
         self.last_trade: Trade | None = None
@@ -121,6 +123,7 @@ class MarketHub:
         now_ns = self._clock.now_ns()
         outputs: tuple[SyncOutput, ...] = NOTHING
         for market in map(self._market, symbols):
+            market.klines.on_interrupted()
             outputs += self._told(market.sync.on_stream_closed(now_ns))
         return outputs
 
@@ -162,7 +165,15 @@ class MarketHub:
             market.missed += trade.trade_id - previous_id - 1
         market.trade_id = trade.trade_id
         market.last_trade = trade
-        market.klines.on_trade(trade.price, trade.quantity, trade.ts_event_ns)
+        market.klines.on_trade(trade.price, trade.quantity, trade.ts_event_ns, trade.is_buyer_maker, trade.trade_id)
+
+    def seed_klines(self, symbol: str, bars: Iterable[Kline]) -> None:
+        """Take over the venue's own closed one-minute bars: of the time before the first trade, or of `kline_holes`."""
+        self._market(symbol).klines.seed(bars)
+
+    def kline_holes(self, symbol: str) -> list[tuple[int, int]]:
+        """The stretches (from_ns, until_ns) of closed minutes of which trades may be missing."""
+        return self._market(symbol).klines.holes()
 
     def on_time(self) -> tuple[SyncOutput, ...]:
         """To be called a few times within stale_after_ms, so that silence leads to a resync."""

@@ -27,6 +27,7 @@ from core.market.hub import MarketHub
 from core.risk.kill_switch import KillSwitch
 from core.risk.limits import RiskLimitsError, parse_risk_limits
 from core.runtime.address import prepare_address
+from core.runtime.backfill import KlineBackfill
 from core.runtime.follow import VenueFollower
 from core.runtime.market import MarketPublisher
 from core.runtime.server import SERVICE_NAME, STOP_GRACE_S, build_server
@@ -102,10 +103,18 @@ async def _serve(
 
     async def run_feed(hub: MarketHub, until: asyncio.Event) -> None:
         venue.rest.report_clock_offset(hub.set_clock_offset_ms)
-        if hub.symbols:
-            await BinanceMarketFeed(
-                settings.venue.websocket_url, venue.rest, hub, hub.symbols, service.clock, updated
-            ).run(until)
+        if not hub.symbols:
+            return
+        backfill = KlineBackfill(venue, hub, service.clock)
+        feed = BinanceMarketFeed(
+            settings.venue.websocket_url, venue.rest, hub, hub.symbols, service.clock, updated, backfill=backfill.begin
+        )
+        keeping = asyncio.create_task(backfill.keep())
+        try:
+            await feed.run(until)
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
 
     def build_hub() -> MarketHub:
         assert service.kernel.limits is not None

@@ -74,7 +74,7 @@ class ExchangeInfo(msgspec.Struct, rename="camel"):
 
 
 class KlineRow(msgspec.Struct, array_like=True):
-    """A row of klines; what follows the count of trades isn't read."""
+    """A row of klines."""
 
     open_ms: int
     open: str
@@ -85,6 +85,8 @@ class KlineRow(msgspec.Struct, array_like=True):
     close_ms: int
     quote_volume: str
     trades: int
+    taker_buy_volume: str
+    taker_buy_quote_volume: str
 
 
 class NewOrderAck(msgspec.Struct, rename="camel"):
@@ -270,6 +272,8 @@ def kline_of(row: KlineRow, instrument: Instrument, now_ms: int) -> Kline:
         quote_volume=market_quantity(row.quote_volume, price_scale + quantity_scale),
         trades=row.trades,
         closed=row.close_ms < now_ms,
+        taker_buy_volume=market_quantity(row.taker_buy_volume, quantity_scale),
+        taker_buy_quote_volume=market_quantity(row.taker_buy_quote_volume, price_scale + quantity_scale),
     )
 
 

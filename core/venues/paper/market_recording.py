@@ -106,6 +106,8 @@ class RecordingMarket:
         self._tickers_after_start: list[BookTicker] = []
         self._book = LevelBook()
         self._pass = 0
+        self._first_trade_id = 0
+        self._last_trade_id = 0
         self._recorded_ns = 0
         self._frames = 0
 
@@ -250,9 +252,16 @@ class RecordingMarket:
                 event,
                 event_ms=schedule.event_ms(event.event_ms),
                 trade_ms=schedule.event_ms(event.trade_ms),
-                trade_id=event.trade_id + shift,
+                trade_id=self._unbroken_trade_id(event.trade_id),
             )
         publish(event)
+
+    def _unbroken_trade_id(self, recorded_id: int) -> int:
+        """A pass goes on counting where the one before ended: a jump would tell of trades that were missed."""
+        if not self._pass:
+            self._first_trade_id = self._first_trade_id or recorded_id
+            self._last_trade_id = recorded_id
+        return recorded_id + self._pass * (self._last_trade_id - self._first_trade_id + 1)
 
     def _bridge(self, publish: Publish, shift: int, schedule: _Schedule) -> None:
         """One diff that turns the last book of a pass into the first one of the next, and the recorded tickers around
