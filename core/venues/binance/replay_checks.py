@@ -174,9 +174,13 @@ class BookChecks:
             return f"LIVE at update {view.last_update_id}, to which no untouched frames lead (they are at {known})"
         truth = self._lagging.book
         floor, ceiling = hub.known_range(view.symbol)
-        bids = [level for level in truth.bids.top(depth) if floor is None or level[0] >= floor]
-        asks = [level for level in truth.asks.top(depth) if ceiling is None or level[0] <= ceiling]
+        served_bids, served_asks = self._prices(view.bids), self._prices(view.asks)
+        bids = [level for level in truth.bids.top_served(depth, served_bids) if floor is None or level[0] >= floor]
+        asks = [level for level in truth.asks.top_served(depth, served_asks) if ceiling is None or level[0] <= ceiling]
         return self._differs("bid", view.bids, bids, view) or self._differs("ask", view.asks, asks, view)
+
+    def _prices(self, levels: tuple[LevelView, ...]) -> set[int]:
+        return {int(level.price.scaleb(self._price_scale)) for level in levels}
 
     def _differs(self, side: str, shown: tuple[LevelView, ...], true: Levels, view: OrderBookView) -> str | None:
         """What lies beyond a snapshot that was cut is not in `true`: it must not be shown."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Container
+from itertools import islice
 
 import msgspec
 
@@ -55,7 +57,11 @@ Operation = Update | Snapshot
 
 
 class _Side:
-    """One side; keys ascend from the best price (bids negated). known_to: the last price that a snapshot covered."""
+    """One side; keys ascend from the best price (bids negated).
+
+    known_to: the last price that a snapshot covered. named: prices beyond it that an update has stated. revealed: what
+    only a later snapshot has told of, and no update since: who took a snapshot from here before couldn't know of it.
+    """
 
     def __init__(self, sign: int) -> None:
         self.sign = sign
@@ -63,11 +69,14 @@ class _Side:
         self.quantities: dict[int, int] = {}
         self.known_to: int | None = None
         self.named: set[int] = set()
+        self.revealed: set[int] = set()
 
     def set(self, price: int, quantity: int) -> None:
         key = price * self.sign
         if self.known_to is not None and key > self.known_to:
             self.named.add(key)
+        if self.revealed:
+            self.revealed.discard(key)
         if quantity:
             if key not in self.quantities:
                 insort(self.keys, key)
@@ -81,7 +90,11 @@ class _Side:
         beyond = {}
         if keep_beyond and not is_complete and last is not None:
             beyond = {key: quantity for key, quantity in self.quantities.items() if key > last}
-        was_known_to, named = self.known_to, self.named
+        was_known_to, named, revealed = self.known_to, self.named, self.revealed
+        stated = {price * self.sign for price, _ in levels}
+        self.revealed = set()
+        if keep_beyond and was_known_to is not None:
+            self.revealed = revealed | {key for key in stated if key > was_known_to and key not in named}
         self.quantities = {price * self.sign: quantity for price, quantity in levels if quantity} | beyond
         self.keys = sorted(self.quantities)
         self.named = set()
@@ -99,9 +112,16 @@ class _Side:
     def top(self, count: int) -> Levels:
         return [(key * self.sign, self.quantities[key]) for key in self.keys[:count]]
 
+    def top_served(self, count: int, served: Container[int]) -> Levels:
+        """The best levels, without revealed ones that weren't served."""
+        if not self.revealed:
+            return self.top(count)
+        keys = (key for key in self.keys if key not in self.revealed or key * self.sign in served)
+        return [(key * self.sign, self.quantities[key]) for key in islice(keys, count)]
+
     def knows(self, price: int) -> bool:
         key = price * self.sign
-        return self.known_to is None or key <= self.known_to or key in self.named
+        return (self.known_to is None or key <= self.known_to or key in self.named) and key not in self.revealed
 
 
 class TruthBook:
@@ -131,6 +151,15 @@ class TruthBook:
         self._recent.append(operation)
         if self.is_known:
             self._update(operation)
+
+    def start(self, snapshot: Snapshot) -> list[Update]:
+        """Take a snapshot while nothing is known; what came before it and isn't part of it is given back, in order."""
+        assert not self.is_known
+        later = [update for update in self._recent if update.last > snapshot.update_id]
+        for _ in later:
+            self._recent.pop()
+        self._load(snapshot)
+        return later
 
     def best(self) -> Best | None:
         bid, ask = self.bids.best(), self.asks.best()
@@ -190,9 +219,15 @@ class LaggingTruth:
         self._operations: deque[Operation] = deque()
 
     def add(self, operation: Operation) -> None:
-        if len(self._operations) >= RECENT_UPDATES:
-            self.book.apply(self._operations.popleft())
-        self._operations.append(operation)
+        operations = self._operations
+        if len(operations) >= RECENT_UPDATES:
+            self.book.apply(operations.popleft())
+        place = len(operations)
+        if isinstance(operation, Snapshot):
+            # Where it belongs by its id: a book that joins it may be behind what was recorded before it arrived.
+            while place and _ends_after(operations[place - 1], operation.update_id):
+                place -= 1
+        operations.insert(place, operation)
 
     def reaches(self, update_id: int) -> bool:
         """Whether the truth could be brought to this update id."""
@@ -201,8 +236,17 @@ class LaggingTruth:
             following = operations[0]
             if isinstance(following, Update) and self.book.last_update_id >= update_id and self.book.is_known:
                 break
-            self.book.apply(operations.popleft())
+            operations.popleft()
+            if isinstance(following, Snapshot) and not self.book.is_known:
+                # The book under test may not have heard yet of what the recording had before the snapshot came.
+                operations.extendleft(reversed(self.book.start(following)))
+            else:
+                self.book.apply(following)
         return self.book.is_known and self.book.last_update_id == update_id
+
+
+def _ends_after(operation: Operation, update_id: int) -> bool:
+    return (operation.last if isinstance(operation, Update) else operation.update_id) > update_id
 
 
 def read_update(data: Data, price_scale: int, quantity_scale: int, shift: int, place: tuple[int, int]) -> Update:

@@ -32,7 +32,14 @@ class LineMarket:
             self._step()
         return self
 
-    def snapshot(self, limit: int | None = None) -> LineMarket:
+    def snapshot(self, limit: int | None = None, *, late_steps: int = 0) -> LineMarket:
+        """The REST snapshot of now, which arrives late_steps later."""
+        body = self._snapshot(limit)
+        self.steps(late_steps)
+        self._write(body)
+        return self
+
+    def _snapshot(self, limit: int | None) -> dict[str, object]:
         bids = sorted(self.bids.items(), reverse=True)[:limit]
         asks = sorted(self.asks.items())[:limit]
         body: dict[str, object] = {"lastUpdateId": self.update_id}
@@ -40,8 +47,7 @@ class LineMarket:
             body |= {"E": self.now_ns // 10**6, "T": self.now_ns // 10**6}
         if self.product is Product.COINM:
             body |= {"symbol": self.symbol, "pair": self.symbol.partition("_")[0]}
-        self._write(body | {"bids": self._levels(bids), "asks": self._levels(asks)})
-        return self
+        return body | {"bids": self._levels(bids), "asks": self._levels(asks)}
 
     def other(self, data: dict[str, object], stream: str) -> LineMarket:
         """A frame of a stream that nobody here reads."""
@@ -123,9 +129,11 @@ class LineMarket:
         self.lines.append(b"%d %s" % (self.now_ns, json.dumps(body, separators=(",", ":")).encode()))
 
 
-def market(product: Product, symbol: str, seed: int, *, before: int = 5, after: int = 150) -> LineMarket:
+def market(
+    product: Product, symbol: str, seed: int, *, before: int = 5, after: int = 150, late_steps: int = 0
+) -> LineMarket:
     """A whole recording: some messages, the snapshot, the rest."""
-    return LineMarket(product, symbol, seed).steps(before).snapshot().steps(after)
+    return LineMarket(product, symbol, seed).steps(before).snapshot(late_steps=late_steps).steps(after)
 
 
 def merged(*markets: LineMarket) -> list[bytes]:
