@@ -1,6 +1,6 @@
 # GNU make 3.81 is enough (that is what macOS has). `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt bench eval lock proto native clean setup FORCE
+.PHONY: help run test lint fmt bench sanitize eval lock proto native clean setup FORCE
 .NOTPARALLEL:
 
 VENV := .venv
@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/.make
 SETUP := sh deploy/setup.sh
 PYTHON_CODE := agent api audit core evals knowledge tools tests migrations bench deploy
-NATIVE_SOURCES := $(wildcard core/native/*.cpp core/native/*.h core/native/*.hpp core/native/*/*.cpp core/native/*/*.h)
+NATIVE_SOURCES := $(wildcard core/native/*.cpp core/native/*.h core/native/*.hpp core/native/*/*.cpp core/native/*/*.h core/native/*/*.hpp)
 
 # make run ARGS='--market recording:/path/to/file.gz --speed 10'; make test ARGS='tests/core -x'
 ARGS ?=
@@ -18,7 +18,7 @@ PYTHON ?=
 export PYTHON
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 run: $(STAMPS)/native ## install what is missing, start everything, print where it is; options in ARGS
 	@$(BIN)/veloz up $(ARGS)
@@ -41,6 +41,9 @@ fmt: $(STAMPS)/dev ## format all sources
 
 bench: $(STAMPS)/dev $(STAMPS)/native ## run every benchmark in bench/, one JSON object each
 	@$(BIN)/python deploy/benchmarks.py $(ARGS)
+
+sanitize: $(STAMPS)/venv ## run the native core under ASan and UBSan; ARGS='--fuzz 600' for libFuzzer
+	@$(BIN)/python deploy/sanitize.py $(ARGS)
 
 eval: $(STAMPS)/dev $(STAMPS)/native ## run the agent evals against a service of their own; options in ARGS
 	@$(BIN)/python -m api.supervisor.ephemeral -- $(BIN)/python -m evals.run $(ARGS)

@@ -216,7 +216,7 @@ class SortedDicts(_Sequenced):
 
 
 class Nautilus(_Sequenced):
-    """nautilus_trader's OrderBook: an OrderBookDelta for each level, made by from_raw, which spares the Price and Quantity
+    """nautilus_trader's OrderBook: an OrderBookDelta for each level, by from_raw, which spares the Price and Quantity
     objects, and applied in one batch a message."""
 
     def __init__(self, recording: Recording) -> None:

@@ -44,14 +44,13 @@ std::int64_t read_quoted_decimal(Scanner &scanner, const char *what, const Decim
     const std::string_view text = scanner.string(what);
     const auto is_digit = [](char byte) { return byte >= '0' && byte <= '9'; };
     const bool plain = !text.empty() && is_digit(text.front()) && is_digit(text.back());
-    const auto value = plain ? parse_unsigned(text, scale, excess)
-                             : std::expected<std::int64_t, const char *>(std::unexpected("it is not a plain decimal"));
-    if (!value) {
+    const Parsed parsed = plain ? parse_unsigned(text, scale, excess) : Parsed{0, "it is not a plain decimal"};
+    if (parsed.why_not != nullptr) {
         scanner.fail_at(std::string(what) + " '" + std::string(text.substr(0, kMaxQuotedBytes)) + "' at scale " +
-                            std::to_string(scale) + ": " + value.error(),
+                            std::to_string(scale) + ": " + parsed.why_not,
                         first);
     }
-    return *value;
+    return parsed.value;
 }
 
 // One `["price","quantity"]`; the venue has sent further elements, which are left out.

@@ -6,7 +6,7 @@
 
 namespace veloz {
 
-std::expected<std::int64_t, const char *> parse_unsigned(std::string_view text, int scale, Excess excess) {
+Parsed parse_unsigned(std::string_view text, int scale, Excess excess) {
     constexpr auto limit = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
     std::uint64_t value = 0;
     const auto append_digit = [&](unsigned digit) {
@@ -19,23 +19,23 @@ std::expected<std::int64_t, const char *> parse_unsigned(std::string_view text, 
     std::size_t position = 0, digits = 0;
     int kept = 0;
     for (; is_digit(position); ++position, ++digits)
-        if (!append_digit(static_cast<unsigned>(text[position] - '0'))) return std::unexpected(too_big);
+        if (!append_digit(static_cast<unsigned>(text[position] - '0'))) return {0, too_big};
     if (position < text.size() && text[position] == '.') {
         for (++position; is_digit(position); ++position, ++digits) {
             const auto digit = static_cast<unsigned>(text[position] - '0');
             if (kept < scale) {
-                if (!append_digit(digit)) return std::unexpected(too_big);
+                if (!append_digit(digit)) return {0, too_big};
                 ++kept;
             } else if (digit != 0 && excess == Excess::kRefuse) {
-                return std::unexpected("it has more decimal places than the scale");
+                return {0, "it has more decimal places than the scale"};
             }
         }
     }
-    if (position != text.size()) return std::unexpected("it is not a plain decimal");
-    if (digits == 0) return std::unexpected("it holds no digits");
+    if (position != text.size()) return {0, "it is not a plain decimal"};
+    if (digits == 0) return {0, "it holds no digits"};
     for (; kept < scale; ++kept)
-        if (!append_digit(0)) return std::unexpected(too_big);
-    return static_cast<std::int64_t>(value);
+        if (!append_digit(0)) return {0, too_big};
+    return {static_cast<std::int64_t>(value), nullptr};
 }
 
 std::int64_t parse_scaled(std::string_view text, int scale) {
@@ -45,9 +45,9 @@ std::int64_t parse_scaled(std::string_view text, int scale) {
     };
     if (scale < 0 || scale > kMaxScale) throw fail("the scale must be 0 to 18");
     const bool has_sign = !text.empty() && (text.front() == '-' || text.front() == '+');
-    const auto magnitude = parse_unsigned(has_sign ? text.substr(1) : text, scale, Excess::kRefuse);
-    if (!magnitude) throw fail(magnitude.error());
-    return has_sign && text.front() == '-' ? -*magnitude : *magnitude;
+    const Parsed magnitude = parse_unsigned(has_sign ? text.substr(1) : text, scale, Excess::kRefuse);
+    if (magnitude.why_not != nullptr) throw fail(magnitude.why_not);
+    return has_sign && text.front() == '-' ? -magnitude.value : magnitude.value;
 }
 
 }  // namespace veloz

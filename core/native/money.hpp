@@ -3,7 +3,6 @@
 
 #include <array>
 #include <cstdint>
-#include <expected>
 #include <string_view>
 
 namespace veloz {
@@ -19,9 +18,14 @@ inline constexpr auto kPowersOfTen = [] {
 // What becomes of non-zero digits below the scale.
 enum class Excess { kRefuse, kCut };
 
-// `digits[.digits]` (either may be empty, not both) as an integer at `scale` decimal places; no sign. The error says
-// why it isn't one. scale is 0 to kMaxScale.
-std::expected<std::int64_t, const char *> parse_unsigned(std::string_view text, int scale, Excess excess);
+struct Parsed {
+    std::int64_t value = 0;
+    const char *why_not = nullptr;  // set when there is no value
+};
+
+// `digits[.digits]` (either may be empty, not both) as an integer at `scale` decimal places; no sign. scale is 0 to
+// kMaxScale.
+Parsed parse_unsigned(std::string_view text, int scale, Excess excess);
 
 // `[+-]digits[.digits]` into an integer at `scale` decimal places. Digits beyond the scale must be zeros.
 // Throws std::invalid_argument for any other form, and when the value needs more than 63 bits.
