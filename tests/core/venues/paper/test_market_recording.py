@@ -109,7 +109,7 @@ async def test_later_passes_shift_the_ids_and_a_bridge_joins_them_without_a_gap(
                 assert event.update_id > ticker_id
                 ticker_id = event.update_id
             case Trade():
-                assert event.trade_id > trade_id
+                assert trade_id in {0, event.trade_id - 1}
                 trade_id = event.trade_id
     assert bridges >= 2
     assert market.describe()["updateIdShift"] == market.describe()["pass"] * PASS_SHIFT
