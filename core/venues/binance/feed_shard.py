@@ -60,6 +60,9 @@ class _Held:
         self.connection = connection
         self.reading = asyncio.create_task(connection.read())
         self._keeping = asyncio.ensure_future(keep(connection))
+        for task in (self.reading, self._keeping):
+            # Whoever waits for them may be cancelled first, and then nobody asks how they ended.
+            task.add_done_callback(_heard)
 
     @property
     def has_ended(self) -> bool:
@@ -83,6 +86,11 @@ class _Held:
         self._keeping.cancel()
         await self.connection.close()
         await asyncio.gather(self._keeping, self.reading, return_exceptions=True)
+
+
+def _heard(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 class Shard:
