@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from socket import SO_LINGER, SOL_SOCKET
 from struct import pack
@@ -11,10 +11,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
 
 from core.types.orders import OrderStatus
 from core.venues.binance.account import BinanceAccount
@@ -132,74 +128,6 @@ class Signal:
             while not condition():
                 self._happened.clear()
                 await self._happened.wait()
-
-
-class FramePlayer:
-    """A venue that answers /api/v3/depth with `snapshot()` and plays frames to each client of /stream.
-
-    play is called for every connection; when it returns, the connection is closed.
-    """
-
-    def __init__(
-        self, snapshot: Callable[[], bytes], play: Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]]
-    ) -> None:
-        self._snapshot = snapshot
-        self._play = play
-        self._server: Server | None = None
-        self._playing: set[asyncio.Task[object]] = set()
-        self.snapshots = 0
-        self.paths: list[str] = []
-
-    async def __aenter__(self) -> FramePlayer:
-        self._server = await serve(
-            self._stream, "127.0.0.1", 0, process_request=self._http, compression=None, close_timeout=1
-        )
-        port = self._server.sockets[0].getsockname()[1]
-        self.rest_url, self.websocket_url = f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        for task in self._playing:
-            task.cancel()
-        self._server.close()
-        await self._server.wait_closed()
-
-    def _http(self, _: ServerConnection, request: Request) -> Response | None:
-        if not request.path.startswith("/api/v3/depth"):
-            return None
-        self.snapshots += 1
-        body = self._snapshot()
-        headers = Headers({"content-type": "application/json", "content-length": str(len(body)), "connection": "close"})
-        return Response(200, "OK", headers, body)
-
-    async def _stream(self, connection: ServerConnection) -> None:
-        assert connection.request is not None
-        self.paths.append(connection.request.path)
-
-        async def send(frame: bytes) -> None:
-            await connection.send(frame, text=True)
-
-        task = asyncio.current_task()
-        assert task is not None
-        self._playing.add(task)
-        try:
-            await self._play(send)
-        except ConnectionClosed:
-            return
-        finally:
-            self._playing.discard(task)
-
-
-def depth_frame(first: int, last: int, bids: Sequence[Sequence[str]] = (), asks: Sequence[Sequence[str]] = ()) -> bytes:
-    data = {"e": "depthUpdate", "E": 1, "s": "BTCUSDT", "U": first, "u": last, "b": bids, "a": asks}
-    return msgspec.json.encode({"stream": "btcusdt@depth@100ms", "data": data})
-
-
-def snapshot_body(update_id: int) -> bytes:
-    return msgspec.json.encode(
-        {"lastUpdateId": update_id, "bids": [["100.00", "1.00000000"]], "asks": [["100.01", "2.00000000"]]}
-    )
 
 
 class Listener:

@@ -14,6 +14,7 @@ import pytest
 
 from core.market.sync import StateChanged
 from core.types.clock import NS_PER_S, Clock, SystemClock
+from core.venues.binance.connection import FeedTimes
 from core.venues.paper.market_synthetic import SyntheticMarket
 from core.venues.paper.server import PaperVenue
 from tests.core.venues.binance.feed_support import QUICK, Follower, following, instrument
@@ -22,6 +23,7 @@ from tests.core.venues.paper.support import CREDENTIALS
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 INSTRUMENTS = [instrument(symbol) for symbol in SYMBOLS]
+IMPATIENT = msgspec.structs.replace(QUICK, silence_limit_s=0.7, pong_limit_s=0.5)
 HOUR_NS = 3_600 * NS_PER_S
 CLOSE_CODES = (*range(1000, 1015), 3000, 4000)
 TOO_LARGE = bytes([0x81, 127]) + (1 << 40).to_bytes(8, "big")
@@ -41,7 +43,7 @@ class ShiftedClock:
 
 @asynccontextmanager
 async def venue_behind_proxy(folder: Path, clock: Clock | None = None) -> AsyncIterator[ChaosProxy]:
-    market = SyntheticMarket(1, Decimal(5), clock or SystemClock())
+    market = SyntheticMarket(1, Decimal(1), clock or SystemClock())
     async with (
         PaperVenue(market, folder / "venue.sqlite3", CREDENTIALS, clock=clock) as venue,
         ChaosProxy(venue.port) as proxy,
@@ -85,22 +87,28 @@ STREAM_FAULTS: dict[str, Callable[[Link], None]] = {
     "reset": lambda link: link.cut(reset=True),
     "half a frame": lambda link: link.truncate_next_frame(0.5),
     "two bytes of a frame": lambda link: link.truncate_next_frame(0.01),
-    "stalled": lambda link: link.stall(),
-    "stalled towards the client": lambda link: link.stall(to_venue=False),
     "bytes that are no frame": lambda link: link.inject(b"\xff" * 40),
     "a frame that is too large": lambda link: link.inject(TOO_LARGE),
     "text that is no UTF-8 in a close frame": lambda link: link.inject(bytes([0x88, 4, 3, 0xE8, 0xFF, 0xFF])),
+}
+STALLS: dict[str, Callable[[Link], None]] = {
+    "stalled": lambda link: link.stall(),
+    "stalled towards the client": lambda link: link.stall(to_venue=False),
 }
 CLOSES: dict[str, Callable[[Link], None]] = {
     f"closed with {code}": (lambda link, code=code: link.close_websocket(code)) for code in CLOSE_CODES
 }
 
 
-@pytest.mark.parametrize("faults", [STREAM_FAULTS, CLOSES], ids=["broken", "closed"])
+@pytest.mark.parametrize(
+    ("faults", "times"),
+    [(STREAM_FAULTS, QUICK), (CLOSES, QUICK), (STALLS, IMPATIENT)],
+    ids=["broken", "closed", "stalled"],
+)
 async def test_every_fault_of_the_connection_makes_the_books_stale_until_they_are_verified_again(
-    tmp_path: Path, faults: dict[str, Callable[[Link], None]]
+    tmp_path: Path, faults: dict[str, Callable[[Link], None]], times: FeedTimes
 ) -> None:
-    async with venue_behind_proxy(tmp_path) as proxy, watched(proxy) as follower:
+    async with venue_behind_proxy(tmp_path) as proxy, watched(proxy, times=times) as follower:
         await follower.live()
         for number, (fault, break_it) in enumerate(faults.items()):
             follower.changes.clear()
@@ -114,16 +122,27 @@ async def test_every_fault_of_the_connection_makes_the_books_stale_until_they_ar
         assert follower.feed.counters.unreadable == 0
 
 
-@pytest.mark.parametrize(
-    "text", [b"hello", b"", b"{}", b"[1,2]", b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate"', b'{"id":99}']
-)
-async def test_a_message_that_makes_no_sense_disturbs_nothing(tmp_path: Path, text: bytes) -> None:
+SENSELESS = {
+    b"hello": True,
+    b"": True,
+    b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate"': True,
+    b'{"stream":"btcusdt@trade","data":{"e":"trade","s":"BTCUSDT","t":1,"p":"x","q":"1","T":1,"m":true}}': True,
+    b"{}": False,
+    b"[1,2]": False,
+    b'{"id":99}': False,
+    b'{"id":null,"error":{"code":3,"msg":"Invalid JSON"}}': False,
+}
+"""Text frames that are no market data, and whether they count as unreadable."""
+
+
+async def test_messages_that_make_no_sense_disturb_nothing(tmp_path: Path) -> None:
     async with venue_behind_proxy(tmp_path) as proxy, watched(proxy) as follower:
         await follower.live()
-        proxy.websockets[0].inject_text(text)
+        for text in SENSELESS:
+            proxy.websockets[0].inject_text(text)
         await agrees_with_its_tickers(follower)
         assert follower.states == [("LIVE", None)] * len(SYMBOLS)
-        assert follower.feed.counters.unreadable == (not text.endswith(b"}") and not text.endswith(b"]"))
+        assert follower.feed.counters.unreadable == sum(SENSELESS.values())
 
 
 async def test_a_lost_message_is_a_gap_of_its_symbol_and_of_no_other(tmp_path: Path) -> None:
@@ -139,7 +158,7 @@ async def test_a_lost_message_is_a_gap_of_its_symbol_and_of_no_other(tmp_path: P
 
 async def test_a_symbol_whose_streams_fall_silent_is_asked_for_anew(tmp_path: Path) -> None:
     times = msgspec.structs.replace(QUICK, resubscribe_after_s=0.2)
-    async with venue_behind_proxy(tmp_path) as proxy, watched(proxy, stale_after_ms=500, times=times) as follower:
+    async with venue_behind_proxy(tmp_path) as proxy, watched(proxy, stale_after_ms=1_500, times=times) as follower:
         await follower.live()
         proxy.websockets[0].drop_frames(1_000_000, b"ethusdt@")
         await follower.signal.until(lambda: ("STALE", "SILENCE") in follower.states_of("ETHUSDT"))
@@ -164,19 +183,20 @@ SNAPSHOT_FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("fault", SNAPSHOT_FAULTS)
-async def test_a_snapshot_that_fails_holds_no_other_symbol_back_and_is_repeated(tmp_path: Path, fault: str) -> None:
+async def test_a_snapshot_that_fails_holds_no_other_symbol_back_and_is_repeated(tmp_path: Path) -> None:
     async with venue_behind_proxy(tmp_path) as proxy:
-        canned = proxy.answer("/api/v3/depth", containing="ETHUSDT", times=1_000_000, **SNAPSHOT_FAULTS[fault])
-        async with watched(proxy) as follower:
-            await follower.live("BTCUSDT", "SOLUSDT")
-            await proxy.until(lambda: follower.feed.counters.snapshots_failed >= 3)
-            assert follower.states_of("ETHUSDT") == []
-            assert follower.feed.snapshots.failures["ETHUSDT"].startswith("ETHUSDT: ")
-            canned.times = 0
-            await follower.live()
-            assert follower.feed.snapshots.failures == {}
-            assert follower.states_of("BTCUSDT") == [("LIVE", None)]
+        for fault, answer in SNAPSHOT_FAULTS.items():
+            canned = proxy.answer("/api/v3/depth", containing="ETHUSDT", times=1_000_000, **answer)
+            async with watched(proxy) as follower:
+                await follower.live("BTCUSDT", "SOLUSDT")
+                await proxy.until(lambda follower=follower: follower.feed.counters.snapshots_failed >= 2)
+                assert follower.states_of("ETHUSDT") == [], fault
+                assert follower.hub.market_inputs("ETHUSDT").mid_price is None, fault
+                assert follower.feed.snapshots.failures["ETHUSDT"].startswith("ETHUSDT: "), fault
+                canned.times = 0
+                await follower.live()
+                assert follower.feed.snapshots.failures == {}, fault
+                assert follower.states_of("BTCUSDT") == [("LIVE", None)], fault
 
 
 @pytest.mark.parametrize("status", [429, 418])

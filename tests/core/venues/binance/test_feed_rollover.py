@@ -38,9 +38,9 @@ def times(**changes: float) -> FeedTimes:
 
 
 async def test_books_stay_live_and_trades_whole_through_rollovers(tmp_path: Path) -> None:
-    market = SyntheticMarket(1, Decimal(5), SystemClock())
+    market = SyntheticMarket(1, Decimal(2), SystemClock())
     instruments = [instrument("BTCUSDT"), instrument("ETHUSDT"), instrument("SOLUSDT")]
-    often = times(rollover_after_s=0.8, rollover_jitter_s=0.2, silence_limit_s=10.0)
+    often = times(rollover_after_s=0.8, rollover_jitter_s=0.2)
     async with (
         PaperVenue(market, tmp_path / "venue.sqlite3", CREDENTIALS) as venue,
         following(venue, instruments=instruments, times=often) as follower,
@@ -76,7 +76,7 @@ async def test_the_venues_word_that_it_shuts_down_starts_a_rollover_at_once() ->
         await asyncio.Event().wait()
 
     venue = FramePlayer(lambda _: snapshot_body(11), play)
-    async with venue, following(venue, times=times(silence_limit_s=10.0, handover_limit_s=0.3)) as follower:
+    async with venue, following(venue, times=times(handover_limit_s=0.3)) as follower:
         await follower.live()
         await venue.signal.until(lambda: len(venue.paths) == 2 and venue.open == 1)
         assert follower.feed.counters.rollovers == 1
@@ -100,7 +100,7 @@ async def test_when_the_old_connection_is_lost_while_handing_over_the_new_one_ca
             await asyncio.sleep(0.01)
 
     venue = FramePlayer(lambda _: snapshot_body(11), play)
-    often = times(rollover_after_s=0.2, rollover_jitter_s=0.0, silence_limit_s=10.0, handover_limit_s=10.0)
+    often = times(rollover_after_s=0.2, rollover_jitter_s=0.0, handover_limit_s=10.0)
     async with venue, following(venue, times=often) as follower:
         await follower.signal.until(lambda: follower.feed.counters.rollovers == 1 and follower.updates >= 3)
         assert follower.hub.order_book("BTCUSDT", 1).last_update_id == 14
@@ -126,9 +126,7 @@ async def test_a_rollover_that_fails_leaves_the_old_connection_as_it_was(fault: 
         await asyncio.Event().wait()
 
     venue = FramePlayer(lambda _: snapshot_body(11), play)
-    often = times(
-        rollover_after_s=0.2, rollover_jitter_s=0, rollover_retry_s=0.2, silence_limit_s=10, handover_limit_s=0.3
-    )
+    often = times(rollover_after_s=0.2, rollover_jitter_s=0, rollover_retry_s=0.2, handover_limit_s=0.3)
     async with venue, ChaosProxy(venue.port) as proxy, following(proxy, times=often) as follower:
         await follower.live()
         proxy.refuse(fault == "the new connection is refused")
