@@ -12,12 +12,21 @@ import pytest
 
 from core.types.clock import SystemClock
 from core.types.codes import RefusalError
+from core.types.instruments import Product
 from core.types.orders import Side
 from core.venues.paper.events import MarketSource
 from core.venues.paper.market_recording import RecordingMarket
 from core.venues.paper.market_synthetic import SyntheticMarket
 from core.venues.paper.server import PaperVenue
-from tests.core.venues.binance.feed_support import Follower, FramePlayer, Send, depth_frame, following, snapshot_body
+from tests.core.venues.binance.feed_support import (
+    Follower,
+    FramePlayer,
+    Send,
+    depth_frame,
+    following,
+    instrument,
+    snapshot_body,
+)
 from tests.core.venues.paper.support import CREDENTIALS
 from tests.recordings import spot_recordings
 
@@ -221,3 +230,22 @@ async def test_the_paper_venues_market_is_followed_without_a_gap(tmp_path: Path,
         assert (sync.gaps, sync.ticker_mismatches, follower.feed.counters.unreadable) == (0, 0, 0)
         ticker = follower.hub.ticker("BTCUSDT")
         assert ticker.bid_price < ticker.ask_price
+
+
+async def test_the_paper_venues_perpetual_is_followed_by_its_own_sequence_rule(tmp_path: Path) -> None:
+    class Futures:
+        def __init__(self, venue: PaperVenue) -> None:
+            self.base_url, self.websocket_url = venue.base_url, f"{venue.websocket_url}/usdm"
+
+    market = SyntheticMarket(1, Decimal(2), SystemClock())
+    perpetual = instrument("BTCUSDT", Product.USDM)
+    async with (
+        PaperVenue(market, tmp_path / "venue.sqlite3", CREDENTIALS) as venue,
+        following(Futures(venue), instruments=[perpetual]) as follower,
+    ):
+        await follower.live()
+        await follower.signal.until(lambda: follower.hub.counters()["BTCUSDT"].sync.ticker_comparisons >= 5)
+        sync = follower.hub.counters()["BTCUSDT"].sync
+        assert follower.states == [("LIVE", None)]
+        assert (sync.gaps, sync.ticker_mismatches, follower.feed.counters.unreadable) == (0, 0, 0)
+        assert follower.feed.connections[0].url.endswith("/usdm/public/stream")
