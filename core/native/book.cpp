@@ -13,29 +13,62 @@ void append_int64(std::string &out, std::int64_t value) {
 
 }  // namespace
 
+BookSide::Chunk::Chunk() { std::fill_n(keys, kChunkLevels, kNoKey); }
+
+// How many keys are before key. Counting needs no guess of which way to go, as a binary search does at each step.
+std::size_t BookSide::Chunk::position_of(std::int64_t key) const {
+    std::size_t blocks = 0;
+    for (std::size_t i = kBlockLevels - 1; i < kChunkLevels - 1; i += kBlockLevels) blocks += keys[i] < key;
+    std::size_t position = blocks * kBlockLevels;
+    const std::int64_t *block = keys + position;
+    for (std::size_t i = 0; i < kBlockLevels; ++i) position += block[i] < key;
+    return position;
+}
+
+void BookSide::Chunk::insert(std::size_t at, std::int64_t key, std::int64_t quantity) {
+    std::copy_backward(keys + at, keys + count, keys + count + 1);
+    std::copy_backward(quantities + at, quantities + count, quantities + count + 1);
+    keys[at] = key;
+    quantities[at] = quantity;
+    ++count;
+}
+
+void BookSide::Chunk::erase(std::size_t at) {
+    std::copy(keys + at + 1, keys + count, keys + at);
+    std::copy(quantities + at + 1, quantities + count, quantities + at);
+    keys[--count] = kNoKey;
+}
+
+void BookSide::Chunk::move_to(Chunk &other, std::size_t first) {
+    std::copy(keys + first, keys + count, other.keys + other.count);
+    std::copy(quantities + first, quantities + count, other.quantities + other.count);
+    other.count += count - first;
+    std::fill(keys + first, keys + count, kNoKey);
+    count = first;
+}
+
 void BookSide::replace(const Level *levels, std::size_t count, bool is_complete) {
-    std::vector<Entry> fresh;
-    fresh.reserve(count);
-    for (std::size_t i = 0; i < count; ++i) fresh.push_back({key_of(levels[i].price), levels[i].quantity});
-    std::stable_sort(fresh.begin(), fresh.end(), [](const Entry &a, const Entry &b) { return a.key < b.key; });
-    // Of levels with one price the last one counts.
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < fresh.size(); ++i) {
-        if (i + 1 < fresh.size() && fresh[i + 1].key == fresh[i].key) continue;
-        if (fresh[i].quantity != 0) fresh[kept++] = fresh[i];
-    }
+    std::vector<Level> fresh(levels, levels + count);
+    for (Level &level : fresh) level.price = key_of(level.price);
+    std::stable_sort(fresh.begin(), fresh.end(), [](const Level &a, const Level &b) { return a.price < b.price; });
     chunks_.clear();
     last_keys_.clear();
-    for (std::size_t i = 0; i < kept; i += kFilledEntries) {
-        auto chunk = std::make_unique<Chunk>();
-        chunk->count = std::min(kFilledEntries, kept - i);
-        std::copy_n(fresh.begin() + static_cast<std::ptrdiff_t>(i), chunk->count, chunk->entries);
-        last_keys_.push_back(chunk->entries[chunk->count - 1].key);
-        chunks_.push_back(std::move(chunk));
+    size_ = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        // Of levels with one price the last one counts.
+        const bool is_repeated = i + 1 < count && fresh[i + 1].price == fresh[i].price;
+        if (is_repeated || fresh[i].quantity == 0) continue;
+        if (size_ % kFilledLevels == 0) {
+            chunks_.push_back(std::make_unique<Chunk>());
+            last_keys_.push_back(0);
+        }
+        Chunk &chunk = *chunks_.back();
+        chunk.insert(chunk.count, fresh[i].price, fresh[i].quantity);
+        last_keys_.back() = fresh[i].price;
+        ++size_;
     }
-    size_ = kept;
     // No venue cuts a side at none: an empty one is known to be empty.
-    last_known_key_ = is_complete || kept == 0 ? kEverything : last_keys_.back();
+    last_known_key_ = is_complete || size_ == 0 ? kEverything : last_keys_.back();
     prune();
 }
 
@@ -51,20 +84,14 @@ void BookSide::apply(const Level *levels, std::size_t count) {
         }
         hint = chunk_of(key, hint);
         Chunk &chunk = *chunks_[hint];
-        // A binary search whose steps don't branch: which way they go can't be predicted.
-        Entry *at = chunk.entries;
-        for (std::size_t left = chunk.count; left > 0;) {
-            const std::size_t half = left / 2;
-            at += at[half].key < key ? left - half : 0;
-            left = half;
-        }
-        const bool is_held = at != chunk.entries + chunk.count && at->key == key;
+        const std::size_t at = chunk.position_of(key);
+        const bool is_held = at < chunk.count && chunk.keys[at] == key;
         if (is_held && quantity != 0)
-            at->quantity = quantity;
+            chunk.quantities[at] = quantity;
         else if (is_held)
             erase(hint, at);
         else if (quantity != 0)
-            insert(hint, at, {key, quantity});
+            insert(hint, at, key, quantity);
     }
     prune();
 }
@@ -85,40 +112,34 @@ std::size_t BookSide::chunk_of(std::int64_t key, std::size_t hint) const {
     return static_cast<std::size_t>(found - last_keys_.begin());
 }
 
-void BookSide::insert(std::size_t index, Entry *at, Entry entry) {
+void BookSide::insert(std::size_t index, std::size_t at, std::int64_t key, std::int64_t quantity) {
     Chunk *chunk = chunks_[index].get();
-    if (chunk->count == kChunkEntries) {
-        auto upper = std::make_unique<Chunk>();
-        constexpr std::size_t half = kChunkEntries / 2;
-        upper->count = kChunkEntries - half;
-        std::copy_n(chunk->entries + half, upper->count, upper->entries);
-        const auto offset = static_cast<std::ptrdiff_t>(index);
-        last_keys_.insert(last_keys_.begin() + offset, chunk->entries[half - 1].key);
-        Chunk *next = chunks_.insert(chunks_.begin() + offset + 1, std::move(upper))->get();
-        chunk->count = half;
-        if (at > chunk->entries + half) {
-            at = next->entries + (at - (chunk->entries + half));
-            chunk = next;
+    if (chunk->count == kChunkLevels) {
+        constexpr std::size_t half = kChunkLevels / 2;
+        const auto next = static_cast<std::ptrdiff_t>(index + 1);
+        Chunk *upper = chunks_.insert(chunks_.begin() + next, std::make_unique<Chunk>())->get();
+        last_keys_.insert(last_keys_.begin() + next, chunk->last_key());
+        chunk->move_to(*upper, half);
+        last_keys_[index] = chunk->last_key();
+        if (at > half) {
+            at -= half;
+            chunk = upper;
             ++index;
         }
     }
-    Entry *end = chunk->entries + chunk->count;
-    std::copy_backward(at, end, end + 1);
-    *at = entry;
-    if (at == end) last_keys_[index] = entry.key;
-    ++chunk->count;
+    chunk->insert(at, key, quantity);
+    last_keys_[index] = chunk->last_key();
     ++size_;
 }
 
-void BookSide::erase(std::size_t index, Entry *at) {
+void BookSide::erase(std::size_t index, std::size_t at) {
     Chunk &chunk = *chunks_[index];
-    std::copy(at + 1, chunk.entries + chunk.count, at);
-    --chunk.count;
+    chunk.erase(at);
     --size_;
     if (chunk.count == 0) return remove_chunk(index);
-    last_keys_[index] = chunk.entries[chunk.count - 1].key;
-    if (chunk.count >= kFewEntries) return;
-    const auto has_room = [&](std::size_t other) { return chunk.count + chunks_[other]->count <= kFilledEntries; };
+    last_keys_[index] = chunk.last_key();
+    if (chunk.count >= kFewLevels) return;
+    const auto has_room = [&](std::size_t other) { return chunk.count + chunks_[other]->count <= kFilledLevels; };
     if (index + 1 < chunks_.size() && has_room(index + 1))
         join_with_next(index);
     else if (index > 0 && has_room(index - 1))
@@ -126,9 +147,7 @@ void BookSide::erase(std::size_t index, Entry *at) {
 }
 
 void BookSide::join_with_next(std::size_t index) {
-    Chunk &chunk = *chunks_[index], &next = *chunks_[index + 1];
-    std::copy_n(next.entries, next.count, chunk.entries + chunk.count);
-    chunk.count += next.count;
+    chunks_[index + 1]->move_to(*chunks_[index], 0);
     last_keys_[index] = last_keys_[index + 1];
     remove_chunk(index + 1);
 }
@@ -145,9 +164,8 @@ void BookSide::prune() {
         remove_chunk(chunks_.size() - 1);
     }
     Chunk &chunk = *chunks_.back();
-    chunk.count -= size_ - max_levels_;
-    size_ = max_levels_;
-    last_known_key_ = last_keys_.back() = chunk.entries[chunk.count - 1].key;
+    for (; size_ > max_levels_; --size_) chunk.erase(chunk.count - 1);
+    last_known_key_ = last_keys_.back() = chunk.last_key();
 }
 
 void BookSide::check() const {
@@ -159,11 +177,12 @@ void BookSide::check() const {
     require(chunks_.size() == last_keys_.size());
     for (std::size_t i = 0; i < chunks_.size(); ++i) {
         const Chunk &chunk = *chunks_[i];
-        require(chunk.count > 0 && chunk.count <= kChunkEntries);
+        require(chunk.count > 0 && chunk.count <= kChunkLevels);
         for (std::size_t j = 0; j < chunk.count; ++j) {
-            require(chunk.entries[j].key > previous && chunk.entries[j].quantity > 0);
-            previous = chunk.entries[j].key;
+            require(chunk.keys[j] > previous && chunk.quantities[j] > 0);
+            previous = chunk.keys[j];
         }
+        for (std::size_t j = chunk.count; j < kChunkLevels; ++j) require(chunk.keys[j] == kNoKey);
         require(last_keys_[i] == previous);
         total += chunk.count;
     }

@@ -42,8 +42,8 @@ public:
     std::size_t size() const { return size_; }
     std::optional<Level> best() const {
         if (size_ == 0) return std::nullopt;
-        const Entry &entry = chunks_.front()->entries[0];
-        return Level{price_of(entry.key), entry.quantity};
+        const Chunk &chunk = *chunks_.front();
+        return Level{price_of(chunk.keys[0]), chunk.quantities[0]};
     }
     std::optional<std::int64_t> known_to() const;
     Sweep sweep(std::int64_t quantity) const;
@@ -64,18 +64,24 @@ public:
     void check() const;
 
 private:
-    struct Entry {
-        std::int64_t key;
-        std::int64_t quantity;
-    };
-
-    static constexpr std::size_t kChunkEntries = 64;
-    static constexpr std::size_t kFilledEntries = 48;  // of a chunk after a snapshot: room for what comes between
-    static constexpr std::size_t kFewEntries = 16;     // a chunk with fewer joins a neighbour that has the room
+    static constexpr std::size_t kChunkLevels = 32;
+    static constexpr std::size_t kBlockLevels = 8;    // a cache line of keys, searched at once
+    static constexpr std::size_t kFilledLevels = 24;  // of a chunk after a snapshot: room for what comes between
+    static constexpr std::size_t kFewLevels = 8;      // a chunk with fewer joins a neighbour that has the room
+    static constexpr std::int64_t kNoKey = std::numeric_limits<std::int64_t>::max();
 
     struct Chunk {
         std::size_t count = 0;
-        Entry entries[kChunkEntries];
+        std::int64_t keys[kChunkLevels];  // kNoKey from count on
+        std::int64_t quantities[kChunkLevels];
+
+        Chunk();
+        std::size_t position_of(std::int64_t key) const;
+        void insert(std::size_t at, std::int64_t key, std::int64_t quantity);
+        void erase(std::size_t at);
+        // Moves the levels from `first` on to the end of another chunk, which has the room.
+        void move_to(Chunk &other, std::size_t first);
+        std::int64_t last_key() const { return keys[count - 1]; }
     };
 
     static constexpr std::int64_t kEverything = std::numeric_limits<std::int64_t>::max();
@@ -83,8 +89,8 @@ private:
     std::int64_t key_of(std::int64_t price) const { return is_bid_ ? -price : price; }
     std::int64_t price_of(std::int64_t key) const { return is_bid_ ? -key : key; }
     std::size_t chunk_of(std::int64_t key, std::size_t hint) const;
-    void insert(std::size_t chunk, Entry *at, Entry entry);
-    void erase(std::size_t chunk, Entry *at);
+    void insert(std::size_t chunk, std::size_t at, std::int64_t key, std::int64_t quantity);
+    void erase(std::size_t chunk, std::size_t at);
     void join_with_next(std::size_t chunk);
     void remove_chunk(std::size_t chunk);
     void prune();
@@ -93,7 +99,7 @@ private:
     template <typename OnLevel> void visit_while(OnLevel on_level) const {
         for (const auto &chunk : chunks_)
             for (std::size_t i = 0; i < chunk->count; ++i)
-                if (!on_level(price_of(chunk->entries[i].key), chunk->entries[i].quantity)) return;
+                if (!on_level(price_of(chunk->keys[i]), chunk->quantities[i])) return;
     }
 
     bool is_bid_;

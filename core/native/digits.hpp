@@ -12,6 +12,7 @@
 
 namespace veloz {
 
+// Whether words of eight characters have the first one lowest.
 constexpr bool kHasFastDigits = std::endian::native == std::endian::little;
 
 // How far read_decimal looks beyond where it starts.

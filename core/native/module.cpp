@@ -1,5 +1,7 @@
 // core._native: the bindings. What is computed lies in the files beside, which know nothing of Python.
 
+#include <algorithm>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -37,12 +39,25 @@ struct SnapshotFrame {
     std::int64_t ts_event_ns() const { return message.ts_event_ns.value_or(ts_init_ns); }
 };
 
+// A tuple of ints, as directly as Python can: this is asked for after every message.
+nb::tuple ints_of(std::initializer_list<std::int64_t> values) {
+    nb::tuple result = nb::steal<nb::tuple>(PyTuple_New(static_cast<Py_ssize_t>(values.size())));
+    if (!result.is_valid()) throw nb::python_error();
+    Py_ssize_t at = 0;
+    for (const std::int64_t value : values) {
+        PyObject *number = PyLong_FromLongLong(value);
+        if (number == nullptr) throw nb::python_error();
+        PyTuple_SET_ITEM(result.ptr(), at++, number);
+    }
+    return result;
+}
+
 nb::tuple tuple_of(const Level *levels, std::size_t count) {
     nb::tuple result = nb::steal<nb::tuple>(PyTuple_New(static_cast<Py_ssize_t>(count)));
     if (!result.is_valid()) throw nb::python_error();
     for (std::size_t i = 0; i < count; ++i)
         PyTuple_SET_ITEM(result.ptr(), static_cast<Py_ssize_t>(i),
-                         nb::make_tuple(levels[i].price, levels[i].quantity).release().ptr());
+                         ints_of({levels[i].price, levels[i].quantity}).release().ptr());
     return result;
 }
 
@@ -168,7 +183,7 @@ nb::tuple tuple_of(const BookSide &side, std::size_t count) {
     if (!result.is_valid()) throw nb::python_error();
     Py_ssize_t at = 0;
     side.visit(count, [&](std::int64_t price, std::int64_t quantity) {
-        PyTuple_SET_ITEM(result.ptr(), at++, nb::make_tuple(price, quantity).release().ptr());
+        PyTuple_SET_ITEM(result.ptr(), at++, ints_of({price, quantity}).release().ptr());
     });
     return result;
 }
@@ -190,7 +205,7 @@ nb::object array_of(const BookSide &side, std::size_t count) {
 nb::object best_of(const BookSide &side) {
     const auto level = side.best();
     if (!level) return nb::none();
-    return nb::make_tuple(level->price, level->quantity);
+    return ints_of({level->price, level->quantity});
 }
 
 class OrderBook {
@@ -318,7 +333,7 @@ void bind_book(nb::module_ &module) {
             [](const OrderBook &book) -> nb::object {
                 const auto bid = book.core().bids.best(), ask = book.core().asks.best();
                 if (!bid || !ask) return nb::none();
-                return nb::make_tuple(bid->price, bid->quantity, ask->price, ask->quantity);
+                return ints_of({bid->price, bid->quantity, ask->price, ask->quantity});
             },
             nb::sig("def best(self) -> tuple[int, int, int, int] | None"),
             "(bid price, bid quantity, ask price, ask quantity); None while either side is empty.")

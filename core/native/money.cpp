@@ -39,9 +39,10 @@ Parsed parse_unsigned(std::string_view text, int scale, Excess excess) {
 }
 
 std::int64_t parse_scaled(std::string_view text, int scale) {
-    const auto fail = [&](const char *why) -> std::invalid_argument {
-        return std::invalid_argument("'" + std::string(text.substr(0, 64)) + "' at scale " + std::to_string(scale) +
-                                     ": " + why);
+    const auto fail = [&](const char *why) {
+        std::string message(1, '\'');
+        message.append(text.substr(0, 64)).append("' at scale ").append(std::to_string(scale)).append(": ").append(why);
+        return std::invalid_argument(message);
     };
     if (scale < 0 || scale > kMaxScale) throw fail("the scale must be 0 to 18");
     const bool has_sign = !text.empty() && (text.front() == '-' || text.front() == '+');

@@ -1,6 +1,10 @@
 #include "scanner.hpp"
 
+#include <bit>
+#include <cstring>
 #include <limits>
+
+#include "digits.hpp"
 
 namespace veloz {
 namespace {
@@ -8,6 +12,19 @@ namespace {
 bool is_digit(char byte) { return byte >= '0' && byte <= '9'; }
 
 bool is_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
+
+// Of eight bytes of a string, how many come before the first that isn't plain: a quote, a backslash, a control
+// character or one beyond ASCII.
+unsigned plain_bytes(const char *text) {
+    constexpr std::uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
+    std::uint64_t bytes;
+    std::memcpy(&bytes, text, 8);
+    const auto zeros = [](std::uint64_t word) { return (word - ones) & ~word; };
+    const std::uint64_t others =
+        (zeros(bytes ^ ones * '"') | zeros(bytes ^ ones * '\\') | ((bytes - ones * 0x20) & ~bytes) | bytes) & highs;
+    // A borrow can only spoil the bytes after the first such one.
+    return static_cast<unsigned>(std::countr_zero(others)) / 8;
+}
 
 void append_utf8(std::string &out, std::uint32_t point) {
     if (point < 0x80) {
@@ -48,6 +65,11 @@ std::string_view Scanner::string(const char *expected) {
     if (at_ == end_ || *at_ != '"') fail_expected(expected);
     const char *first = ++at_;
     while (true) {
+        if (kHasFastDigits && bytes_left() >= 8) {
+            const unsigned plain = plain_bytes(at_);
+            at_ += plain;
+            if (plain == 8) continue;
+        }
         if (at_ == end_) fail_truncated("the rest of a string");
         const auto byte = static_cast<unsigned char>(*at_);
         if (byte == '"') break;
@@ -165,13 +187,23 @@ void Scanner::check_utf8() {
 std::int64_t Scanner::integer(const char *expected) {
     constexpr auto limit = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
     const char *first = at_;
-    if (at_ == end_ || !is_digit(*at_)) fail_expected(expected);
     std::uint64_t value = 0;
+    if (kHasFastDigits && bytes_left() >= 16) {
+        const EightDigits head(at_);
+        if (head.count > 0) value = head.number(head.count);
+        at_ += head.count;
+        if (head.count == 8) {
+            const EightDigits more(at_);
+            if (more.count > 0) value = value * kPowersOfTen[more.count] + more.number(more.count);
+            at_ += more.count;
+        }
+    }
     for (; at_ != end_ && is_digit(*at_); ++at_) {
         const auto digit = static_cast<unsigned>(*at_ - '0');
         if (value > (limit - digit) / 10) fail_at(std::string(expected) + " needs more than 63 bits", first);
         value = value * 10 + digit;
     }
+    if (at_ == first) fail_expected(expected);
     if (*first == '0' && at_ - first > 1) fail_at(std::string(expected) + " has a leading zero", first);
     if (at_ != end_ && (*at_ == '.' || *at_ == 'e' || *at_ == 'E'))
         fail_at(std::string(expected) + " is not whole", first);
