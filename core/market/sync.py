@@ -4,7 +4,8 @@ The rule is Binance's ("How to manage a local order book correctly",
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams, and its futures twin). Each message names
 the update that it follows: U - 1 on spot, pu on futures, whose ids leave gaps. Buffer the stream, take a REST snapshot,
 drop what it already includes (u <= lastUpdateId), require the first event to follow an update that the snapshot has,
-and from then on each message to follow exactly the one before.
+and from then on each message to follow the one before: exactly on futures, while a spot message may begin earlier
+(another connection groups the updates otherwise), since all its quantities are absolute.
 
 Inputs are messages and clock readings; what it wants done comes back as values. Once STALE the book keeps its last
 levels, marked so, until a new snapshot has been joined to the stream.
@@ -122,6 +123,12 @@ def followed_update_id(update: DepthUpdateLike) -> int:
     """The update that a depth message follows: pu where the venue states it, else U - 1."""
     previous = update.previous_update_id
     return update.first_update_id - 1 if previous is None else previous
+
+
+def _follows(update: DepthUpdateLike, last_update_id: int) -> bool:
+    """Whether a message that ends after last_update_id leaves no update out between."""
+    previous = update.previous_update_id
+    return update.first_update_id <= last_update_id + 1 if previous is None else previous == last_update_id
 
 
 class DepthSync:
@@ -253,8 +260,7 @@ class DepthSync:
             self.counters.duplicates += 1
             self._dropped_since_held = True
             return NOTHING
-        followed = followed_update_id(update)
-        if not (followed == book_id or (self._snapshot_held and followed < book_id)):
+        if not (_follows(update, book_id) or (self._snapshot_held and followed_update_id(update) < book_id)):
             self.counters.gaps += 1
             return self._distrust(StaleReason.GAP, update.ts_init_ns, update)
         book.apply_update(update)
@@ -380,7 +386,7 @@ class DepthSync:
             if update.last_update_id <= last:
                 self.counters.duplicates += 1
                 return
-            if followed_update_id(update) != last:
+            if not _follows(update, last):
                 self.counters.gaps += 1
                 buffer.clear()
             elif len(buffer) == BUFFER_LIMIT_MESSAGES:

@@ -88,6 +88,15 @@ def test_a_futures_message_that_starts_right_after_the_last_one_but_follows_anot
     assert (sync.state, sync.reason) == (BookState.STALE, StaleReason.GAP)
 
 
+def test_a_spot_message_may_begin_before_the_last_one_ended_but_not_after() -> None:
+    sync = live()
+    sync.on_depth(spot(102, 110, ((1_000, 7),)))
+    assert sync.on_depth(spot(108, 115, ((1_000, 8), (999, 3)))) == ()
+    assert (sync.state, sync.book.last_update_id, sync.book.best_bid()) == (BookState.LIVE, 115, (1_000, 8))
+    sync.on_depth(spot(117, 118))
+    assert (sync.state, sync.reason) == (BookState.STALE, StaleReason.GAP)
+
+
 def test_levels_beyond_a_cut_snapshot_are_never_shown() -> None:
     sync = live()
     sync.on_depth(spot(102, 102, ((900, 7), (995, 8)), ((2_000, 7),)))
