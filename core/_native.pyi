@@ -208,6 +208,13 @@ class OrderBook:
     def imbalance(self, levels: int) -> tuple[int, int]:
         """(bid quantity, ask quantity) of the best `levels` a side."""
 
+    def microprice(self) -> tuple[int, int] | None:
+        """
+        Best bid and offer, each weighted with the other's quantity, as (numerator, denominator) at the price's scale.
+
+        Exact; None while either side is empty.
+        """
+
     def canonical_bytes(self) -> bytes:
         """
         The last update id and every level; the format stands in core.market.book.

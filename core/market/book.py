@@ -212,6 +212,17 @@ class OrderBook:
         bids, asks = self.top(levels)
         return sum(quantity for _, quantity in bids), sum(quantity for _, quantity in asks)
 
+    def microprice(self) -> tuple[int, int] | None:
+        """Best bid and offer, each weighted with the other's quantity: (numerator, denominator), at the price's scale.
+
+        Exact; None while either side is empty.
+        """
+        best = self.best()
+        if best is None:
+            return None
+        bid_price, bid_quantity, ask_price, ask_quantity = best
+        return bid_price * ask_quantity + ask_price * bid_quantity, bid_quantity + ask_quantity
+
     def canonical_bytes(self) -> bytes:
         """Tag, update id, and per side its number of levels and each price and quantity, best first; little-endian
         64-bit."""

@@ -400,6 +400,21 @@ void bind_book(nb::module_ &module) {
             "levels"_a, nb::sig("def imbalance(self, levels: int) -> tuple[int, int]"),
             "(bid quantity, ask quantity) of the best `levels` a side.")
         .def(
+            "microprice",
+            [](const OrderBook &book) -> nb::object {
+                const auto bid = book.core().bids.best(), ask = book.core().asks.best();
+                if (!bid || !ask) return nb::none();
+                const auto product = [](std::int64_t price, std::int64_t quantity) {
+                    return static_cast<uint128_t>(price) * static_cast<uint128_t>(quantity);
+                };
+                return nb::make_tuple(
+                    int_of(product(bid->price, ask->quantity) + product(ask->price, bid->quantity)),
+                    int_of(static_cast<uint128_t>(bid->quantity) + static_cast<uint128_t>(ask->quantity)));
+            },
+            nb::sig("def microprice(self) -> tuple[int, int] | None"),
+            "Best bid and offer, each weighted with the other's quantity, as (numerator, denominator) at the price's "
+            "scale.\n\nExact; None while either side is empty.")
+        .def(
             "canonical_bytes",
             [](const OrderBook &book) {
                 const std::string bytes = book.core().canonical_bytes();
