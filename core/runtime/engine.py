@@ -24,6 +24,7 @@ from core.kernel import decide
 from core.kernel.decide import InstrumentScaleChangedError
 from core.kernel.kernel import Kernel
 from core.market.hub import MarketHub
+from core.market.sync import StateChanged
 from core.risk.kill_switch import KillSwitch
 from core.risk.limits import RiskLimitsError, parse_risk_limits
 from core.runtime.address import prepare_address
@@ -118,7 +119,7 @@ async def _serve(
 
     def build_hub() -> MarketHub:
         assert service.kernel.limits is not None
-        return _build_hub(service.kernel, service.kernel.limits, service.clock)
+        return _build_hub(service.kernel, service.kernel.limits, service.clock, publisher.state_changed)
 
     follower = VenueFollower(service, build_hub, run_feed, settings.venue.recv_window_ms)
     bus.start()
@@ -321,6 +322,8 @@ def _connect_venue(settings: Settings, clock: MonotonicClock) -> BinanceSpot:
         raise ConfigurationError(str(error)) from error
 
 
-def _build_hub(kernel: Kernel, limits: RiskLimits, clock: Clock) -> MarketHub:
+def _build_hub(
+    kernel: Kernel, limits: RiskLimits, clock: Clock, on_state_changed: Callable[[StateChanged], None] | None = None
+) -> MarketHub:
     instruments = [kernel.instruments[key] for key in kernel.listed]
-    return MarketHub(instruments, clock, limits.book_stale_after_ms)
+    return MarketHub(instruments, clock, limits.book_stale_after_ms, on_state_changed)

@@ -1,4 +1,4 @@
-"""Market data out to NATS: tickers and last trades, throttled, the latest wins."""
+"""Market data out to NATS: tickers and last trades, throttled, the latest wins; and each change of a book's state."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from core.market.sync import StateChanged
 from core.runtime.messages import plain
 from core.runtime.service import EngineService
 from core.types.codes import RefusalError
@@ -34,6 +35,17 @@ class MarketPublisher:
     def updated(self, symbol: str) -> None:
         """Called for every ticker and trade: it only takes a note."""
         self._changed.add(symbol)
+
+    def state_changed(self, change: StateChanged) -> None:
+        """A book became LIVE or STALE: told at once, each time."""
+        body = {
+            "symbol": change.symbol,
+            "previous": change.previous.value,
+            "current": change.current.value,
+            "reason": None if change.reason is None else change.reason.value,
+            "ts_ns": change.ts_ns,
+        }
+        self._bus.publish_market(self._venue, change.symbol, "book_state", msgspec.json.encode(body))
 
     async def run(self) -> None:
         while True:
