@@ -136,7 +136,7 @@ class Storage:
         lists: Sequence[ListReport] = (),
         touched: Sequence[Order] = (),
     ) -> None:
-        """Write one event whole; touched are orders that changed without a report.
+        """Write one event whole; touched are orders that changed after their last report, if they have one.
 
         Raises PaperVenueError: memory is then ahead of the disk and the venue must stop.
         """

@@ -94,7 +94,8 @@ class Working:
         return reports
 
     def take_touched(self) -> list[Order]:
-        """Orders that changed without a report (a trailing order's extreme) since the last call."""
+        """Orders that may have changed after their last report (the money they hold, a trailing order's extreme) since
+        the last call."""
         touched, self._touched = self._touched, {}
         return list(touched.values())
 
@@ -141,11 +142,13 @@ class Working:
     def _hold(self, order: Order, amount: int) -> None:
         self.balances.lock(self._held_asset(order), amount)
         order.locked += amount
+        self._touched[order.order_id] = order
 
     def _let_go(self, order: Order, amount: int) -> None:
         if amount:
             self.balances.unlock(self._held_asset(order), amount)
             order.locked -= amount
+            self._touched[order.order_id] = order
 
     def _rest(self, order: Order) -> None:
         order.ahead = self.views[order.symbol].available(order.side, order.price)

@@ -253,3 +253,14 @@ def check_restart(file: Path, core: Matching, latest: dict[int, Order]) -> None:
     assert held == {asset: again.balances.of(asset).locked for asset in held}
     assert {one.order_id for one in latest.values() if one.status.is_open} == set(again.open)
     storage.close()
+
+
+def test_a_pairs_money_is_stored_as_it_is_after_an_amendment(tmp_path: Path) -> None:
+    storage = Storage(tmp_path / "venue.sqlite3", START)
+    core = Matching({S: RULES[S]}, storage.load_balances(), Counters())
+    core.views[S].load(start_book())
+    steps: list[tuple[str, Any]] = [("oco", (Side.BUY, d("99"), d("101"), d("1"), False)), ("amend", (0, 2))]
+    latest = session(core, steps, storage)
+    assert [one.quantity for one in core.open.values()] == [d("0.2")] * 2
+    storage.close()
+    check_restart(tmp_path / "venue.sqlite3", core, latest)
