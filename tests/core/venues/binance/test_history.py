@@ -76,6 +76,8 @@ async def test_bars_are_exact_at_the_instruments_scales_and_the_forming_one_says
         quote_volume=432_109_876_543,
         trades=77,
         closed=True,
+        taker_buy_volume=50_000,
+        taker_buy_quote_volume=175_000_000_000,
     )
 
 
