@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import unquote
 
 import structlog
 import uvicorn
@@ -195,7 +196,7 @@ class PaperVenue:
         )
 
     async def _combined(self, websocket: WebSocket) -> None:
-        names = [name for name in websocket.query_params.get("streams", "").split("/") if name]
+        names = _streams_of(websocket.scope["query_string"].decode("latin-1"))
         await self._serve_streams(websocket, names, is_combined=True)
 
     async def _raw(self, websocket: WebSocket) -> None:
@@ -289,6 +290,12 @@ def _listen(host: str, port: int) -> socket.socket:
             "venue.port in veloz.toml or VELOZ_VENUE__PORT (0 takes any free one)"
         ) from error
     return listener
+
+
+def _streams_of(query: str) -> list[str]:
+    """The `streams` of a query. A plus is a plus there, as in kline_1d@+08:00."""
+    values = dict(pair.partition("=")[::2] for pair in query.split("&"))
+    return [name for name in unquote(values.get("streams", "")).split("/") if name]
 
 
 def _url_host(host: str) -> str:
