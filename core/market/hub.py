@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from decimal import Decimal
+from typing import NamedTuple
 
 import msgspec
 
@@ -43,6 +44,16 @@ class SymbolCounters(msgspec.Struct, frozen=True):
     trades_missed: int
     trades_late: int
     trades_repeated: int
+
+
+class ScaledBook(NamedTuple):
+    """A book's best levels at one moment, at the instrument's scales. stale_reason: None when it is LIVE."""
+
+    state: BookState
+    stale_reason: str | None
+    last_update_id: int
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
 
 
 class _SymbolMarket:
@@ -237,20 +248,26 @@ class MarketHub:
 
         Raises RefusalError(REQUEST_INVALID) unless 1 <= depth <= MAX_BOOK_DEPTH.
         """
-        market = self._market(symbol)
         _check_range("depth", depth, MAX_BOOK_DEPTH)
-        now_ns = self._clock.now_ns()
-        state, reason = market.sync.state_at(now_ns)
-        bids, asks = market.sync.book.top(depth)
+        market = self._market(symbol)
+        book = self.scaled_book(symbol, depth)
         return OrderBookView(
             symbol=symbol,
-            state=state,
-            stale_reason=None if state is BookState.LIVE else (reason or BookState.SYNCING),
-            last_update_id=market.sync.book.last_update_id,
-            bids=_levels(bids, market.instrument),
-            asks=_levels(asks, market.instrument),
-            as_of_ns=market.sync.last_depth_ns or now_ns,
+            state=book.state,
+            stale_reason=book.stale_reason,
+            last_update_id=book.last_update_id,
+            bids=_levels(book.bids, market.instrument),
+            asks=_levels(book.asks, market.instrument),
+            as_of_ns=market.sync.last_depth_ns or self._clock.now_ns(),
         )
+
+    def scaled_book(self, symbol: str, depth: int) -> ScaledBook:
+        """As `order_book`, with prices and quantities as ints at the instrument's scales."""
+        sync = self._market(symbol).sync
+        state, reason = sync.state_at(self._clock.now_ns())
+        bids, asks = sync.book.top(depth)
+        shown_reason = None if state is BookState.LIVE else (reason or BookState.SYNCING)
+        return ScaledBook(state, shown_reason, sync.book.last_update_id, bids, asks)
 
     def known_range(self, symbol: str) -> tuple[int | None, int | None]:
         """The lowest bid and the highest ask price, at the price scale, down and up to which the book knows every

@@ -114,7 +114,7 @@ def levels(raw: msgspec.Raw) -> Texts:
         raise ValueError(f"levels: {error}") from error
 
 
-def text(raw: msgspec.Raw) -> str:
+def text(raw: msgspec.Raw | bytes) -> str:
     """Raises ValueError."""
     try:
         return _TEXT.decode(raw)
@@ -144,6 +144,7 @@ def product_of(symbol: str, pair: str | None, futures: bool) -> Product:
     return Product.USDM
 
 
+@lru_cache(maxsize=SCALED_CACHE_NUMBERS)
 def places_of(number: str) -> int:
     """Decimal places without trailing zeros."""
     return len(number.partition(".")[2].rstrip("0"))

@@ -3,8 +3,9 @@
 No exchange information is needed: an instrument's scales are the most decimal places that its prices and quantities
 have anywhere in the files, trailing zeros aside. The price of that is reading each file twice.
 
-A snapshot of spot or USD-M doesn't say its symbol. Where several symbols of a product are recorded together it is
-given to the one whose update ids lie nearest at that place, and among equals to the one whose price lies nearest.
+A snapshot of spot or USD-M doesn't say its symbol. Where several symbols are recorded together it is given to the one
+whose depth messages had just stated the same levels; where none had, to the one whose price and update ids lie nearest.
+Ids alone don't tell: futures number the updates of all symbols together.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from core.storage import frames
-from core.storage.frames import Data, Kind, SnapshotBody
+from core.storage.frames import Data, Kind, SnapshotBody, Texts
 from core.storage.recording import Line, Problems, RecordingError, read_lines
 from core.types.clock import format_utc_us
 from core.types.instruments import Instrument, Product
@@ -26,6 +27,14 @@ Market = tuple[Product, str]
 """A product and a symbol: one order book."""
 
 MAX_MARKETS = 2_000
+EVIDENCE_LEVELS = 512
+"""Levels kept of each market, as last stated, to recognise its snapshots by."""
+EVIDENCE_PER_SIDE = 8
+"""Taken from either end of a message's side: one of them is near the market."""
+FAR_SHARE = 0.1
+"""A snapshot whose best bid is farther than this from a market's price is hardly that market's."""
+FAR_UPDATES = 10**6
+"""Nor one whose update id is farther than this from the market's: minutes of the busiest."""
 
 
 class MarketScan(msgspec.Struct):
@@ -67,14 +76,25 @@ class FileScan(msgspec.Struct):
     last_ns: int = 0
 
 
+class _Candidate(msgspec.Struct, frozen=True):
+    """A market when a snapshot came. evidence: 0 its last messages stated the same levels, 1 unknown, 2 others."""
+
+    last_update_id: int
+    price: str
+    evidence: int
+
+
 class _OpenSnapshot(msgspec.Struct):
-    """A snapshot whose symbol isn't settled: per candidate the distance to its last id before."""
+    """A snapshot whose symbol isn't settled, with the markets that were known when it came."""
 
     place: tuple[int, int]
-    product_is_futures: bool
+    symbol: str
+    is_futures: bool
     update_id: int
     best_bid: str
-    before: dict[Market, int]
+    price_scale: int
+    quantity_scale: int
+    before: dict[Market, _Candidate]
 
 
 class Scan:
@@ -150,10 +170,9 @@ class _Scanning:
     def __init__(self, scan: Scan) -> None:
         self._scan = scan
         self._open: list[_OpenSnapshot] = []
-        self._first_after: dict[Market, list[tuple[tuple[int, int], int]]] = {}
+        self._first_after: dict[Market, list[tuple[tuple[int, int], int, str]]] = {}
         self._awaits: set[Market] = set()
-        self._places: dict[Market, tuple[str, str]] = {}
-        self._unsettled_scales: dict[bool, list[tuple[tuple[int, int], int, int]]] = {}
+        self._stated: dict[Market, dict[tuple[bool, int], tuple[int, int]]] = {}
 
     def read(self, line: Line) -> None:
         try:
@@ -184,79 +203,116 @@ class _Scanning:
             key = (product, body.s)
             if key in self._awaits:
                 self._awaits.discard(key)
-                self._first_after.setdefault(key, []).append(((line.file, line.number), body.U))
+                price = sides[0][0][0] if sides[0] else market.last_price
+                self._first_after.setdefault(key, []).append(((line.file, line.number), body.U, price))
             market.depth_messages += 1
             market.last_update_id = body.u
+            self._note(key, body.u, sides)
             if sides[0]:
                 market.last_price = sides[0][0][0]
         elif kind is Kind.BOOK_TICKER:
             prices = (frames.text(body.b), frames.text(body.a))
             _widen(market, [(prices[0], frames.text(body.B)), (prices[1], frames.text(body.A))])
             market.last_price = prices[0]
+            if len(self._scan.markets) > 1:
+                sizes = frames.text(body.B), frames.text(body.A)
+                self._note((product, body.s), body.u, ([(prices[0], sizes[0])], [(prices[1], sizes[1])]))
         elif body.X != "NA":
             _widen(market, [(frames.text(body.p), frames.text(body.q))])
 
+    def _note(self, key: Market, update_id: int, sides: tuple[Texts, Texts]) -> None:
+        """Keep some of the levels that a message states, to tell the markets of a recording apart."""
+        stated = self._stated.setdefault(key, {})
+        for is_bid, side in zip((True, False), sides, strict=True):
+            few = side if len(side) <= 2 * EVIDENCE_PER_SIDE else side[:EVIDENCE_PER_SIDE] + side[-EVIDENCE_PER_SIDE:]
+            for price, quantity in few:
+                level = is_bid, frames.scaled(price, MAX_SCALE)
+                known = stated.pop(level, None)
+                value = update_id, frames.scaled(quantity, MAX_SCALE)
+                stated[level] = value if known is None or known[0] <= update_id else known
+        while len(stated) > EVIDENCE_LEVELS:
+            del stated[next(iter(stated))]
+
     def _snapshot(self, line: Line, body: SnapshotBody) -> None:
-        futures = bool(body.E or body.symbol)
-        place = (line.file, line.number)
-        if body.symbol:
-            product = frames.product_of(body.symbol, None, True)
-            self._settle_one(place, (product, body.symbol), body)
-            return
         before = {
-            key: market.last_update_id
+            key: _Candidate(market.last_update_id, market.last_price, self._evidence(key, body))
             for key, market in self._scan.markets.items()
-            if (key[0] is not Product.SPOT) == futures and market.depth_messages
+            if market.depth_messages and not (body.symbol and body.symbol != key[1])
         }
-        self._awaits.update(key for key in self._scan.markets if (key[0] is not Product.SPOT) == futures)
+        self._awaits.update(self._scan.markets)
         price = places = 0
         for side in (body.bids, body.asks):
             for level_price, quantity in side:
                 price = max(price, frames.places_of(level_price))
                 places = max(places, frames.places_of(quantity))
         self._open.append(
-            _OpenSnapshot(place, futures, body.lastUpdateId, body.bids[0][0] if body.bids else "0", before)
+            _OpenSnapshot(
+                place=(line.file, line.number),
+                symbol=body.symbol,
+                is_futures=bool(body.E or body.symbol),
+                update_id=body.lastUpdateId,
+                best_bid=body.bids[0][0] if body.bids else "0",
+                price_scale=price,
+                quantity_scale=places,
+                before=before,
+            )
         )
-        self._unsettled_scales.setdefault(futures, []).append((place, price, places))
 
-    def _settle_one(self, place: tuple[int, int], key: Market, body: SnapshotBody) -> None:
-        market = self._market(*key)
-        for side in (body.bids, body.asks):
-            _widen(market, side)
-        market.snapshots += 1
-        self._scan.snapshot_markets[place] = key
+    def _evidence(self, key: Market, body: SnapshotBody) -> int:
+        """What the market's last messages say of the levels that the snapshot covers."""
+        agree = differ = 0
+        held = {}
+        for is_bid, side in ((True, body.bids), (False, body.asks)):
+            levels = {frames.scaled(price, MAX_SCALE): frames.scaled(size, MAX_SCALE) for price, size in side}
+            held[is_bid] = levels, (min if is_bid else max)(levels, default=0)
+        for (is_bid, price), (update_id, quantity) in self._stated.get(key, {}).items():
+            levels, last = held[is_bid]
+            if update_id > body.lastUpdateId or not levels or (price < last if is_bid else price > last):
+                continue
+            if levels.get(price, 0) == quantity:
+                # That both have nothing at a price says little.
+                agree += quantity > 0
+            else:
+                differ += 1
+        return 1 if agree == differ else 2 if differ > agree else 0
 
     def settle(self) -> None:
-        scales = {
-            place: (price, quantity) for found in self._unsettled_scales.values() for place, price, quantity in found
-        }
-        for snapshot in self._open:
-            candidates = [
-                key
-                for key, market in self._scan.markets.items()
-                if (key[0] is not Product.SPOT) == snapshot.product_is_futures and market.depth_messages
-            ]
-            if not candidates:
+        # Those that are recognised come first: what is left is shared out among the markets that have none.
+        for snapshot in sorted(self._open, key=_best_evidence):
+            key = self._market_of(snapshot)
+            if key is None:
                 continue
-            key = min(candidates, key=lambda market: self._distance(snapshot, market))
             market = self._scan.markets[key]
             market.snapshots += 1
-            price, quantity = scales[snapshot.place]
-            market.price_scale = max(market.price_scale, price)
-            market.quantity_scale = max(market.quantity_scale, quantity)
+            market.price_scale = max(market.price_scale, snapshot.price_scale)
+            market.quantity_scale = max(market.quantity_scale, snapshot.quantity_scale)
             self._scan.snapshot_markets[snapshot.place] = key
         for market in self._scan.markets.values():
             _check_scales(market)
 
-    def _distance(self, snapshot: _OpenSnapshot, key: Market) -> tuple[int, float]:
-        """How far the snapshot's id lies from the market's ids at that place, then how far its price."""
-        ids = [snapshot.before[key]] if key in snapshot.before else []
-        ids += [first for place, first in self._first_after.get(key, []) if place > snapshot.place][:1]
+    def _market_of(self, snapshot: _OpenSnapshot) -> Market | None:
+        books = [key for key, market in self._scan.markets.items() if market.depth_messages]
+        if snapshot.symbol:
+            books = [key for key in books if key[1] == snapshot.symbol]
+        # A snapshot without the times that futures state is spot's, where there is any spot.
+        alike = [key for key in books if (key[0] is not Product.SPOT) == snapshot.is_futures]
+        return min(alike or books, key=lambda key: self._unlikeliness(snapshot, key), default=None)
+
+    def _unlikeliness(self, snapshot: _OpenSnapshot, key: Market) -> tuple[int, bool, int, bool, int, int, float]:
+        """What the levels say, whether the price or the ids are another's, whether it joins the messages around it, the
+        snapshots that the market has, then how far ids and price lie."""
+        before = snapshot.before.get(key)
+        after = next((found for found in self._first_after.get(key, []) if found[0] > snapshot.place), None)
+        ids = [*([before.last_update_id] if before else []), *([after[1]] if after else [])]
         outside = min((abs(snapshot.update_id - known) for known in ids), default=2**62)
         if len(ids) == 2 and ids[0] - 1 <= snapshot.update_id <= ids[1]:
             outside = 0
-        price, last = float(snapshot.best_bid), float(self._scan.markets[key].last_price or 0)
-        return outside, abs(price - last) / (price or 1.0)
+        known_price = before.price if before and before.price else after[2] if after else ""
+        price = float(snapshot.best_bid)
+        share = abs(price - float(known_price or 0)) / (price or 1.0)
+        evidence = before.evidence if before else 1
+        known = self._scan.markets[key].snapshots
+        return evidence, share > FAR_SHARE, outside // FAR_UPDATES, outside > 0, known, outside, share
 
     def _market(self, product: Product, symbol: str) -> MarketScan:
         key = (product, symbol)
@@ -269,6 +325,10 @@ class _Scanning:
             # Its first depth message may settle whose a snapshot before it was.
             self._awaits.add(key)
         return market
+
+
+def _best_evidence(snapshot: _OpenSnapshot) -> int:
+    return min((candidate.evidence for candidate in snapshot.before.values()), default=1)
 
 
 def _widen(market: MarketScan, levels: list[tuple[str, str]]) -> None:

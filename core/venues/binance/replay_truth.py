@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Container
+from collections.abc import Sequence
 from itertools import islice
 
 import msgspec
@@ -59,8 +59,9 @@ Operation = Update | Snapshot
 class _Side:
     """One side; keys ascend from the best price (bids negated).
 
-    known_to: the last price that a snapshot covered. named: prices beyond it that an update has stated. revealed: what
-    only a later snapshot has told of, and no update since: who took a snapshot from here before couldn't know of it.
+    known_to: the last price that a snapshot covered. named: prices beyond it that an update has stated, and the id of
+    the first that did. revealed: what only a later snapshot has told of, and no update since: who took a snapshot from
+    here before couldn't know of it.
     """
 
     def __init__(self, sign: int) -> None:
@@ -68,21 +69,24 @@ class _Side:
         self.keys: list[int] = []
         self.quantities: dict[int, int] = {}
         self.known_to: int | None = None
-        self.named: set[int] = set()
+        self.named: dict[int, int] = {}
         self.revealed: set[int] = set()
 
-    def set(self, price: int, quantity: int) -> None:
-        key = price * self.sign
-        if self.known_to is not None and key > self.known_to:
-            self.named.add(key)
-        if self.revealed:
-            self.revealed.discard(key)
-        if quantity:
-            if key not in self.quantities:
-                insort(self.keys, key)
-            self.quantities[key] = quantity
-        elif self.quantities.pop(key, None) is not None:
-            del self.keys[bisect_left(self.keys, key)]
+    def apply(self, levels: Levels, update_id: int) -> None:
+        """Set the quantities of these prices; zero removes."""
+        sign, known_to, quantities, keys, revealed = self.sign, self.known_to, self.quantities, self.keys, self.revealed
+        for price, quantity in levels:
+            key = price * sign
+            if known_to is not None and key > known_to:
+                self.named.setdefault(key, update_id)
+            if revealed:
+                revealed.discard(key)
+            if quantity:
+                if key not in quantities:
+                    insort(keys, key)
+                quantities[key] = quantity
+            elif quantities.pop(key, None) is not None:
+                del keys[bisect_left(keys, key)]
 
     def load(self, levels: Levels, is_complete: bool, keep_beyond: bool) -> None:
         """Take a snapshot's levels; keep_beyond: what is known farther out is still true."""
@@ -97,14 +101,14 @@ class _Side:
             self.revealed = revealed | {key for key in stated if key > was_known_to and key not in named}
         self.quantities = {price * self.sign: quantity for price, quantity in levels if quantity} | beyond
         self.keys = sorted(self.quantities)
-        self.named = set()
+        self.named = {}
         self.known_to = None if is_complete else last
         if keep_beyond and last is not None and not is_complete:
             if was_known_to is None:
                 self.known_to = None
             else:
                 self.known_to = max(last, was_known_to)
-                self.named = {key for key in named if key > self.known_to}
+                self.named = {key: first for key, first in named.items() if key > self.known_to}
 
     def best(self) -> tuple[int, int] | None:
         return (self.keys[0] * self.sign, self.quantities[self.keys[0]]) if self.keys else None
@@ -112,16 +116,20 @@ class _Side:
     def top(self, count: int) -> Levels:
         return [(key * self.sign, self.quantities[key]) for key in self.keys[:count]]
 
-    def top_served(self, count: int, served: Container[int]) -> Levels:
+    def top_served(self, count: int, served: Sequence[tuple[int, int]]) -> Levels:
         """The best levels, without revealed ones that weren't served."""
         if not self.revealed:
             return self.top(count)
-        keys = (key for key in self.keys if key not in self.revealed or key * self.sign in served)
+        prices = {price for price, _ in served}
+        keys = (key for key in self.keys if key not in self.revealed or key * self.sign in prices)
         return [(key * self.sign, self.quantities[key]) for key in islice(keys, count)]
 
-    def knows(self, price: int) -> bool:
+    def knows(self, price: int, update_id: int) -> bool:
+        """Whether by this update anything had told what stands at the price."""
         key = price * self.sign
-        return (self.known_to is None or key <= self.known_to or key in self.named) and key not in self.revealed
+        if key in self.revealed:
+            return False
+        return self.known_to is None or key <= self.known_to or self.named.get(key, update_id + 1) <= update_id
 
 
 class TruthBook:
@@ -165,9 +173,10 @@ class TruthBook:
         bid, ask = self.bids.best(), self.asks.best()
         return None if bid is None or ask is None else (*bid, *ask)
 
-    def explains(self, best: Best) -> bool:
-        """Whether what is known here would show these as best bid and offer: if not, the recording can't say."""
-        return self.bids.knows(best[0]) and self.asks.knows(best[2])
+    def explains(self, best: Best, update_id: int) -> bool:
+        """Whether what was known by this update would show these as best bid and offer: if not, the recording can't
+        say."""
+        return self.bids.knows(best[0], update_id) and self.asks.knows(best[2], update_id)
 
     def _snapshot(self, snapshot: Snapshot) -> None:
         if self.is_known and snapshot.update_id > self.last_update_id:
@@ -196,19 +205,16 @@ class TruthBook:
             self.hole = update
             return
         self._joined = True
-        for price, quantity in update.bids:
-            self.bids.set(price, quantity)
-        for price, quantity in update.asks:
-            self.asks.set(price, quantity)
+        self.bids.apply(update.bids, update.last)
+        self.asks.apply(update.asks, update.last)
         self.last_update_id = update.last
 
 
 def _follows(update: Update, last_update_id: int, is_join: bool) -> bool:
-    """Spot: U = last + 1, or around it right after a snapshot. Futures: pu = last, or before it after a snapshot."""
+    """Spot: U <= last + 1, as quantities are absolute. Futures: pu = last, or before it after a snapshot."""
     if update.previous is not None:
         return update.previous <= last_update_id if is_join else update.previous == last_update_id
-    expected = last_update_id + 1
-    return update.first <= expected if is_join else update.first == expected
+    return update.first <= last_update_id + 1
 
 
 class LaggingTruth:

@@ -22,6 +22,7 @@ from core.types.instruments import Product
 from core.types.market import DepthUpdateLike
 from core.venues.binance.replay import Replay, ReplayOptions, ReplayResult
 from core.venues.binance.replay_faults import FaultRates
+from core.venues.binance.replay_truth import Snapshot, TruthBook, Update
 from tests.core.venues.binance.market_lines import LineMarket, market, merged, write
 from tests.recordings import recordings_folder, spot_recordings
 
@@ -279,3 +280,40 @@ def test_passes_repeat_the_files_as_connections_that_were_opened_anew(tmp_path: 
     timed = replayed(path, duration_s=10.0)
     assert timed.passes == 2
     assert 9.8e9 < timed.market_time_ns <= 10e9
+
+
+@pytest.mark.parametrize("late_steps", [0, 2])
+@pytest.mark.parametrize("product", [Product.SPOT, Product.USDM])
+def test_snapshots_find_their_symbols_by_their_levels_where_ids_and_prices_are_alike(
+    tmp_path: Path, product: Product, late_steps: int
+) -> None:
+    markets = [LineMarket(product, f"S{number}USDT", number) for number in range(4)]
+    for item in markets:
+        item.update_id = 5_000_000
+        item.steps(5).snapshot(late_steps=late_steps).steps(40)
+    result = replayed(write(tmp_path / "a", merged(*markets)))
+    assert [book.state for book in result.symbols] == ["LIVE"] * 4
+    assert (result.gaps, result.resyncs, result.warnings) == (0, 0, [])
+    assert result.is_clean
+
+
+def test_a_spot_message_that_begins_within_the_last_one_is_no_hole_in_the_truth(tmp_path: Path) -> None:
+    lines = market(Product.SPOT, "BTCUSDT", 6).lines
+    place = next(place for place, line in enumerate(lines) if place > 300 and b'"depthUpdate"' in line)
+    head, _, tail = lines[place].partition(b'"U":')
+    first, _, rest = tail.partition(b",")
+    lines[place] = head + b'"U":%d,' % (int(first) - 1) + rest
+    result = replayed(write(tmp_path / "a", lines))
+    assert (result.gaps, result.resyncs, result.warnings) == (0, 0, [])
+    assert result.book_checked == 150
+    assert result.is_clean
+
+
+def test_a_price_that_is_first_stated_later_explains_no_ticker_of_before() -> None:
+    truth = TruthBook()
+    truth.apply(Snapshot(10, [(100, 1)], [(110, 1)], limit=1))
+    truth.apply(Update(11, 11, None, [(100, 0), (90, 2)], [], (0, 2)))
+    truth.apply(Update(12, 12, None, [(95, 3)], [], (0, 3)))
+    assert not truth.explains((95, 3, 110, 1), 11)
+    assert truth.explains((95, 3, 110, 1), 12)
+    assert truth.explains((90, 2, 110, 1), 11)
