@@ -102,6 +102,7 @@ class Cell(NamedTuple):
     text: str
     words: frozenset[str]
     unit: str | None
+    symbol: str | None = None
 
 
 class _Token(NamedTuple):
@@ -332,6 +333,7 @@ class CellIndex:
     def __init__(self, sources: Iterable[tuple[str, str, Any]] = ()) -> None:
         self._numbers: dict[Decimal, list[Cell]] = {}
         self._stamps: list[tuple[str, Cell]] = []
+        self._symbols: set[str] = set()
         self._calls = 0
         self._cells = 0
         for source in sources:
@@ -350,6 +352,8 @@ class CellIndex:
                 self._keep(_cell((self._calls, call_id, tool), path, text, holder), is_number)
 
     def _keep(self, cell: Cell, is_number: bool) -> None:
+        if cell.symbol is not None:
+            self._symbols.add(cell.symbol)
         if not is_number:
             self._stamps.append((re.sub(r"(Z|\+00:?00)$", "", cell.text), cell))
             return
@@ -360,8 +364,9 @@ class CellIndex:
         if cell.path.endswith("_ns") and number == number.to_integral_value() and 0 < number < 10**19:
             self._stamps.append((_stamp_text(int(number)), cell))
 
-    def match(self, token: _Token, context: Sequence[str]) -> Cell | None:
-        """The cell that a figure comes from: same value and unit, its key's words nearest, latest call."""
+    def match(self, token: _Token, context: Sequence[str], subject: str | None = None) -> Cell | None:
+        """The cell that a figure comes from: same value and unit, not another symbol's than the subject's where there
+        is a choice, its key's words nearest, latest call."""
         if token.number is not None:
             cells = [cell for cell in self._numbers.get(token.number, ()) if _units_agree(token.unit, cell.unit)]
         else:
@@ -369,7 +374,18 @@ class CellIndex:
             cells = [cell for text, cell in self._stamps if _stamp_agrees(stamp, text)]
         if not cells:
             return None
-        return max(cells, key=lambda cell: (_nearness(cell.words, context), cell.call_index, -len(cell.path)))
+        return max(cells, key=lambda cell: _rank(cell, context, subject))
+
+    def subject(self, tokens: Sequence[_Token]) -> str | None:
+        """The symbol that was named last in the line that tokens end with."""
+        for token in reversed(tokens):
+            words: list[str] = re.findall(r"[A-Za-z]\w*", token.text.lower())
+            for word in reversed(words):
+                if word in self._symbols:
+                    return word
+            if "\n" in token.text:
+                break
+        return None
 
 
 def _stamp_text(timestamp_ns: int) -> str:
@@ -400,7 +416,10 @@ def _cell(call: tuple[int, str, str], path: str, text: str, holder: dict[str, An
         unit = "percent"
     else:
         unit = None
-    return Cell(call_index, call_id, path, text, frozenset(words), unit)
+    symbol = holder.get("symbol")
+    return Cell(
+        call_index, call_id, path, text, frozenset(words), unit, symbol.lower() if isinstance(symbol, str) else None
+    )
 
 
 def _same(word: str) -> str:
@@ -408,6 +427,11 @@ def _same(word: str) -> str:
     if len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
         word = word[:-1]
     return _SAME_WORD.get(word, word)
+
+
+def _rank(cell: Cell, context: Sequence[str], subject: str | None) -> tuple[bool, float, int, int]:
+    is_of_subject = subject is None or cell.symbol is None or cell.symbol == subject
+    return is_of_subject, _nearness(cell.words, context), cell.call_index, -len(cell.path)
 
 
 def _nearness(words: frozenset[str], context: Sequence[str]) -> float:
@@ -432,7 +456,7 @@ def ground(answer: str, results: Iterable[tuple[str, str, Any]]) -> list[Figure]
     index = CellIndex(results)
     tokens = _Scanner().feed(answer, final=True)
     return [
-        _figure(token, index.match(token, _context(tokens, position)))
+        _figure(token, index.match(token, _context(tokens, position), index.subject(tokens[:position])))
         for position, token in enumerate(tokens)
         if token.is_figure
     ]

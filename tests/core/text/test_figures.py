@@ -102,6 +102,21 @@ def test_of_equal_cells_the_one_named_near_the_number_wins_then_the_latest_call(
     assert (figure.call_id, figure.path) == (call_id, path)
 
 
+def test_of_equal_cells_the_one_of_the_symbol_that_the_line_speaks_of_wins() -> None:
+    feeds = [{"symbol": symbol, "gaps": 0, "trades_missed": 0} for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT")]
+    answer = "\n".join(
+        f"{feed['symbol']}: the book is live and verified message by message. Since the start: gaps 0, trades missed 0."
+        for feed in feeds
+    )
+    paths = [figure.path for figure in ground(answer, [("c1", "get_feed_health", {"feeds": feeds})])]
+    assert paths == [f"$.feeds[{n}].{cell}" for n in range(3) for cell in ("gaps", "trades_missed")]
+
+
+def test_a_cell_of_another_symbol_is_a_source_when_it_is_the_only_one() -> None:
+    results = [("c1", "get_ticker", {"symbol": "BTCUSDT", "bid": "5"}), ("c2", "get_ticker", {"symbol": "ETHUSDT"})]
+    assert one("ETHUSDT is worth a tenth of 5", results).path == "$.bid"
+
+
 def test_a_range_is_two_figures_and_a_leading_minus_is_a_sign() -> None:
     results = [("c", "get_klines", {"low": "10", "high": "20", "change": "-3.5"})]
     assert [f.path for f in ground("10-20, -3.5", results)] == ["$.low", "$.high", "$.change"]
