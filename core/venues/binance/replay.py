@@ -268,7 +268,9 @@ class Replay:
         lane = None if market is None else self._lanes.get(market[0])
         levels = 0
         if lane is not None and market is not None and body is not None and market[1] in lane.books:
-            levels = self._untouched(line, kind, body, lane.books[market[1]])
+            book = lane.books[market[1]]
+            levels = self._untouched(line, kind, body, book)
+            self._serve_waiting(lane, book)
         sent = Sent(lane, payload, levels)
         if self._options.faults.any:
             for arriving in self._faults.deliver(sent):
@@ -303,7 +305,7 @@ class Replay:
             book.hole_told = True
             self._warn(
                 f"{self._place(*hole.place)}: depth messages of {book.scan.symbol} are missing before update "
-                f"{hole.first}; its book can't be known until the next recorded snapshot"
+                f"{hole.first}; its book can't be known until they or another recorded snapshot come"
             )
 
     def _inline_snapshot(self, line: Line, payload: bytes, body: SnapshotBody) -> None:
@@ -321,10 +323,7 @@ class Replay:
         book.truth.apply(snapshot)
         book.checks.operation(snapshot)
         self._deliver_snapshot(lane, scan.symbol, payload, snapshot.limit)
-        if book.is_waiting and book.truth.is_known:
-            book.is_waiting = False
-            if lane.hub.needs_snapshot(scan.symbol):
-                self._request(lane, scan.symbol)
+        self._serve_waiting(lane, book)
 
     # the live path
 
@@ -394,6 +393,13 @@ class Replay:
         body, limit = rest_body(book.truth, self._options.snapshot_levels, scan.price_scale, scan.quantity_scale)
         latency_ns = self._options.snapshot_latency_ms * NS_PER_MS
         self._at(latency_ns - latency_ns // 2, lambda: self._answer(lane, symbol, body, limit))
+
+    def _serve_waiting(self, lane: _Lane, book: _Followed) -> None:
+        """What the venue couldn't serve is asked for again when its book is known."""
+        if book.is_waiting and book.truth.is_known:
+            book.is_waiting = False
+            if lane.hub.needs_snapshot(book.scan.symbol):
+                self._request(lane, book.scan.symbol)
 
     def _answer(self, lane: _Lane, symbol: str, body: bytes, limit: int) -> None:
         lane.books[symbol].is_fetching = False

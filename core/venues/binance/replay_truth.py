@@ -159,6 +159,12 @@ class TruthBook:
         self._recent.append(operation)
         if self.is_known:
             self._update(operation)
+        elif self.hole is not None and self._fills_hole(operation):
+            self.is_known = True
+            for update in sorted(self._recent, key=lambda update: update.last):
+                self._update(update)
+                if not self.is_known:
+                    break
 
     def start(self, snapshot: Snapshot) -> list[Update]:
         """Take a snapshot while nothing is known; what came before it and isn't part of it is given back, in order."""
@@ -197,6 +203,10 @@ class TruthBook:
         for update in later:
             self._update(update)
 
+    def _fills_hole(self, update: Update) -> bool:
+        """A message that was missing has come after all, later than those that follow it."""
+        return update.last > self.last_update_id and _follows(update, self.last_update_id, not self._joined)
+
     def _update(self, update: Update) -> None:
         if update.last <= self.last_update_id:
             return
@@ -229,10 +239,10 @@ class LaggingTruth:
         if len(operations) >= RECENT_UPDATES:
             self.book.apply(operations.popleft())
         place = len(operations)
-        if isinstance(operation, Snapshot):
-            # Where it belongs by its id: a book that joins it may be behind what was recorded before it arrived.
-            while place and _ends_after(operations[place - 1], operation.update_id):
-                place -= 1
+        # Where it belongs by its id: a book that joins a snapshot may be behind what was recorded before it arrived,
+        # and a recording may have messages out of their order.
+        while place and _end(operations[place - 1]) > _end(operation):
+            place -= 1
         operations.insert(place, operation)
 
     def reaches(self, update_id: int) -> bool:
@@ -251,8 +261,8 @@ class LaggingTruth:
         return self.book.is_known and self.book.last_update_id == update_id
 
 
-def _ends_after(operation: Operation, update_id: int) -> bool:
-    return (operation.last if isinstance(operation, Update) else operation.update_id) > update_id
+def _end(operation: Operation) -> int:
+    return operation.last if isinstance(operation, Update) else operation.update_id
 
 
 def read_update(data: Data, price_scale: int, quantity_scale: int, shift: int, place: tuple[int, int]) -> Update:

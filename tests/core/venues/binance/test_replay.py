@@ -317,3 +317,18 @@ def test_a_price_that_is_first_stated_later_explains_no_ticker_of_before() -> No
     assert not truth.explains((95, 3, 110, 1), 11)
     assert truth.explains((95, 3, 110, 1), 12)
     assert truth.explains((90, 2, 110, 1), 11)
+
+
+@pytest.mark.parametrize("product", list(Product))
+def test_messages_out_of_order_in_the_recording_are_one_gap_and_the_book_comes_back(
+    tmp_path: Path, product: Product
+) -> None:
+    lines = market(product, SYMBOLS[product], 8).lines
+    first, second = [place for place, line in enumerate(lines) if b'"depthUpdate"' in line][60:62]
+    times = [lines[place].partition(b" ")[0] for place in (first, second)]
+    payloads = [lines[place].partition(b" ")[2] for place in (second, first)]
+    for place, time, payload in zip((first, second), times, payloads, strict=True):
+        lines[place] = time + b" " + payload
+    result = replayed(write(tmp_path / "a", lines))
+    assert (result.gaps, result.resyncs, result.symbols[0].state) == (1, 1, "LIVE")
+    assert result.is_clean
