@@ -251,9 +251,10 @@ def _klines(d: dict[str, Any]) -> str:
         else f" (change {change}" + _given(f", {summary['change_bps']} bps", summary["change_bps"]) + ")"
     )
     return (
-        f"{d['symbol']} {way}{by} over {d['count']} {d['interval']} candles, from {summary['from_time']} to "
+        f"{d['symbol']} {way}{by} over {d['interval']} candles (count {d['count']}), from {summary['from_time']} to "
         f"{summary['to_time']}: open {summary['open']}, high {summary['high']}, low {summary['low']}, close "
         f"{summary['close']}; range {summary['range']}, volume {summary['volume']}, {summary['trades']} trades."
+        f"{'' if d['klines'][-1]['closed'] else ' The last of them is still forming.'}"
     )
 
 
@@ -282,6 +283,8 @@ def _indicator(item: dict[str, Any]) -> str:
 
 
 def _feed_health(d: dict[str, Any]) -> str:
+    if not d["feeds"]:
+        return "The engine follows no market data feed, so there is nothing here whose prices could be trusted."
     rows = [_feed(feed) for feed in d["feeds"][:ITEMS_SHOWN]]
     if len(d["feeds"]) == 1:
         return rows[0]

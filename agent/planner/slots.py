@@ -98,6 +98,11 @@ _INTERVAL = re.compile(
     r"(?<![\w.])(1m|3m|5m|15m|30m|1h|2h|4h|6h|8h|12h|1d|3d|1w|1M)\b(?!\w)|\b(1|3|5|15|30)[\s-]?(?:min|minutes?)[\s-]"
     r"(?:candles?|klines?|bars?|charts?|candlesticks?)|\b(minute|hourly|daily|1[\s-]?hour)\b(?:\s+\w+)?"
 )
+_OTHER_INTERVAL = re.compile(
+    r"\bon\s+(?:the\s+|a\s+)?([1-9]\d{0,4}[smhdwM])\b"
+    r"|(?<![\w.])([1-9]\d{0,4}[smhdwM])[\s-](?:candles?|klines?|bars?|charts?|candlesticks?)\b"
+)
+"""One that no venue has: the tool says which there are."""
 _COUNT = re.compile(
     rf"\b(?:last|past|recent|latest|previous|top|first|best|show)\s+({_NUMBER}|five|ten|twenty)\b", re.I
 )
@@ -411,7 +416,8 @@ def _amounts(text: str) -> tuple[Decimal | None, Decimal | None]:
 def _interval(text: str) -> str | None:
     match = _INTERVAL.search(text)
     if match is None:
-        return None
+        other = _OTHER_INTERVAL.search(text)
+        return (other[1] or other[2]) if other else None
     exact, minutes, word = match.groups()
     if exact:
         return exact

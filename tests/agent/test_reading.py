@@ -82,6 +82,21 @@ def test_the_measured_paraphrases_are_not_training_phrases() -> None:
     assert len(trained) > 300
 
 
+@pytest.mark.parametrize(
+    ("ask", "interval"),
+    [
+        ("RSI(14) on 7m of BTC", "7m"),
+        ("bollinger bands for ETH on 1s", "1s"),
+        ("show me 45m candles of BTC", "45m"),
+        ("RSI(14) on the 5m of BTC", "5m"),
+        ("SMA(20) of BTC", None),
+    ],
+)
+def test_an_interval_that_no_venue_has_is_not_taken_for_another(ask: str, interval: str | None, reader: Reader) -> None:
+    (clause,) = reader.read(ask)
+    assert clause.slots.interval == interval
+
+
 def test_every_intent_has_at_least_twenty_phrasings() -> None:
     phrasings = tomllib.loads(PHRASINGS_FILE.read_text())
     assert set(phrasings) == {intent.value for intent in Intent}
