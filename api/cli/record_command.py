@@ -49,6 +49,10 @@ def record(
         raise CommandError("RECORD_VENUE_UNKNOWN", f"--venue {venue}: known are {', '.join(VENUES)}.", EXIT_USAGE)
     product, environment = known
     names = [name.strip().upper() for name in symbols.split(",") if name.strip()]
+    if not names:
+        raise CommandError(
+            "RECORD_SYMBOLS_MISSING", "--symbols names none. Say for example BTCUSDT,ETHUSDT.", EXIT_USAGE
+        )
     rest_url, websocket_url = _urls(product, environment, rest_url, websocket_url)
     catalog = catalog_at(out)
 
@@ -79,9 +83,10 @@ def record(
     if as_json:
         typer.echo(json.dumps({"data": str(catalog.root), "venue": venue, **msgspec.to_builtins(counters)}))
     else:
+        where = f" --data {out}" if out else ""
         typer.echo(
             f"{counters.frames:,} frames, {counters.snapshots} snapshots, {counters.gaps} gaps, "
-            f"{counters.connections} connections. Look at it: veloz data ls; check it: veloz data verify"
+            f"{counters.connections} connections. Look at it: veloz data ls{where}; check it: veloz data verify{where}"
         )
 
 

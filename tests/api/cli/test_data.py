@@ -78,6 +78,7 @@ def test_a_tampered_recording_is_exit_1_and_only_with_verify(tmp_path: Path) -> 
         (("data", "replay", "/nowhere/a.gz"), "/nowhere/a.gz: no such file"),
         (("data", "import", "/nowhere/a.gz"), "/nowhere/a.gz: can't be read"),
         (("record", "--venue", "elsewhere", "--symbols", "BTCUSDT"), "known are paper"),
+        (("record", "--symbols", " ,"), "--symbols names none"),
     ],
 )
 def test_what_cannot_be_used_is_exit_2_and_an_error_that_names_it(arguments: tuple[str, ...], says: str) -> None:
