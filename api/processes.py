@@ -35,7 +35,7 @@ MODULES = {
     "api": "api.app",
 }
 # What a process raises for configuration that doesn't start (I11), by name, so that no process imports another's parts.
-CONFIGURATION_ERRORS = frozenset({"ConfigurationError", "RiskLimitsError", "RosterError"})
+CONFIGURATION_ERRORS = frozenset({"ConfigurationError", "RiskLimitsError", "RosterError", "MarketSourceError"})
 STOP_TIMEOUT_S = 8.0
 EXIT_OK = 0
 EXIT_FAILED = 70  # EX_SOFTWARE

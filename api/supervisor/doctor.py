@@ -314,7 +314,10 @@ async def _books(settings: Settings) -> str:
             f"not live: {', '.join(stale)}", "They resync by themselves; orders on them are refused meanwhile."
         )
     if not books:
-        raise _warning("the engine follows no book", "Give it a market: `veloz up --market synthetic`.")
+        raise _warning(
+            "the engine follows no book: its market has no spot instrument, as a recording of USD-M has none",
+            "Give it one with spot: `veloz up --market synthetic`, or a recording of spot.",
+        )
     return f"live: {', '.join(sorted(books))}"
 
 

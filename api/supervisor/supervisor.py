@@ -29,6 +29,7 @@ from api.supervisor.environment import child_environment
 from api.supervisor.files import write_durably
 from api.supervisor.first_run import demo_logins, prepare_home
 from api.supervisor.logkeeper import keep_bounded
+from api.supervisor.market import market_warning
 from api.supervisor.nats import EmbeddedNats, NatsError
 from api.supervisor.orphans import adopt, end_orphans, reap_orphans
 from api.supervisor.postgres import EmbeddedPostgres, PostgresError
@@ -53,6 +54,7 @@ OUR_PROCESSES = ("venue", "engine", "ledger", "api")
 SAME_WISH_S = 0.5
 SERVICE_SCHEMA = "veloz.service/1"
 RECORDING_PREFIX = "recording:"
+LIVE_PREFIX = "live:"
 OPTION_OF_KEY = {
     "venue.kind": "--venue",
     "market.source": "--market",
@@ -102,6 +104,8 @@ def _wrong_option(problem: Any) -> str:
 
 def _absolute_files(source: str) -> str:
     """A recording's files as absolute paths that exist: children work in another folder."""
+    if source.startswith(LIVE_PREFIX) and not source.removeprefix(LIVE_PREFIX).strip(" ,"):
+        raise ConfigurationError(f"market.source: {source!r} names no symbol. Say live:<symbol>[,<symbol>...].")
     if not source.startswith(RECORDING_PREFIX):
         return source
     if not all(name.strip() for name in source.removeprefix(RECORDING_PREFIX).split(",")):
@@ -198,6 +202,9 @@ class Supervisor:
         await asyncio.gather(
             self._in_turn(bus), self._in_turn(venue, engine), self._after_schema(database, ledger, api)
         )
+        warning = await asyncio.to_thread(market_warning, self._settings.venue.rest_url)
+        if warning is not None:
+            self._reporter.note("warning", f"warning: {warning}")
         self._status = "ready"
         self._write_service_file()
 

@@ -126,6 +126,13 @@ def test_wrong_configuration_exits_78_and_is_told(start: Start) -> None:
     assert process.exit_code() == 78
 
 
+def test_a_market_that_cannot_be_played_is_wrong_configuration(start: Start) -> None:
+    process = start("from core.venues.paper.errors import MarketSourceError; raise MarketSourceError('no such symbol')")
+    process.go()
+    assert json.loads(process.told.readline().removeprefix("failed ")) == "no such symbol"
+    assert process.exit_code() == 78
+
+
 def test_an_unknown_setting_exits_78_before_it_goes(start: Start) -> None:
     process = start(SERVES, {"VELOZ_API__PROT": "1"})
     assert "VELOZ_API__PROT" in process.told.readline()

@@ -35,6 +35,10 @@ class PaperVenueError(Exception):
     """The venue can't run: the message says which part, why, and the cure."""
 
 
+class MarketSourceError(PaperVenueError):
+    """What settings key market.source names can't be played: starting again won't help."""
+
+
 def missing_parameter(name: str) -> VenueError:
     return VenueError(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
 

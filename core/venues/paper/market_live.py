@@ -23,7 +23,7 @@ from core.venues.binance.rest import BinanceRest
 from core.venues.paper import events
 from core.venues.paper.book import LevelBook
 from core.venues.paper.decimals import SCALE, UNIT
-from core.venues.paper.errors import PaperVenueError
+from core.venues.paper.errors import MarketSourceError, PaperVenueError
 from core.venues.paper.rules import RULES
 
 LIVE_PREFIX = "live:"
@@ -39,7 +39,7 @@ class LiveMarket:
     def __init__(self, symbols: tuple[str, ...], rest_url: str, websocket_url: str, clock: Clock) -> None:
         unknown = [symbol for symbol in symbols if symbol not in RULES]
         if unknown or not symbols:
-            raise PaperVenueError(
+            raise MarketSourceError(
                 f"live market: {', '.join(unknown) or 'no symbol'} can't be followed; give symbols out of "
                 f"{', '.join(RULES)} as live:<symbol>[,<symbol>...]"
             )

@@ -25,7 +25,7 @@ import msgspec
 from core.types.clock import NS_PER_MS, NS_PER_S, Clock
 from core.venues.paper.book import LevelBook
 from core.venues.paper.decimals import parse8
-from core.venues.paper.errors import PaperVenueError
+from core.venues.paper.errors import MarketSourceError
 from core.venues.paper.events import BookTicker, DepthDiff, Level, MarketEvent, Publish, StartBook, Trade
 from core.venues.paper.rules import RULES
 from core.venues.paper.usdm.rules import CONTRACTS
@@ -162,7 +162,7 @@ class RecordingMarket:
             if isinstance(event, DepthDiff):
                 before.append((event, line.previous_id))
         names = ", ".join(str(file) for file in self._files)
-        raise PaperVenueError(f"recording {names}: holds no order book snapshot (lastUpdateId); record it with one")
+        raise MarketSourceError(f"recording {names}: holds no order book snapshot (lastUpdateId); record it with one")
 
     def _settle_start(
         self,
@@ -291,15 +291,15 @@ class RecordingMarket:
             with _open(file) as lines:
                 first = next(iter(lines), b"")
         except FileNotFoundError as error:
-            raise PaperVenueError(f"recording {file}: no such file; correct settings key market.source") from error
+            raise MarketSourceError(f"recording {file}: no such file; correct settings key market.source") from error
         except (OSError, EOFError, zlib.error) as error:
-            raise PaperVenueError(f"recording {file}: can't be read: {error}") from error
+            raise MarketSourceError(f"recording {file}: can't be read: {error}") from error
         if not first:
-            raise PaperVenueError(f"recording {file}: is empty; give a recording of Binance frames")
+            raise MarketSourceError(f"recording {file}: is empty; give a recording of Binance frames")
         self._decode(index, 1, first)
 
     def _lines(self) -> Iterator[_Line]:
-        """Every frame of every file, in order. Raises PaperVenueError naming file and line."""
+        """Every frame of every file, in order. Raises MarketSourceError naming file and line."""
         for index, file in enumerate(self._files):
             number = 0
             try:
@@ -307,7 +307,7 @@ class RecordingMarket:
                     for number, raw in enumerate(lines, 1):
                         yield self._decode(index, number, raw)
             except (OSError, EOFError, zlib.error) as error:
-                raise PaperVenueError(f"recording {file}: can't be read after line {number}: {error}") from error
+                raise MarketSourceError(f"recording {file}: can't be read after line {number}: {error}") from error
 
     def _decode(self, index: int, number: int, raw: bytes) -> _Line:
         try:
@@ -319,7 +319,7 @@ class RecordingMarket:
             if is_usdm is not None and self._is_usdm not in {None, is_usdm}:
                 raise ValueError("spot and USD-M frames together; give recordings of one product")
         except (ValueError, msgspec.DecodeError) as error:
-            raise PaperVenueError(
+            raise MarketSourceError(
                 f"recording {self._files[index]}, line {number}: not a frame of a Binance recording ({error}); "
                 "each line is `<receive time in ns> <combined stream JSON>` with depth, bookTicker and trade of spot "
                 "or of a USD-M perpetual"
@@ -328,8 +328,8 @@ class RecordingMarket:
             self._is_usdm = is_usdm
         return _Line(index, number, recv_ns, event, frame.data.pu if frame.data is not None else None, is_usdm)
 
-    def _broken(self, line: _Line, what: str) -> PaperVenueError:
-        return PaperVenueError(f"recording {self._files[line.file_index]}, line {line.number}: {what}")
+    def _broken(self, line: _Line, what: str) -> MarketSourceError:
+        return MarketSourceError(f"recording {self._files[line.file_index]}, line {line.number}: {what}")
 
     def scaled_ns(self, recorded_ns: int) -> int:
         """A recorded duration at the playback's speed."""
@@ -428,10 +428,10 @@ def _open(file: Path) -> Any:
 def recording_files(source: str) -> list[Path]:
     """The files of a `recording:<file>[,<file>...]` source.
 
-    Raises PaperVenueError when it names none.
+    Raises MarketSourceError when it names none.
     """
     names = [name.strip() for name in source.removeprefix(PREFIX).split(",")]
     files = [Path(name).expanduser() for name in names if name]
     if not files:
-        raise PaperVenueError(f"settings key market.source: {source!r} names no file; give recording:<file>[,<file>]")
+        raise MarketSourceError(f"settings key market.source: {source!r} names no file; give recording:<file>[,<file>]")
     return files

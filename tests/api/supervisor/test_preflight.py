@@ -107,6 +107,7 @@ def test_options_lie_over_settings(tmp_path: Path) -> None:
     [
         (UpOptions(market="recording:/nowhere/at/all.gz"), "no recording at /nowhere/at/all.gz"),
         (UpOptions(market="recording:"), "names no file"),
+        (UpOptions(market="live:"), "names no symbol"),
         (UpOptions(market="live"), "option --market: must be"),
         (UpOptions(speed=Decimal(0)), "option --speed: "),
         (UpOptions(port=70_000), "option --port: "),
