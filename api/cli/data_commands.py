@@ -14,7 +14,7 @@ import typer
 from api.cli.session import EXIT_REFUSED, EXIT_USAGE, CommandError
 from api.cli.text import printable
 from core.config.paths import default_home
-from core.storage.catalog import Catalog, CatalogError
+from core.storage.catalog import UNFINISHED_CURE, Catalog, CatalogError
 from core.storage.recording import RecordingError
 from core.types.clock import NS_PER_S, format_utc_us
 
@@ -29,15 +29,27 @@ def catalog_at(root: Path | None) -> Catalog:
     return Catalog(root or default_home() / DATA_FOLDER)
 
 
+def _existing(root: Path | None) -> Catalog:
+    """Raises CommandError for a folder that was named and isn't there."""
+    if root is not None and not root.is_dir():
+        what = "is no folder" if root.exists() else "no such folder"
+        raise CommandError("DATA_FOLDER_MISSING", f"{root}: {what}; name a catalog with --data.", EXIT_USAGE)
+    return catalog_at(root)
+
+
 def list_data(root: Path | None, as_json: bool) -> None:
-    catalog = catalog_at(root)
+    catalog = _existing(root)
     try:
         holdings = catalog.holdings()
     except (CatalogError, OSError) as error:
         raise CommandError("DATA_CATALOG_UNREADABLE", str(error), EXIT_REFUSED) from error
     if as_json:
-        typer.echo(json.dumps({"data": str(catalog.root), "holdings": msgspec.to_builtins(holdings)}))
+        unfinished = [str(path) for path in catalog.unfinished()]
+        listed = {"data": str(catalog.root), "holdings": msgspec.to_builtins(holdings), "unfinished": unfinished}
+        typer.echo(json.dumps(listed))
         return
+    for path in catalog.unfinished():
+        typer.secho(printable(f"! {path}: isn't finished; {UNFINISHED_CURE}"), fg="yellow", err=True)
     if not holdings:
         typer.echo(f"Nothing is recorded in {catalog.root}. Start with: veloz record --venue paper --symbols BTCUSDT")
         return
@@ -87,7 +99,7 @@ def _told_import(source: str, skipped: bool, rows: dict[str, int], problems: lis
 
 
 def verify_data(root: Path | None, as_json: bool) -> None:
-    catalog = catalog_at(root)
+    catalog = _existing(root)
     try:
         found = catalog.verify()
     except OSError as error:
@@ -98,8 +110,10 @@ def verify_data(root: Path | None, as_json: bool) -> None:
         typer.echo(f"{found.files} files, {found.rows:,} rows, {found.bytes:,} bytes, {found.depth_gaps} gaps in depth")
         for finding in found.findings:
             mark, colour = ("✗", "red") if finding.is_damage else ("!", "yellow")
-            typer.secho(printable(f"{mark} {finding.file}: {finding.what}. {finding.cure}"), fg=colour)
-        if found.is_sound:
+            typer.secho(printable(f"{mark} {finding.file}: {finding.what}; {finding.cure}."), fg=colour)
+        if not found.files and found.is_sound:
+            typer.echo(f"Nothing is recorded in {catalog.root}.")
+        elif found.is_sound:
             typer.secho("✓ All of it is what was written.", fg="green")
     if not found.is_sound:
         raise typer.Exit(EXIT_REFUSED)

@@ -12,13 +12,19 @@ import msgspec
 import typer
 
 from api.cli.data_commands import catalog_at
-from api.cli.session import EXIT_UNREACHABLE, EXIT_USAGE, CommandError
+from api.cli.session import EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, CommandError
 from core.config.paths import HomePaths, default_home
 from core.storage.importing import Imported
 from core.types.clock import SystemClock
 from core.types.instruments import Product
 from core.venues.binance.environments import MAINNET, TESTNET, environment_of
-from core.venues.binance.recorder import Recorder, RecorderCounters, RecorderError
+from core.venues.binance.recorder import (
+    Recorder,
+    RecorderCounters,
+    RecorderError,
+    RecorderUsageError,
+    RecorderVenueError,
+)
 from core.venues.binance.rest import BinanceRest
 
 VENUES = {
@@ -43,7 +49,8 @@ def record(
     websocket_url: str,
     as_json: bool,
 ) -> None:
-    """Runs until Ctrl-C, SIGTERM or duration_s. Exit code 3 when the venue can't be reached, 2 for wrong usage."""
+    """Runs until Ctrl-C, SIGTERM or duration_s. Exit code 3 when the venue can't be reached, 2 for wrong usage, 1 when
+    the catalog can't be written."""
     known = VENUES.get(venue)
     if known is None:
         raise CommandError("RECORD_VENUE_UNKNOWN", f"--venue {venue}: known are {', '.join(VENUES)}.", EXIT_USAGE)
@@ -79,7 +86,7 @@ def record(
     try:
         counters = asyncio.run(run())
     except RecorderError as error:
-        raise CommandError("RECORD_FAILED", str(error), EXIT_UNREACHABLE) from error
+        raise CommandError("RECORD_FAILED", str(error), _exit_code(error)) from error
     if as_json:
         typer.echo(json.dumps({"data": str(catalog.root), "venue": venue, **msgspec.to_builtins(counters)}))
     else:
@@ -88,6 +95,12 @@ def record(
             f"{counters.frames:,} frames, {counters.snapshots} snapshots, {counters.gaps} gaps, "
             f"{counters.connections} connections. Look at it: veloz data ls{where}; check it: veloz data verify{where}"
         )
+
+
+def _exit_code(error: RecorderError) -> int:
+    if isinstance(error, RecorderUsageError):
+        return EXIT_USAGE
+    return EXIT_UNREACHABLE if isinstance(error, RecorderVenueError) else EXIT_REFUSED
 
 
 def _urls(product: Product, environment: str, rest_url: str, websocket_url: str) -> tuple[str, str]:

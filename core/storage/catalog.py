@@ -10,6 +10,7 @@ name, synced and renamed, then listed: what isn't listed was never finished.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -28,7 +29,9 @@ MANIFEST_VERSION = 1
 RAW = "raw"
 IMPORTS = "imports"
 PARTIAL_SUFFIX = ".partial"
+DATA_SUFFIXES = (".parquet", ".gz", ".frames")
 MAX_FINDINGS = 1_000
+UNFINISHED_CURE = "the next recording of its venue here takes it over; or import it"
 FRESH_S = 120
 """A file that was put in place within this time may be about to be listed by its writer."""
 
@@ -55,8 +58,11 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct):
+    """sha256 is that of the parts as JSON; empty where an earlier release wrote it."""
+
     version: int = MANIFEST_VERSION
     parts: list[Part] = []
+    sha256: str = ""
 
 
 class Holding(msgspec.Struct, frozen=True):
@@ -114,7 +120,15 @@ def read_manifest(folder: Path) -> Manifest:
         raise CatalogError(
             f"{path}: is of version {manifest.version}, this release reads {MANIFEST_VERSION}; upgrade VeloZ"
         )
+    if manifest.sha256 and manifest.sha256 != _digest(manifest.parts):
+        raise CatalogError(
+            f"{path}: was changed since it was written; restore it from a copy, or import the data again"
+        )
     return manifest
+
+
+def _digest(parts: list[Part]) -> str:
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
 def list_part(folder: Path, part: Part) -> None:
@@ -123,6 +137,7 @@ def list_part(folder: Path, part: Part) -> None:
         manifest = read_manifest(folder)
         manifest.parts = [known for known in manifest.parts if known.file != part.file] + [part]
         manifest.parts.sort(key=lambda known: (known.first_ns, known.file))
+        manifest.sha256 = _digest(manifest.parts)
         replace_file(folder / MANIFEST, lambda path: _write(path, msgspec.json.encode(manifest)))
 
 
@@ -163,6 +178,10 @@ class Catalog:
             found += [folder / part.file for part in read_manifest(folder).parts]
         return found
 
+    def unfinished(self) -> list[Path]:
+        """Raw files that are being recorded, or whose recorder died."""
+        return sorted((self.root / RAW).rglob(f"*{PARTIAL_SUFFIX}"))
+
     def holdings(self) -> list[Holding]:
         """What is there, by the manifests alone. Raises CatalogError."""
         groups: dict[tuple[str, str, str], list[tuple[str, Part]]] = {}
@@ -190,7 +209,8 @@ class Catalog:
 
     def _folders(self) -> Iterator[Path]:
         """Every folder that holds files or a manifest."""
-        found = {path.parent for pattern in ("*.parquet", "*.gz", MANIFEST) for path in self.root.rglob(pattern)}
+        patterns = (*(f"*{suffix}" for suffix in (*DATA_SUFFIXES, PARTIAL_SUFFIX)), MANIFEST)
+        found = {path.parent for pattern in patterns for path in self.root.rglob(pattern)}
         yield from sorted(found)
 
 
@@ -206,7 +226,8 @@ class _Verifying:
             try:
                 manifest = read_manifest(folder)
             except CatalogError as error:
-                self._find(folder / MANIFEST, str(error), "")
+                what, _, cure = str(error).removeprefix(f"{folder / MANIFEST}: ").partition("; ")
+                self._find(folder / MANIFEST, what, cure)
                 continue
             self._unlisted(folder, {part.file for part in manifest.parts})
             for part in manifest.parts:
@@ -219,9 +240,11 @@ class _Verifying:
 
     def _unlisted(self, folder: Path, listed: set[str]) -> None:
         for path in sorted(folder.iterdir()):
-            if path.name in listed or path.name.startswith(".") or path.suffix in {PARTIAL_SUFFIX, TEMPORARY_SUFFIX}:
+            if path.name in listed or path.name.startswith(".") or path.suffix == TEMPORARY_SUFFIX:
                 continue
-            if path.suffix in {".parquet", ".gz"} and time.time() - path.stat().st_mtime > FRESH_S:
+            if path.suffix == PARTIAL_SUFFIX:
+                self._find(path, "isn't finished: it is being recorded, or its recorder died", UNFINISHED_CURE, False)
+            elif path.suffix in DATA_SUFFIXES and time.time() - path.stat().st_mtime > FRESH_S:
                 self._find(
                     path, "is in no manifest: its import was not finished", "import its source again, or remove it"
                 )
@@ -246,7 +269,7 @@ class _Verifying:
         elif path.suffix == ".parquet":
             self._parquet(path, part)
         elif part.torn:
-            self._find(path, "has a torn tail: its writer died", "nothing; what stands before is whole", False)
+            self._find(path, "has a torn tail: its writer died", "what stands before it is whole", False)
 
     def _parquet(self, path: Path, part: Part) -> None:
         from core.storage import parquet

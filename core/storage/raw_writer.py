@@ -13,7 +13,7 @@ from pathlib import Path
 
 from core.storage.atomic import sync_folder
 from core.storage.catalog import PARTIAL_SUFFIX, Catalog, day_of
-from core.storage.recording import Problems, RecordingError, read_lines
+from core.storage.recording import EmptyRecordingError, Problems, RecordingError, read_lines
 from core.types.clock import NS_PER_S
 
 FLUSH_INTERVAL_NS = NS_PER_S
@@ -67,15 +67,20 @@ class RawWriter:
 
 
 def adopt_partials(catalog: Catalog, venue: str) -> list[Path]:
-    """Give what a writer that died left behind its name; what holds no frame is removed. Only for who holds the
-    venue's lock: nobody writes now."""
+    """Give what a writer that died left behind its name; what holds no frame is removed, what can't be read stays.
+
+    Only for who holds the venue's lock: nobody writes now.
+    """
     root = catalog.raw_folder(venue, "*").parent
     adopted = []
     for partial in sorted(root.glob(f"day=*/*{PARTIAL_SUFFIX}")):
         try:
             next(read_lines(partial, Problems()))
-        except RecordingError:
+        except EmptyRecordingError:
             partial.unlink()
+            continue
+        except RecordingError:
+            # What can't be read isn't ours to throw away: `veloz data verify` tells of it.
             continue
         path = partial.with_name(partial.name.removesuffix(PARTIAL_SUFFIX))
         partial.rename(path)

@@ -28,6 +28,10 @@ class RecordingError(Exception):
     """A recording that can't be used. The message names the file, the line where there is one, and the cure."""
 
 
+class EmptyRecordingError(RecordingError):
+    """The file can be read, and holds no frame."""
+
+
 class Problem(msgspec.Struct, frozen=True):
     """Something in a file that reading could go on after. line 0: the file as a whole."""
 
@@ -93,7 +97,7 @@ def read_lines(path: Path, problems: Problems, file: int = 0) -> Iterator[Line]:
         problems.add(path, number, f"torn tail: {torn}; read up to there")
     if not read:
         what = "is empty" if not number else "holds no frame"
-        raise RecordingError(f"{path}: {what}; {FORMAT}")
+        raise EmptyRecordingError(f"{path}: {what}; {FORMAT}")
 
 
 def _split(path: Path) -> Iterator[tuple[bytes | str, bool]]:

@@ -7,13 +7,14 @@ is fetched that joins the frames in that file. Sealed files are imported into th
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 
 import msgspec
 import structlog
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidURI, WebSocketException
 
 from core.storage.atomic import folder_lock
 from core.storage.catalog import Catalog, CatalogError
@@ -40,6 +41,7 @@ RECONNECT_CAP_S = 10.0
 STABLE_AFTER_S = 5.0
 DEFAULT_ROTATE_S = 3_600
 IMPORT_QUEUE_LIMIT = 1_000
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 LOCK_NAME = ".recorder.lock"
 DEPTH_MARK = b'"depthUpdate"'
 DEPTH_MARK_WITHIN_BYTES = 160
@@ -49,6 +51,14 @@ _log = structlog.get_logger("venues.binance.recorder")
 
 class RecorderError(Exception):
     """The recorder can't start or go on. The message says why, and what to do."""
+
+
+class RecorderUsageError(RecorderError):
+    """What was asked for can't be recorded: a symbol that the venue doesn't know, too many, an address that is none."""
+
+
+class RecorderVenueError(RecorderError):
+    """The venue can't be reached."""
 
 
 class RecorderCounters(msgspec.Struct):
@@ -99,8 +109,11 @@ class _Symbol:
 
     def on_depth(self, head: _Head) -> bool:
         """Whether the sequence broke."""
-        followed = head.U - 1 if head.pu is None else head.pu
-        broke = self.last_update_id is not None and followed != self.last_update_id
+        followed, last = head.U - 1 if head.pu is None else head.pu, self.last_update_id
+        if last is not None and head.u <= last:
+            return False
+        # A spot message may begin within the last one: its quantities are absolute.
+        broke = last is not None and (followed > last if head.pu is None else followed != last)
         self.last_update_id = head.u
         if broke:
             self.restart()
@@ -133,10 +146,13 @@ class Recorder:
         on_imported: Callable[[Imported], None] | None = None,
         on_written: Callable[[RecorderCounters], None] | None = None,
     ) -> None:
-        """Raises RecorderError for no symbols or too many."""
+        """Raises RecorderUsageError for no symbols or too many."""
         names = sorted(set(symbols))
         if not 1 <= len(names) <= MAX_SYMBOLS:
-            raise RecorderError(f"{len(names)} symbols were named; name 1 to {MAX_SYMBOLS}, or start more recorders")
+            raise RecorderUsageError(
+                f"{len(names)} symbols were named; name 1 to {MAX_SYMBOLS}, or start more recorders"
+            )
+        self._base_url = websocket_url
         streams = "/".join(f"{name.lower()}@{stream}" for name in names for stream in STREAMS)
         self._url = f"{websocket_url.rstrip('/')}/stream?streams={streams}"
         self._catalog = catalog
@@ -151,33 +167,44 @@ class Recorder:
         self._writer: RawWriter | None = None
         self._slot = 0
         self._failed: Exception | None = None
+        self._stream_error: Exception | None = None
         self._ending: asyncio.Event = asyncio.Event()
         self._sealed: asyncio.Queue[Path | None] = asyncio.Queue(IMPORT_QUEUE_LIMIT)
         self._snapshot_slots = asyncio.Semaphore(SNAPSHOT_CONCURRENCY)
         self.counters = RecorderCounters()
 
     async def check_symbols(self) -> None:
-        """Ask the venue for each symbol once. Raises RecorderError that names the one it doesn't know, or why it
-        can't be asked."""
+        """Ask the venue for each symbol once. Raises RecorderUsageError that names the one it doesn't know, or
+        RecorderVenueError that says why it can't be asked."""
         for symbol in self._symbols:
             try:
                 await self._depth(symbol, CHECK_LEVELS)
             except BinanceApiError as error:
-                raise RecorderError(
-                    f"{self._venue} doesn't give the depth of {symbol}: {error}; correct --symbols"
+                raise RecorderUsageError(
+                    f"{self._venue} doesn't give the depth of {symbol}: {_sentence(error)} Correct --symbols."
                 ) from error
             except VenueUnavailableError as error:
-                raise RecorderError(
-                    f"{self._venue} can't be reached: {error}; check the URL and the network"
+                raise RecorderVenueError(
+                    f"{self._venue} can't be reached: {_sentence(error)} Check the URL and the network."
                 ) from error
 
     async def run(self, stop: asyncio.Event) -> None:
         """Runs until stop is set, then seals and imports what there is. Raises RecorderError when the catalog can't be
-        written, or another recorder writes this venue into it."""
+        written, or another recorder writes this venue into it; RecorderUsageError when the stream's address is none;
+        RecorderVenueError when it never opened."""
         folder = self._catalog.raw_folder(self._venue, "*").parent
         try:
             with folder_lock(folder, LOCK_NAME, wait=False):
                 await self._record(stop)
+            if self._stream_error is not None and not self.counters.connections:
+                raise RecorderVenueError(
+                    f"nothing was recorded: the stream at {self._base_url} never opened: "
+                    f"{_sentence(self._stream_error)} Check the URL and the network."
+                )
+        except InvalidURI as error:
+            raise RecorderUsageError(
+                f"{self._base_url} is no address of a stream; name one that begins with ws:// or wss://"
+            ) from error
         except BlockingIOError as error:
             raise RecorderError(
                 f"{folder}: another recorder writes {self._venue} here; stop it, or record elsewhere (--out)"
@@ -225,9 +252,12 @@ class Recorder:
                         async with asyncio.timeout(SILENCE_LIMIT_S):
                             frame = await connection.recv(decode=False)
                         self._on_frame(frame)
+            except InvalidURI:
+                raise
             except (WebSocketException, OSError, TimeoutError) as error:
                 if self._ending.is_set():
                     return
+                self._stream_error = error
                 _log.warning("recording_stream_lost", error=f"{type(error).__name__}: {error}")
             if connected_s is not None and loop.time() - connected_s > STABLE_AFTER_S:
                 backoff.reset()
@@ -343,6 +373,9 @@ class Recorder:
                 self._on_imported(imported)
 
     def _unwritable(self, error: OSError) -> RecorderError:
-        return RecorderError(
-            f"{error.filename or self._catalog.root}: {error.strerror or error}; free space or record elsewhere (--out)"
-        )
+        cure = "free space, or record elsewhere (--out)" if error.errno in NO_SPACE else "record elsewhere (--out)"
+        return RecorderError(f"{error.filename or self._catalog.root}: {error.strerror or error}; {cure}")
+
+
+def _sentence(error: Exception) -> str:
+    return f"{error}".rstrip(".") + "."

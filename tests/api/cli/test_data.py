@@ -130,3 +130,12 @@ def test_recording_paper_needs_a_service_or_urls(tmp_path: Path, monkeypatch: py
     code, body = veloz_json("record", "--symbols", "BTCUSDT", *urls)
     assert (code, body["error"]["code"]) == (3, "RECORD_FAILED")
     assert "can't be reached" in body["error"]["message"]
+
+
+def test_a_catalog_that_is_not_there_is_exit_2(tmp_path: Path) -> None:
+    for command in ("ls", "verify"):
+        code, body = veloz_json("data", command, "--data", tmp_path / "nosuch")
+        assert (code, body["error"]["code"]) == (2, "DATA_FOLDER_MISSING")
+        assert "nosuch" in body["error"]["message"]
+    code, body = veloz_json("data", "ls", "--data", tmp_path)
+    assert (code, body["holdings"], body["unfinished"]) == (0, [], [])

@@ -138,6 +138,7 @@ def relist(path: Path) -> None:
         msgspec.structs.replace(part, sha256=atomic.sha256_of(path), bytes=path.stat().st_size)
         for part in manifest.parts
     ]
+    manifest.sha256 = ""
     (path.parent / MANIFEST).write_bytes(msgspec.json.encode(manifest))
 
 
@@ -254,3 +255,32 @@ def test_damage_inside_of_compressed_data_is_an_error_that_names_the_file(tmp_pa
     flip(path)
     with pytest.raises(RecordingError, match=r"day\.gz.*damaged"):
         list(read_lines(path, Problems()))
+
+
+def test_a_manifest_that_was_changed_is_found(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path / "data")
+    import_file(catalog, write(tmp_path / "day", market(Product.SPOT, "BTCUSDT", 1).lines))
+    assert catalog.verify().is_sound
+    for path in files(catalog, "manifest.json"):
+        written = path.read_bytes()
+        path.write_bytes(written.replace(b'"first_ns":1', b'"first_ns":2', 1))
+        (finding,) = catalog.verify().findings
+        assert (finding.file, finding.is_damage) == (str(path), True)
+        assert "was changed" in finding.what
+        assert "import" in finding.cure
+        path.write_bytes(written)
+    assert catalog.verify().findings == []
+
+
+def test_what_a_dead_writer_left_is_told_and_what_cannot_be_read_is_never_removed(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path)
+    writer = RawWriter(catalog, "venue", START_NS)
+    for number in range(100):
+        writer.write(START_NS + number * NS_PER_S // 10, b'{"number":%d}' % number)
+    (partial,) = catalog.unfinished()
+    # A gzip header, and then no compressed data.
+    partial.write_bytes(partial.read_bytes()[:10] + b"\xff" * 50)
+    (finding,) = catalog.verify().findings
+    assert (finding.file, finding.is_damage) == (str(partial), False)
+    assert adopt_partials(catalog, "venue") == []
+    assert catalog.unfinished() == [partial]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,13 @@ import pytest
 
 from core.storage.catalog import Catalog
 from core.types.clock import SystemClock
-from core.venues.binance.recorder import Recorder, RecorderCounters, RecorderError
+from core.venues.binance.recorder import (
+    Recorder,
+    RecorderCounters,
+    RecorderError,
+    RecorderUsageError,
+    RecorderVenueError,
+)
 from core.venues.binance.replay import Replay, ReplayOptions, ReplayResult
 from core.venues.binance.rest import BinanceRest
 from core.venues.paper.market_synthetic import SyntheticMarket
@@ -187,3 +194,34 @@ async def test_a_wrong_symbol_and_a_venue_that_is_away_are_named(
         await nobody.aclose()
     with pytest.raises(RecorderError, match="name 1 to"):
         Recorder(Catalog(tmp_path), "paper", rest, "ws://x", [], SystemClock())
+
+
+async def test_a_stream_that_never_opens_is_an_error_that_names_its_address(
+    venue: PaperVenue, rest: BinanceRest, tmp_path: Path
+) -> None:
+    async def recorded(url: str) -> None:
+        recorder = Recorder(Catalog(tmp_path), "paper", rest, url, symbols_of(venue), SystemClock(), random=Random(1))
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.5, stop.set)
+        async with asyncio.timeout(DEADLINE_S):
+            await recorder.run(stop)
+
+    with pytest.raises(RecorderVenueError, match=r"ws://127\.0\.0\.1:9 never opened"):
+        await recorded("ws://127.0.0.1:9")
+    with pytest.raises(RecorderUsageError, match=r"http://127\.0\.0\.1:9 is no address"):
+        await recorded("http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "previous", "gaps"),
+    [(21, 25, None, 0), (19, 25, None, 0), (15, 20, None, 0), (22, 25, None, 1), (24, 25, 20, 0), (21, 25, 19, 1)],
+)
+async def test_only_a_message_that_leaves_updates_out_is_a_gap(
+    venue: PaperVenue, rest: BinanceRest, tmp_path: Path, first: int, last: int, previous: int | None, gaps: int
+) -> None:
+    recorder = Recorder(Catalog(tmp_path), "paper", rest, venue.websocket_url, ["BTCUSDT"], SystemClock())
+    for update in ((11, 20, None if previous is None else 10), (first, last, previous)):
+        body = {"e": "depthUpdate", "s": "BTCUSDT", "U": update[0], "u": update[1]}
+        body |= {} if update[2] is None else {"pu": update[2]}
+        recorder._on_frame(json.dumps({"data": body}, separators=(",", ":")).encode())
+    assert recorder.counters.gaps == gaps
