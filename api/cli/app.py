@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -12,7 +13,6 @@ from api.cli.session import Session, reporting_errors
 
 app = typer.Typer(
     name="veloz",
-    help="VeloZ: trade with a copilot that a trader, a risk officer and a regulator can each trust.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -22,6 +22,21 @@ register_data(app)
 
 AsUser = Annotated[Optional[str], typer.Option("--as", metavar="USER", help="Log in as this user.")]  # noqa: UP045
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"veloz {version('veloz')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """VeloZ: trade with a copilot that a trader, a risk officer and a regulator can each trust."""
 
 
 @app.command(epilog="Examples: veloz up · veloz up --market recording:day1.gz,day2.gz --speed 2")

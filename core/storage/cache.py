@@ -300,8 +300,8 @@ def _client(settings: Settings) -> Redis | None:
         from redis.backoff import NoBackoff
     except ImportError as error:
         raise ConfigurationError(
-            "cache.redis_url is set, but the Redis client isn't installed: `pip install 'veloz[cache]'`, or remove the "
-            "setting."
+            "cache.redis_url is set, but the Redis client isn't installed: install the extra veloz[cache] (in a "
+            "checkout: `make setup`), or remove the setting."
         ) from error
     password = settings.read_secret(PASSWORD_FILE) if settings.paths.secret(PASSWORD_FILE).exists() else None
     return Redis.from_url(

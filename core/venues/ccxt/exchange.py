@@ -21,7 +21,7 @@ T = TypeVar("T")
 TIMEOUT_MS = 10_000
 NO_LIMIT_63_BITS = 2**63 - 1
 """The maximum of a venue that states none: what an order field can hold."""
-INSTALL = "ccxt isn't installed; install the extra: pip install 'veloz[ccxt]'"
+INSTALL = "ccxt isn't installed; install the extra veloz[ccxt] (in a checkout: `make setup`)"
 
 
 def ccxt_module() -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from api.cli import suggestions
+from api.cli.app import app
 from api.cli.session import CommandError
 from api.cli.text import printable
 from core.authority.proposal import proposal_bytes, proposal_digest
@@ -96,3 +99,8 @@ def test_a_proposal_under_another_label_is_not_signed(changes: dict[str, Any], k
 def test_text_cannot_move_the_cursor_or_hide() -> None:
     assert printable("buy\x1b[2K\x1b[1A sell\u202e0.1\u200b") == "buy<U+001B>[2K<U+001B>[1A sell<U+202E>0.1<U+200B>"
     assert printable("“0.5 BTC”\n€ · …") == "“0.5 BTC”\n€ · …"
+
+
+def test_the_version_is_told() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"veloz {version('veloz')}\n")

@@ -404,7 +404,7 @@ def test_without_a_url_there_is_no_cache_and_no_client_is_imported(
 
 def test_a_missing_client_is_named_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
-    with pytest.raises(ConfigurationError, match=r"cache\.redis_url.*pip install 'veloz\[cache\]'"):
+    with pytest.raises(ConfigurationError, match=r"cache\.redis_url.*make setup"):
         open_cache(settings_of(tmp_path, "redis://127.0.0.1:6379"))
 
 
