@@ -1,6 +1,6 @@
 # GNU make 3.81 is enough (that is what macOS has). `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt bench sanitize eval lock proto native clean setup FORCE
+.PHONY: help run test lint fmt bench sanitize soak eval lock proto native clean setup FORCE
 .NOTPARALLEL:
 
 VENV := .venv
@@ -44,6 +44,9 @@ bench: $(STAMPS)/dev $(STAMPS)/native ## run every benchmark in bench/, one JSON
 
 sanitize: $(STAMPS)/venv ## run the native core under ASan and UBSan; ARGS='--fuzz 600' for libFuzzer
 	@$(BIN)/python deploy/sanitize.py $(ARGS)
+
+soak: $(STAMPS)/dev $(STAMPS)/native ## replay an hour of recorded market: is memory flat, is every book right
+	@$(BIN)/python deploy/soak.py $(ARGS)
 
 eval: $(STAMPS)/dev $(STAMPS)/native ## run the agent evals against a service of their own; options in ARGS
 	@$(BIN)/python -m api.supervisor.ephemeral -- $(BIN)/python -m evals.run $(ARGS)
