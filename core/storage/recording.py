@@ -79,11 +79,12 @@ def read_lines(path: Path, problems: Problems, file: int = 0) -> Iterator[Line]:
             torn = raw
             break
         number += 1
-        text = raw.strip()
-        if not text:
-            continue
-        received, _, payload = text.partition(b" ")
-        payload = payload.lstrip()
+        received, _, payload = raw.partition(b" ")
+        if payload[:1] != b"{" or payload[-1:] != b"}" or not received:
+            received, _, payload = raw.strip().partition(b" ")
+            payload = payload.lstrip()
+            if not received:
+                continue
         if received.isdigit() and len(received) <= 19 and payload[:1] == b"{" and payload[-1:] == b"}":
             read += 1
             yield Line(int(received), file, number, payload)

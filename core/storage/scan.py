@@ -27,9 +27,11 @@ Market = tuple[Product, str]
 """A product and a symbol: one order book."""
 
 MAX_MARKETS = 2_000
-EVIDENCE_LEVELS = 512
+EVIDENCE_LEVELS = 128
 """Levels kept of each market, as last stated, to recognise its snapshots by."""
-EVIDENCE_PER_SIDE = 8
+EVIDENCE_MESSAGES = 100
+"""A market that is alone after so many messages needs none."""
+EVIDENCE_PER_SIDE = 4
 """Taken from either end of a message's side: one of them is near the market."""
 FAR_SHARE = 0.1
 """A snapshot whose best bid is farther than this from a market's price is hardly that market's."""
@@ -207,7 +209,8 @@ class _Scanning:
                 self._first_after.setdefault(key, []).append(((line.file, line.number), body.U, price))
             market.depth_messages += 1
             market.last_update_id = body.u
-            self._note(key, body.u, sides)
+            if len(self._scan.markets) > 1 or market.depth_messages <= EVIDENCE_MESSAGES:
+                self._note(key, body.u, sides)
             if sides[0]:
                 market.last_price = sides[0][0][0]
         elif kind is Kind.BOOK_TICKER:

@@ -153,7 +153,7 @@ class BookChecks:
         self.book_checked += 1
         found = self._against_truth(hub, symbol, book, depth)
         if found is None and is_whole:
-            found = self._against_view(hub.order_book(symbol, depth), book)
+            found = self._against_view(hub.order_book(symbol, CHECKED_LEVELS), book)
         self.book_mismatches += found is not None
         return found
 
@@ -187,7 +187,7 @@ class BookChecks:
     def _against_view(self, view: OrderBookView, book: ScaledBook) -> str | None:
         """Readers get decimals: those must be the same numbers."""
         for shown, scaled in ((view.bids, book.bids), (view.asks, book.asks)):
-            decimals = [self._decimals(level) for level in scaled]
+            decimals = [self._decimals(level) for level in scaled[:CHECKED_LEVELS]]
             if [(level.price, level.quantity) for level in shown] != decimals:
                 return f"LIVE at update {book.last_update_id}, shown otherwise than it is held"
         return None

@@ -11,6 +11,7 @@ import json
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Sequence
+from functools import cache
 from itertools import islice
 
 import msgspec
@@ -21,6 +22,7 @@ from core.storage.frames import Data, SnapshotBody
 VENUE_LIMITS = frozenset({5, 10, 20, 50, 100, 500, 1_000, 5_000})
 """Depth limits that the venue's REST interface takes; a snapshot with so many levels on a side was cut there."""
 LARGEST_UNCUT = 1_000
+NUMBERS_KEPT = 1 << 16
 RECENT_UPDATES = 5_000
 """Kept to join a snapshot that is older than the stream: minutes of it."""
 
@@ -300,8 +302,26 @@ def rest_body(book: TruthBook, limit_levels: int, price_scale: int, quantity_sca
 
 
 def _scaled(texts: frames.Texts, price_scale: int, quantity_scale: int) -> Levels:
-    scaled = frames.scaled
-    return [(scaled(price, price_scale), scaled(quantity, quantity_scale)) for price, quantity in texts]
+    prices, quantities = _numbers_at(price_scale), _numbers_at(quantity_scale)
+    return [(prices[price], quantities[quantity]) for price, quantity in texts]
+
+
+class _Numbers(dict[str, int]):
+    """Texts that were read before, at one scale: most of a recording's numbers have been."""
+
+    def __init__(self, scale: int) -> None:
+        self._scale = scale
+
+    def __missing__(self, text: str) -> int:
+        if len(self) >= NUMBERS_KEPT:
+            self.clear()
+        value = self[text] = frames.scaled(text, self._scale)
+        return value
+
+
+@cache
+def _numbers_at(scale: int) -> _Numbers:
+    return _Numbers(scale)
 
 
 def _text(value: int, scale: int) -> str:
