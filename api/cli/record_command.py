@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import json
 import signal
+import sys
 from pathlib import Path
 
 import msgspec
+import structlog
 import typer
 
 from api.cli.data_commands import catalog_at
@@ -61,6 +63,8 @@ def record(
             "RECORD_SYMBOLS_MISSING", "--symbols names none. Say for example BTCUSDT,ETHUSDT.", EXIT_USAGE
         )
     rest_url, websocket_url = _urls(product, environment, rest_url, websocket_url)
+    # stdout is for the result alone.
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     catalog = catalog_at(out)
 
     def told(imported: Imported) -> None:

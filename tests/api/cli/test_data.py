@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from api.cli.app import app
+from core.types.clock import SystemClock
 from core.types.instruments import Product
+from core.venues.paper.market_synthetic import SyntheticMarket
+from core.venues.paper.server import PaperVenue
 from tests.core.venues.binance.market_lines import LineMarket, market, write
+from tests.core.venues.paper.support import CREDENTIALS
 
 REPLAY_KEYS = {
     "frames",
@@ -30,6 +38,13 @@ REPLAY_KEYS = {
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
     return write(tmp_path / "day.gz", market(Product.SPOT, "BTCUSDT", 1, after=60).lines)
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 def veloz(*arguments: object) -> tuple[int, str]:
@@ -139,3 +154,16 @@ def test_a_catalog_that_is_not_there_is_exit_2(tmp_path: Path) -> None:
         assert "nosuch" in body["error"]["message"]
     code, body = veloz_json("data", "ls", "--data", tmp_path)
     assert (code, body["holdings"], body["unfinished"]) == (0, [], [])
+
+
+async def test_a_recording_of_nothing_is_exit_3_and_only_json_on_stdout(tmp_path: Path) -> None:
+    async with PaperVenue(
+        SyntheticMarket(7, Decimal(1), SystemClock()), tmp_path / "venue.sqlite3", CREDENTIALS
+    ) as venue:
+        command = ["record", "--symbols", "BTCUSDT", "--rest-url", venue.base_url, "--websocket-url"]
+        command += ["ws://127.0.0.1:9", "--duration-s", "0.5", "--out", str(tmp_path / "data"), "--json"]
+        result = await asyncio.to_thread(CliRunner().invoke, app, command)
+    error = json.loads(result.stdout)["error"]
+    assert (result.exit_code, error["code"]) == (3, "RECORD_FAILED")
+    assert "never opened" in error["message"]
+    assert "recording_stream_lost" in result.stderr
