@@ -9,11 +9,16 @@ JournalDamagedError and changes nothing. One process writes (flock); each openin
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import count
+from queue import SimpleQueue
+from threading import Thread
 
 import msgspec
 
+from core.storage.journal_commit import Commit, JournalUnavailableError, post
 from core.storage.journal_files import SEGMENT_SUFFIX, JournalFile, JournalFolder
 from core.storage.journal_format import (
     GENESIS_HASH,
@@ -32,7 +37,8 @@ from core.types.events import JournalEntry
 
 SEGMENT_LIMIT_BYTES = 64 * 1024 * 1024
 WAITING_APPENDS_LIMIT = 10_000
-GROUP_LIMIT_RECORDS = 1_000
+GROUP_LIMIT_RECORDS = 4_096
+GROUP_LIMIT_BYTES = 32 * 1024 * 1024
 READ_BATCH_RECORDS = 512
 
 
@@ -42,10 +48,6 @@ class JournalDamagedError(Exception):
 
 class JournalLockedError(Exception):
     """Another engine process writes this journal."""
-
-
-class JournalUnavailableError(Exception):
-    """The record couldn't be made durable, so what it stands for must not happen."""
 
 
 class TornTail(msgspec.Struct, frozen=True):
@@ -73,15 +75,24 @@ class _Waiting(msgspec.Struct):
 class Journal:
     """Open with Journal.open; read with entries or a JournalReader; write with append."""
 
-    def __init__(self, folder: JournalFolder, engine_id: str, segment_limit_bytes: int = SEGMENT_LIMIT_BYTES) -> None:
+    def __init__(
+        self,
+        folder: JournalFolder,
+        engine_id: str,
+        segment_limit_bytes: int = SEGMENT_LIMIT_BYTES,
+        *,
+        inline: bool = False,
+    ) -> None:
         self._folder = folder
         self._segment_limit_bytes = segment_limit_bytes
         self._segments: list[_Segment] = []
         self._hash = GENESIS_HASH
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
-        self._waiting: list[_Waiting] = []
-        self._writer: asyncio.Task[None] | None = None
-        self._grown = asyncio.Event()
+        self._waiting: deque[_Waiting] = deque()
+        self._pump_is_due = False
+        self._flight: Commit | None = None
+        self._readers: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+        self._begun: SimpleQueue[Commit | None] = SimpleQueue()
+        self._thread = None if inline else Thread(target=self._run, name="journal", daemon=True)
         self._dead: str | None = None
         self.engine_id = engine_id
         self.epoch = 0
@@ -89,12 +100,20 @@ class Journal:
         self.torn_tail: TornTail | None = None
 
     @classmethod
-    def open(cls, folder: JournalFolder, engine_id: str, segment_limit_bytes: int = SEGMENT_LIMIT_BYTES) -> Journal:
+    def open(
+        cls,
+        folder: JournalFolder,
+        engine_id: str,
+        segment_limit_bytes: int = SEGMENT_LIMIT_BYTES,
+        *,
+        inline: bool = False,
+    ) -> Journal:
         """Lock, verify every record, cut a torn tail, start a new epoch.
 
-        Raises JournalLockedError, JournalDamagedError, and OSError when the folder can't be written.
+        inline: no thread of its own; begin writes at once. Raises JournalLockedError, JournalDamagedError, and OSError
+        when the folder can't be written.
         """
-        journal = cls(folder, engine_id, segment_limit_bytes)
+        journal = cls(folder, engine_id, segment_limit_bytes, inline=inline)
         try:
             folder.lock()
         except BlockingIOError as error:
@@ -108,6 +127,8 @@ class Journal:
         except BaseException:
             journal._release()
             raise
+        if journal._thread is not None:
+            journal._thread.start()
         return journal
 
     @property
@@ -121,91 +142,165 @@ class Journal:
         while batch := reader.read():
             yield from batch
 
+    def begin(self, payloads: Sequence[bytes], *, emergency: bool = False) -> Commit:
+        """Hand one group to the journal's writer, and return at once: all of it becomes durable, or none.
+
+        Raises RuntimeError while another group is on its way, JournalUnavailableError for a journal that is dead, and
+        ValueError for a record or a group out of bounds.
+        """
+        if self._flight is not None:
+            raise RuntimeError("a group is on its way to the journal already; begin the next one when it is over")
+        if self._dead is not None:
+            raise JournalUnavailableError(self._dead)
+        check_group(payloads)
+        commit = self._frame(payloads, emergency)
+        if not payloads:
+            commit.finish(())
+            return commit
+        self._flight = commit
+        if self._thread is None:
+            self._execute(commit)
+        else:
+            self._begun.put(commit)
+        return commit
+
     async def append(self, payloads: Sequence[bytes]) -> tuple[JournalEntry, ...]:
         """Make records durable, together: all of them or none.
 
         Appends that wait at the same time share one sync. Raises JournalUnavailableError, and ValueError for a
-        record that is too large.
+        record or a group out of bounds.
         """
         if self._dead is not None:
             raise JournalUnavailableError(self._dead)
-        for payload in payloads:
-            check_payload(payload)
+        check_group(payloads)
         if len(self._waiting) >= WAITING_APPENDS_LIMIT:
             raise JournalUnavailableError(f"{WAITING_APPENDS_LIMIT} appends are waiting for the disk already")
-        done: asyncio.Future[tuple[JournalEntry, ...]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(payloads, done))
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write_waiting())
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(payloads, loop.create_future())
+        self._waiting.append(waiting)
+        self._schedule_pump(loop)
         # A caller that goes away doesn't take back what is on its way to the disk.
-        return await asyncio.shield(done)
+        return await asyncio.shield(waiting.done)
 
     async def wait_beyond(self, sequence: int) -> None:
         """Return when a record behind this sequence is durable."""
         while self.sequence <= sequence:
-            await self._grown.wait()
+            reader = asyncio.get_running_loop(), asyncio.Event()
+            self._readers.append(reader)
+            try:
+                # The writer may have been faster than the note.
+                if self.sequence <= sequence:
+                    await reader[1].wait()
+            finally:
+                if reader in self._readers:
+                    self._readers.remove(reader)
 
     async def close(self) -> None:
-        """Finish what was appended, and unlock."""
-        if self._writer is not None:
-            await asyncio.wait([self._writer])
+        """Finish what was begun or appended, and unlock."""
+        while self._waiting or self._flight is not None:
+            over = asyncio.Event()
+            if self._flight is not None:
+                self._flight.notify(asyncio.get_running_loop(), over.set)
+                await over.wait()
+            # Appends that waited for it go on after it.
+            await asyncio.sleep(0)
+        if self._thread is not None:
+            self._begun.put(None)
+            await asyncio.to_thread(self._thread.join)
         self._release()
 
     def _release(self) -> None:
-        self._executor.shutdown()
         for segment in self._segments:
             segment.file.close()
         self._segments.clear()
         self._folder.unlock()
 
-    async def _write_waiting(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._waiting:
-            group = self._take_group()
-            try:
-                entries = await loop.run_in_executor(self._executor, self._write, [w.payloads for w in group])
-            except Exception as error:
-                for waiting in group:
-                    _fail(waiting.done, JournalUnavailableError(str(error)))
-                continue
-            self.sequence = self._segments[-1].last_sequence
-            grown, self._grown = self._grown, asyncio.Event()
-            grown.set()
-            for waiting, written in zip(group, entries, strict=True):
+    def _schedule_pump(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._pump_is_due:
+            self._pump_is_due = True
+            # What is appended in this turn of the loop shares a sync.
+            loop.call_soon(self._pump, loop)
+
+    def _pump(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._pump_is_due = False
+        if not self._waiting:
+            return
+        if (flight := self._flight) is not None:
+            flight.notify(loop, lambda: self._schedule_pump(loop))
+            return
+        group = self._take_group()
+        try:
+            commit = self.begin([payload for waiting in group for payload in waiting.payloads])
+        except JournalUnavailableError as error:
+            self._over(loop, group, error)
+        else:
+            commit.notify(loop, lambda: self._over(loop, group, commit))
+
+    def _over(self, loop: asyncio.AbstractEventLoop, group: list[_Waiting], outcome: Commit | Exception) -> None:
+        """Tell each append what became of it, and go on with those that came meanwhile."""
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            entries = outcome.result()
+        except JournalUnavailableError as error:
+            for waiting in group:
+                _fail(waiting.done, error)
+        else:
+            position = 0
+            for waiting in group:
+                own = entries[position : position + len(waiting.payloads)]
+                position += len(own)
                 if not waiting.done.done():
-                    waiting.done.set_result(written)
+                    waiting.done.set_result(own)
+        self._schedule_pump(loop)
 
     def _take_group(self) -> list[_Waiting]:
         group: list[_Waiting] = []
-        records = 0
-        while self._waiting and (not group or records + len(self._waiting[0].payloads) <= GROUP_LIMIT_RECORDS):
-            waiting = self._waiting.pop(0)
-            records += len(waiting.payloads)
-            group.append(waiting)
+        records = size = 0
+        while self._waiting:
+            records += len(self._waiting[0].payloads)
+            size += sum(map(len, self._waiting[0].payloads))
+            if group and (records > GROUP_LIMIT_RECORDS or size > GROUP_LIMIT_BYTES):
+                break
+            group.append(self._waiting.popleft())
         return group
 
-    def _write(self, groups: list[Sequence[bytes]]) -> list[tuple[JournalEntry, ...]]:
-        """In the journal's own thread. The state changes only once the sync returned."""
-        if self._dead is not None:
-            raise JournalUnavailableError(self._dead)
+    def _frame(self, payloads: Sequence[bytes], emergency: bool) -> Commit:
+        previous, parts, hashes = self._hash, [], []
+        for payload in payloads:
+            record, previous = encode_record(previous, payload)
+            parts.append(record)
+            hashes.append(previous)
+        return Commit(payloads, b"".join(parts), hashes, is_emergency=emergency)
+
+    def _run(self) -> None:
+        while (commit := self._begun.get()) is not None:
+            self._execute(commit)
+
+    def _execute(self, commit: Commit) -> None:
+        """In the journal's own thread, when it has one. The state changes only once the sync returned."""
+        first = self.sequence + 1
+        try:
+            self._write(commit)
+        except Exception as error:
+            self._flight = None
+            commit.finish((), error)
+            return
+        self._hash = commit.hashes[-1]
+        self.sequence = self._segments[-1].last_sequence
+        self._flight = None
+        commit.finish(partial(_entries, self.engine_id, self.epoch, first, commit.payloads, commit.hashes))
+        while self._readers:
+            loop, grown = self._readers.pop()
+            post(loop, grown.set)
+
+    def _write(self, commit: Commit) -> None:
         if self._segments[-1].end >= self._segment_limit_bytes:
             self._start_segment()
         segment = self._segments[-1]
-        previous, sequence, data = self._hash, segment.last_sequence, bytearray()
-        written: list[tuple[JournalEntry, ...]] = []
-        for payloads in groups:
-            entries = []
-            for payload in payloads:
-                record, previous = encode_record(previous, payload)
-                data += record
-                sequence += 1
-                entries.append(JournalEntry(self.engine_id, self.epoch, sequence, previous.hex(), payload))
-            written.append(tuple(entries))
-        self._write_durably(segment, bytes(data))
-        segment.end += len(data)
-        segment.last_sequence = sequence
-        self._hash = previous
-        return written
+        self._write_durably(segment, commit.data)
+        segment.end += len(commit.data)
+        segment.last_sequence += len(commit.payloads)
 
     def _write_durably(self, segment: _Segment, data: bytes) -> None:
         path = self._folder.path(segment.name)
@@ -359,6 +454,23 @@ class JournalReader:
                 )
 
 
+def check_group(payloads: Sequence[bytes]) -> None:
+    """Raises ValueError for records that can't be written, or not together."""
+    for payload in payloads:
+        check_payload(payload)
+    if len(payloads) > GROUP_LIMIT_RECORDS or sum(map(len, payloads)) > GROUP_LIMIT_BYTES:
+        raise ValueError(f"at most {GROUP_LIMIT_RECORDS} records and {GROUP_LIMIT_BYTES} bytes are appended together")
+
+
+def _entries(
+    engine_id: str, epoch: int, first_sequence: int, payloads: Sequence[bytes], hashes: Sequence[bytes]
+) -> tuple[JournalEntry, ...]:
+    return tuple(
+        JournalEntry(engine_id, epoch, sequence, digest.hex(), payload)
+        for sequence, payload, digest in zip(count(first_sequence), payloads, hashes, strict=False)
+    )
+
+
 def _fail(future: asyncio.Future[tuple[JournalEntry, ...]], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
@@ -367,7 +479,9 @@ def _fail(future: asyncio.Future[tuple[JournalEntry, ...]], error: Exception) ->
 
 
 __all__ = [
+    "GROUP_LIMIT_RECORDS",
     "SEGMENT_LIMIT_BYTES",
+    "Commit",
     "Journal",
     "JournalDamagedError",
     "JournalLockedError",
