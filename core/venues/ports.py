@@ -10,7 +10,7 @@ import msgspec
 
 from core.types.codes import Refusal
 from core.types.instruments import Instrument
-from core.types.orders import OrderIntent, OrderStatus, Side
+from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
 
 
 class Submitted(msgspec.Struct, frozen=True):
@@ -34,6 +34,41 @@ class SubmitUnknown(msgspec.Struct, frozen=True):
 SubmitResult = Submitted | SubmitRefused | SubmitUnknown
 
 
+class Amended(msgspec.Struct, frozen=True):
+    """The order stands at the venue with this total quantity and limit price."""
+
+    quantity: int
+    price: int | None
+
+
+class AmendRefused(msgspec.Struct, frozen=True):
+    """The venue answered no: the order stands as it was."""
+
+    refusal: Refusal
+
+
+class AmendUnknown(msgspec.Struct, frozen=True):
+    """No answer, or one that proves nothing: the order's own state at the venue tells."""
+
+    detail: str
+
+
+AmendResult = Amended | AmendRefused | AmendUnknown
+
+
+class VenueCapabilities(msgspec.Struct, frozen=True):
+    """What the venue does itself; what it doesn't, the engine does for it (held triggers, its own expiry) or refuses.
+
+    can_amend_quantity: a resting LIMIT order's total quantity can be lowered in place, under its clientOrderId.
+    can_amend_price: its price too (USD-M).
+    """
+
+    order_types: frozenset[OrderType]
+    times_in_force: frozenset[TimeInForce]
+    can_amend_quantity: bool = False
+    can_amend_price: bool = False
+
+
 class VenueTrade(msgspec.Struct, frozen=True):
     """One fill of ours. price and quantity are ints at the instrument's scales."""
 
@@ -51,13 +86,42 @@ class VenueTrade(msgspec.Struct, frozen=True):
 
 
 class VenueOrder(msgspec.Struct, frozen=True):
-    """An order as the venue sees it."""
+    """An order as the venue sees it. The terms (from side on) are None where a message doesn't carry them; quantity and
+    prices are ints at the instrument's scales."""
 
     symbol: str
     client_order_id: str
     venue_order_id: str
     status: OrderStatus
     filled_quantity: int
+    ts_event_ns: int
+    side: Side | None = None
+    order_type: OrderType | None = None
+    time_in_force: TimeInForce | None = None
+    quantity: int | None = None
+    price: int | None = None
+    stop_price: int | None = None
+    post_only: bool = False
+    reduce_only: bool = False
+
+
+class VenuePosition(msgspec.Struct, frozen=True):
+    """A position as the venue keeps it (derivatives only). quantity is signed; prices at price_scale."""
+
+    symbol: str
+    quantity: int
+    entry_price: Decimal
+    leverage: int
+    ts_event_ns: int
+
+
+class VenueFunding(msgspec.Struct, frozen=True):
+    """One settlement of funding; amount is negative when it was paid."""
+
+    symbol: str
+    transaction_id: str
+    amount: Decimal
+    asset: str
     ts_event_ns: int
 
 
@@ -92,8 +156,34 @@ class VenuePort(Protocol):
         ...
 
     async def open_orders(self, symbol: str) -> list[VenueOrder]: ...
+    async def all_open_orders(self) -> list[VenueOrder]:
+        """Of every symbol, with their terms."""
+        ...
+
     async def trades_of(self, symbol: str, venue_order_id: str) -> list[VenueTrade]: ...
+    async def trades_since(self, symbol: str, since_ns: int) -> list[VenueTrade]:
+        """Every fill of the account in a symbol at or after a time of the venue's clock, oldest first, whole."""
+        ...
+
     async def balances(self) -> dict[str, Decimal]: ...
+    async def positions(self) -> list[VenuePosition]:
+        """Empty on spot."""
+        ...
+
+    async def funding_since(self, since_ns: int) -> list[VenueFunding]:
+        """Empty on spot."""
+        ...
+
+    @property
+    def capabilities(self) -> VenueCapabilities: ...
+    async def amend(self, intent: OrderIntent, quantity: int, price: int | None) -> AmendResult:
+        """Change a resting order in place, within the capabilities; never raises for a venue that doesn't answer."""
+        ...
+
+    async def cancel_all(self, symbol: str) -> None:
+        """Every open order of one symbol. Raises RefusalError, VenueUnavailableError."""
+        ...
+
     def user_events(self) -> AsyncIterator[UserEvent]:
         """Connects, reconnects with backoff, and never ends by itself."""
         ...

@@ -20,35 +20,50 @@ from core.types.clock import NS_PER_MS, Clock
 from core.types.codes import ReasonCode, Refusal, RefusalError
 from core.types.instruments import Instrument, Product
 from core.types.orders import OrderIntent
-from core.venues.binance import wire
+from core.venues.binance import wire, wire_orders
 from core.venues.binance.endpoints import Priority
 from core.venues.binance.errors import (
     CODE_CANCEL_REJECTED,
     CODE_NO_SUCH_ORDER,
+    CODE_ORDER_ARCHIVED,
     CODE_TIMESTAMP_OUTSIDE_WINDOW,
     BinanceApiError,
+    amend_outcome,
     submit_outcome,
 )
 from core.venues.binance.limits import RateLimiter
 from core.venues.binance.rest import READ_TIMEOUT_S, BinanceRest
 from core.venues.binance.user_stream import LISTEN_KEY_KEEPALIVE_S, UserStream
 from core.venues.ports import (
+    AmendRefused,
+    AmendResult,
     SubmitRefused,
     SubmitResult,
     Submitted,
+    SubmitUnknown,
     UserEvent,
+    VenueCapabilities,
+    VenueFunding,
     VenueOrder,
+    VenuePosition,
     VenueTrade,
     VenueUnavailableError,
 )
 
 TRADES_LIMIT = 1_000
+TRADE_PAGES_LIMIT = 500
+"""Requests of one call of `trades_since`: half a million fills, or a year and more without any."""
+TRADES_SEARCH_LIMIT = 60
+"""Windows that are looked through for the first fill; for one further back paging starts with the oldest of all."""
+REMEMBERED_ORDERS = 20_000
+"""Orders whose clientOrderId is known here without asking: own trades leave it out."""
 KLINES_PER_REQUEST = 1_000
 """Spot's most; USD-M gives up to 1,500."""
 KLINES_LIMIT = 20_000
 """Bars of one call of `klines`: more is a download, not a backfill."""
 
 TradeBody = TypeVar("TradeBody")
+Answer = TypeVar("Answer")
 _log = structlog.get_logger("venues.binance")
 
 
@@ -61,6 +76,9 @@ class BinanceAccount(ABC, Generic[TradeBody]):
     """
 
     product: Product
+    capabilities: VenueCapabilities
+    trades_window_ms: int
+    """How far apart startTime and endTime of own trades may be."""
 
     def __init__(
         self,
@@ -84,6 +102,7 @@ class BinanceAccount(ABC, Generic[TradeBody]):
         self._venue = venue
         self._symbols = symbols
         self._instruments: dict[str, Instrument] = {}
+        self._client_ids: dict[tuple[str, str], str] = {}
         self.rest = BinanceRest(
             rest_url,
             clock,
@@ -118,6 +137,9 @@ class BinanceAccount(ABC, Generic[TradeBody]):
         """Read own trades."""
 
     @abstractmethod
+    def _trade_id(self, body: TradeBody) -> int: ...
+
+    @abstractmethod
     def _trade(self, body: TradeBody, instrument: Instrument, client_order_id: str) -> VenueTrade: ...
 
     @abstractmethod
@@ -126,6 +148,19 @@ class BinanceAccount(ABC, Generic[TradeBody]):
 
     @abstractmethod
     async def balances(self) -> dict[str, Decimal]: ...
+
+    @abstractmethod
+    async def positions(self) -> list[VenuePosition]: ...
+
+    @abstractmethod
+    async def funding_since(self, since_ns: int) -> list[VenueFunding]: ...
+
+    @abstractmethod
+    async def _amend(self, intent: OrderIntent, quantity: int, price: int | None) -> AmendResult:
+        """Ask once. Raises VenueUnavailableError, and ValueError for what the product can't amend or has answered."""
+
+    @abstractmethod
+    async def cancel_all(self, symbol: str) -> None: ...
 
     async def aclose(self) -> None:
         await self.rest.aclose()
@@ -159,12 +194,23 @@ class BinanceAccount(ABC, Generic[TradeBody]):
         # What can only reduce is let through to the last of the rate limits.
         priority = Priority.SAFETY if intent.reduce_only else Priority.ORDER
         try:
-            ack = await self.rest.once(
-                "POST", self.rest.paths.order, parameters, signed=True, answer=wire.NewOrderAck, priority=priority
-            )
+            ack = await self._send("POST", "order.place", parameters, wire_orders.NewOrderAck, priority)
         except VenueUnavailableError as error:
             return submit_outcome(error, self.product)
+        acknowledged = ack.symbol or intent.symbol, ack.client_order_id or intent.client_order_id
+        if acknowledged != (intent.symbol, intent.client_order_id):
+            return SubmitUnknown(f"the venue acknowledged another order than was sent: {acknowledged}"[:200])
+        self._remember(intent.symbol, str(ack.order_id), intent.client_order_id)
         return Submitted(str(ack.order_id))
+
+    async def amend(self, intent: OrderIntent, quantity: int, price: int | None) -> AmendResult:
+        """Change the order in place, asking once. Never raises for what the venue or the network does."""
+        try:
+            return await self._amend(intent, quantity, price)
+        except VenueUnavailableError as error:
+            return amend_outcome(error, self.product)
+        except ValueError as error:
+            return AmendRefused(Refusal(ReasonCode.ORDER_AMEND_INVALID, f"The amendment was not sent: {error}."))
 
     async def cancel(self, symbol: str, client_order_id: str) -> None:
         """Ask for a cancel, once more when the venue refused our clock; what became of the order comes on the user
@@ -195,9 +241,14 @@ class BinanceAccount(ABC, Generic[TradeBody]):
     async def open_orders(self, symbol: str) -> list[VenueOrder]:
         instrument = await self._known_instrument(symbol)
         bodies = await self.rest.read(
-            self.rest.paths.open_orders, {"symbol": symbol}, signed=True, answer=list[wire.OrderBody]
+            self.rest.paths.open_orders, {"symbol": symbol}, signed=True, answer=list[wire_orders.OrderBody]
         )
-        return [wire.readable(wire.order_of, body, instrument) for body in bodies]
+        return [self._order_of(body, instrument) for body in bodies]
+
+    async def all_open_orders(self) -> list[VenueOrder]:
+        """Of every symbol; one that isn't listed here is an error, because leaving it out would hide an order."""
+        bodies = await self.rest.read(self.rest.paths.open_orders, signed=True, answer=list[wire_orders.OrderBody])
+        return [self._order_of(body, await self._known_instrument(body.symbol)) for body in bodies]
 
     async def trades_of(self, symbol: str, venue_order_id: str) -> list[VenueTrade]:
         """Fills of one order, oldest first, at most TRADES_LIMIT."""
@@ -205,13 +256,86 @@ class BinanceAccount(ABC, Generic[TradeBody]):
         bodies = await self._trade_bodies({"symbol": symbol, "orderId": venue_order_id, "limit": str(TRADES_LIMIT)})
         if not bodies:
             return []
-        # The trades leave out the client order id.
-        order = await self._order(symbol, {"orderId": venue_order_id})
-        if order is None:
+        client_order_id = await self._client_order_id(symbol, venue_order_id)
+        if client_order_id is None:
             path = self.rest.paths.order
             raise VenueUnavailableError(f"GET {path}: order {venue_order_id} has trades and yet doesn't exist")
-        trades = [wire.readable(self._trade, body, instrument, order.client_order_id) for body in bodies]
+        trades = [wire.readable(self._trade, body, instrument, client_order_id) for body in bodies]
+        strangers = [trade.trade_id for trade in trades if trade.venue_order_id != venue_order_id]
+        if strangers:
+            raise VenueUnavailableError(
+                f"GET {self.rest.paths.own_trades}: trades {strangers[:5]} aren't of order {venue_order_id}"
+            )
         return sorted(trades, key=lambda trade: trade.trade_id)
+
+    async def trades_since(self, symbol: str, since_ns: int) -> list[VenueTrade]:
+        """Every fill in a symbol at or after a time of the venue's clock, oldest first, whole. client_order_id is empty
+        for an order that the venue no longer tells of.
+
+        Raises VenueUnavailableError, also when it would take more than TRADE_PAGES_LIMIT requests.
+        """
+        instrument = await self._known_instrument(symbol)
+        await self.rest.ensure_time(f"GET {self.rest.paths.own_trades}", Priority.RECONCILE)
+        found: dict[int, VenueTrade] = {}
+        first = await self._first_trade_id(symbol, max(0, -(-since_ns // NS_PER_MS)))
+        for _ in range(TRADE_PAGES_LIMIT):
+            if first is None:
+                return await self._with_client_ids(symbol, found, since_ns)
+            bodies = await self._trade_bodies({"symbol": symbol, "fromId": str(first), "limit": str(TRADES_LIMIT)})
+            trades = [wire.readable(self._trade, body, instrument, "") for body in bodies]
+            if any(trade.trade_id < first for trade in trades):
+                raise VenueUnavailableError(f"GET {self.rest.paths.own_trades}: trades from before {first} were given")
+            found.update({trade.trade_id: trade for trade in trades})
+            first = max(trade.trade_id for trade in trades) + 1 if len(trades) >= TRADES_LIMIT else None
+        raise VenueUnavailableError(
+            f"GET {self.rest.paths.own_trades}: {symbol} has more than {TRADE_PAGES_LIMIT * TRADES_LIMIT} fills since "
+            f"{since_ns} ns; ask for a later time"
+        )
+
+    async def _first_trade_id(self, symbol: str, since_ms: int) -> int | None:
+        """Of the oldest trade at or after a time, or of one before it; None when there is none since."""
+        now_ms = self.rest.clock.now_ms() + self.rest.clock.uncertainty_ms
+        start_ms, width_ms = since_ms, self.trades_window_ms
+        if (now_ms - start_ms) // width_ms > TRADES_SEARCH_LIMIT:
+            return 0
+        while start_ms <= now_ms:
+            window = {"startTime": str(start_ms), "endTime": str(start_ms + width_ms - 1)}
+            bodies = await self._trade_bodies({"symbol": symbol, **window, "limit": str(TRADES_LIMIT)})
+            ids = [self._trade_id(body) for body in bodies]
+            if len(ids) >= TRADES_LIMIT and width_ms > 1:
+                # Which end of a window an answer starts from that doesn't hold all isn't promised: ask for less.
+                width_ms = max(1, width_ms // 16)
+            elif ids:
+                return min(ids)
+            else:
+                start_ms += width_ms
+        return None
+
+    async def _with_client_ids(self, symbol: str, found: dict[int, VenueTrade], since_ns: int) -> list[VenueTrade]:
+        trades = []
+        for trade in sorted(found.values(), key=lambda item: item.trade_id):
+            if trade.ts_event_ns >= since_ns:
+                client_order_id = await self._client_order_id(symbol, trade.venue_order_id)
+                trades.append(msgspec.structs.replace(trade, client_order_id=client_order_id or ""))
+        return trades
+
+    async def _client_order_id(self, symbol: str, venue_order_id: str) -> str | None:
+        """Trades leave it out. None when the venue no longer knows the order."""
+        known = self._client_ids.get((symbol, venue_order_id))
+        if known is not None:
+            return known
+        order = await self._order(symbol, {"orderId": venue_order_id})
+        return None if order is None else order.client_order_id
+
+    def _remember(self, symbol: str, venue_order_id: str, client_order_id: str) -> None:
+        self._client_ids[symbol, venue_order_id] = client_order_id
+        while len(self._client_ids) > REMEMBERED_ORDERS:
+            del self._client_ids[next(iter(self._client_ids))]
+
+    def _order_of(self, body: wire_orders.OrderBody, instrument: Instrument) -> VenueOrder:
+        order = wire.readable(wire_orders.order_of, body, instrument)
+        self._remember(order.symbol, order.venue_order_id, order.client_order_id)
+        return order
 
     async def klines(self, symbol: str, interval: str, start_ns: int, limit: int) -> list[Kline]:
         """The venue's bars from start_ns on, oldest first, at most limit; the last may still be forming (closed
@@ -244,20 +368,32 @@ class BinanceAccount(ABC, Generic[TradeBody]):
         """Connects, reconnects with backoff, and never ends by itself."""
         return self._user_stream.events()
 
+    async def _send(
+        self, verb: str, method: str, parameters: dict[str, str], answer: type[Answer], priority: Priority | None = None
+    ) -> Answer:
+        """One signed request about an order, one attempt."""
+        path = self.rest.paths.amend if verb == "PUT" else self.rest.paths.order
+        return await self.rest.once(verb, path, parameters, signed=True, answer=answer, priority=priority)
+
     async def _send_cancel(self, parameters: dict[str, str]) -> None:
-        await self.rest.once("DELETE", self.rest.paths.order, parameters, signed=True, answer=msgspec.Raw)
+        await self._send("DELETE", "order.cancel", parameters, msgspec.Raw)
 
     async def _order(self, symbol: str, key: dict[str, str]) -> VenueOrder | None:
         instrument = await self._known_instrument(symbol)
         try:
             body = await self.rest.read(
-                self.rest.paths.order, {"symbol": symbol, **key}, signed=True, answer=wire.OrderBody
+                self.rest.paths.order, {"symbol": symbol, **key}, signed=True, answer=wire_orders.OrderBody
             )
         except BinanceApiError as error:
-            if error.code == CODE_NO_SUCH_ORDER:
+            if error.code in {CODE_NO_SUCH_ORDER, CODE_ORDER_ARCHIVED}:
                 return None
             raise
-        return wire.readable(wire.order_of, body, instrument)
+        wanted = key.get("origClientOrderId", body.client_order_id), key.get("orderId", str(body.order_id))
+        if (body.client_order_id, str(body.order_id)) != wanted:
+            raise VenueUnavailableError(
+                f"GET {self.rest.paths.order}: {wanted} was asked for, {body.client_order_id[:64]!r} was answered"
+            )
+        return self._order_of(body, instrument)
 
     async def _instrument(self, symbol: str) -> Instrument:
         if symbol not in self._instruments:

@@ -48,6 +48,7 @@ class Paths(msgspec.Struct, frozen=True):
     depth: str
     klines: str
     order: str
+    amend: str
     open_orders: str
     own_trades: str
     balances: str
@@ -61,6 +62,7 @@ PATHS: dict[Product, Paths] = {
         depth="/api/v3/depth",
         klines="/api/v3/klines",
         order="/api/v3/order",
+        amend="/api/v3/order/amend/keepPriority",
         open_orders="/api/v3/openOrders",
         own_trades="/api/v3/myTrades",
         balances="/api/v3/account",
@@ -72,6 +74,7 @@ PATHS: dict[Product, Paths] = {
         depth="/fapi/v1/depth",
         klines="/fapi/v1/klines",
         order="/fapi/v1/order",
+        amend="/fapi/v1/order",
         open_orders="/fapi/v1/openOrders",
         own_trades="/fapi/v1/userTrades",
         balances="/fapi/v3/balance",
@@ -132,6 +135,7 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("POST", "/api/v3/order"): Endpoint(1, _ORDER, orders=1),
     ("POST", "/api/v3/order/test"): Endpoint(_by("computeCommissionRates", 20, 1), _BACKGROUND),
     ("POST", "/api/v3/order/cancelReplace"): Endpoint(1, _ORDER, orders=1),
+    ("PUT", "/api/v3/order/amend/keepPriority"): Endpoint(4, _ORDER),
     ("GET", "/api/v3/order"): Endpoint(4, _RECONCILE),
     ("DELETE", "/api/v3/order"): Endpoint(1, _SAFETY),
     ("GET", "/api/v3/openOrders"): Endpoint(_by("symbol", 6, 80), _RECONCILE),
@@ -182,6 +186,9 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/fapi/v2/positionRisk"): Endpoint(5, _RECONCILE),
     ("GET", "/fapi/v3/positionRisk"): Endpoint(5, _RECONCILE),
     ("GET", "/fapi/v1/leverageBracket"): Endpoint(1, _BACKGROUND),
+    ("GET", "/fapi/v1/symbolConfig"): Endpoint(5, _RECONCILE),
+    ("GET", "/fapi/v1/openAlgoOrders"): Endpoint(_by("symbol", 1, 40), _RECONCILE),
+    ("DELETE", "/fapi/v1/algoOpenOrders"): Endpoint(1, _SAFETY),
     ("GET", "/fapi/v1/positionSide/dual"): Endpoint(30, _BACKGROUND),
     ("POST", "/fapi/v1/leverage"): Endpoint(1, _ORDER),
     ("POST", "/fapi/v1/marginType"): Endpoint(1, _ORDER),

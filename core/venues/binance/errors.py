@@ -10,6 +10,9 @@ from core.types.codes import ReasonCode, Refusal
 from core.types.instruments import Product
 from core.venues.binance.limits import STATUS_BANNED
 from core.venues.ports import (
+    AmendRefused,
+    AmendResult,
+    AmendUnknown,
     SubmitRefused,
     SubmitResult,
     SubmitUnknown,
@@ -29,6 +32,8 @@ CODE_NEW_ORDER_REJECTED = -2010
 CODE_CANCEL_REJECTED = -2011
 CODE_NO_SUCH_ORDER = -2013
 CODE_KEY_FORMAT_INVALID = -2014
+CODE_ORDER_ARCHIVED = -2026
+"""Canceled or expired unfilled more than 90 days ago."""
 CODE_KEY_REJECTED = -2015
 CODE_DUPLICATE_CLIENT_ID = -4116
 CODE_POSITION_SIDE_MISMATCH = -4061
@@ -106,27 +111,34 @@ def submit_outcome(error: VenueUnavailableError, product: Product) -> SubmitResu
 
     Refused means that the venue answered no, or that provably no byte left; everything else is unknown.
     """
+    if isinstance(error, BinanceApiError) and _is_duplicate(error):
+        return SubmitUnknown(str(error))
+    refusal = definite_refusal(error, product, "The order was not placed")
+    return SubmitUnknown(str(error)) if refusal is None else SubmitRefused(refusal)
+
+
+def amend_outcome(error: VenueUnavailableError, product: Product) -> AmendResult:
+    """What is known of an amendment that didn't succeed, as `submit_outcome`."""
+    refusal = definite_refusal(error, product, "The order was not amended")
+    return AmendUnknown(str(error)) if refusal is None else AmendRefused(refusal)
+
+
+def definite_refusal(error: VenueUnavailableError, product: Product, what: str) -> Refusal | None:
+    """The refusal when nothing was executed, for certain; None when that can't be known."""
     match error:
         case VenueRateLimitedError():
-            return SubmitRefused(
-                Refusal(
-                    ReasonCode.ORDER_RATE_LIMITED,
-                    f"The order was not placed: {error}",
-                    actual=f"{error.retry_after_s:.1f}",
-                    unit="s",
-                )
+            return Refusal(
+                ReasonCode.ORDER_RATE_LIMITED, f"{what}: {error}", actual=f"{error.retry_after_s:.1f}", unit="s"
             )
         case BinanceTransportError(nothing_sent=True):
-            return SubmitRefused(
-                Refusal(
-                    ReasonCode.RISK_VENUE_DISCONNECTED,
-                    f"The venue can't be reached and nothing was sent: {error}. Try again when it is back.",
-                )
+            return Refusal(
+                ReasonCode.RISK_VENUE_DISCONNECTED,
+                f"The venue can't be reached and nothing was sent: {error}. Try again when it is back.",
             )
-        case BinanceApiError() if _answered_no(error, product) and not _is_duplicate(error):
-            return SubmitRefused(venue_refusal(error.code, error.message, error.cure))
+        case BinanceApiError() if _answered_no(error, product):
+            return venue_refusal(error.code, error.message, error.cure)
         case _:
-            return SubmitUnknown(str(error))
+            return None
 
 
 def venue_refusal(code: int, message: str, cure: str = "") -> Refusal:

@@ -16,10 +16,10 @@ from core.market.klines import Kline
 from core.types.clock import NS_PER_MS
 from core.types.instruments import Instrument, Product
 from core.types.market import Level
-from core.types.money import MAX_SCALE, decimal_text, from_scaled, parse_scaled
-from core.types.orders import OrderIntent, OrderStatus, OrderType, Side
+from core.types.money import MAX_SCALE, parse_scaled
+from core.types.orders import OrderStatus, Side
 from core.venues.binance.limits import RateRule
-from core.venues.ports import ExecutionReport, VenueOrder, VenueTrade, VenueUnavailableError
+from core.venues.ports import VenueTrade, VenueUnavailableError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -89,20 +89,6 @@ class KlineRow(msgspec.Struct, array_like=True):
     taker_buy_quote_volume: str
 
 
-class NewOrderAck(msgspec.Struct, rename="camel"):
-    order_id: int
-
-
-class OrderBody(msgspec.Struct, rename="camel"):
-    symbol: str
-    order_id: int
-    client_order_id: str
-    executed_qty: str
-    status: str
-    time: int = 0
-    update_time: int = 0
-
-
 class MyTrade(msgspec.Struct, rename="camel"):
     symbol: str
     id: int
@@ -137,28 +123,6 @@ class UserMessage(msgspec.Struct, rename={"kind": "e"}):
     kind: str = ""
     event: msgspec.Raw = msgspec.Raw()
     data: msgspec.Raw = msgspec.Raw()
-
-
-class ExecutionReportMessage(msgspec.Struct):
-    """`executionReport`. c is the id of the last request: for a cancel C holds the order's own."""
-
-    E: int
-    s: str
-    c: str
-    S: str
-    x: str
-    X: str
-    r: str
-    i: int
-    l: str  # noqa: E741
-    z: str
-    L: str
-    T: int
-    t: int
-    m: bool
-    C: str = ""
-    n: str | None = None
-    N: str | None = None
 
 
 def readable(translate: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
@@ -223,33 +187,6 @@ def market_quantity(text: str, scale: int) -> int:
     return parse_scaled(f"{whole}.{fraction[:scale]}", scale)
 
 
-def order_parameters(intent: OrderIntent) -> dict[str, str]:
-    """An intent as the parameters of POST /api/v3/order, to be acknowledged only: fills come on the user stream.
-
-    Raises ValueError for what spot orders can't say.
-    """
-    if intent.reduce_only:
-        raise ValueError("spot orders can't be reduce-only")
-    parameters = {
-        "symbol": intent.symbol,
-        "side": intent.side.value,
-        "type": intent.order_type.value,
-        "quantity": decimal_text(from_scaled(intent.quantity, intent.quantity_scale)),
-        "newClientOrderId": intent.client_order_id,
-        "newOrderRespType": "ACK",
-    }
-    if intent.order_type is OrderType.MARKET:
-        return parameters
-    if intent.price is None:
-        raise ValueError("a LIMIT order needs a price")
-    parameters["price"] = decimal_text(from_scaled(intent.price, intent.price_scale))
-    if intent.post_only:
-        parameters["type"] = "LIMIT_MAKER"
-    else:
-        parameters["timeInForce"] = intent.time_in_force.value
-    return parameters
-
-
 def status_of(text: str) -> OrderStatus:
     """Raises ValueError for a status that this release doesn't know."""
     status = STATUSES.get(text)
@@ -277,58 +214,66 @@ def kline_of(row: KlineRow, instrument: Instrument, now_ms: int) -> Kline:
     )
 
 
-def order_of(body: OrderBody, instrument: Instrument) -> VenueOrder:
-    return VenueOrder(
-        body.symbol,
-        body.client_order_id,
-        str(body.order_id),
-        status_of(body.status),
-        parse_scaled(body.executed_qty, instrument.quantity_scale),
-        (body.update_time or body.time) * NS_PER_MS,
-    )
-
-
 def trade_of(body: MyTrade, instrument: Instrument, client_order_id: str) -> VenueTrade:
-    return VenueTrade(
+    """Raises ValueError for another symbol's trade and for amounts that no fill has."""
+    return own_trade(
+        instrument,
         symbol=body.symbol,
         trade_id=body.id,
         venue_order_id=str(body.order_id),
         client_order_id=client_order_id,
         side=Side.BUY if body.is_buyer else Side.SELL,
-        price=parse_scaled(body.price, instrument.price_scale),
-        quantity=parse_scaled(body.qty, instrument.quantity_scale),
-        fee=Decimal(body.commission),
+        price=body.price,
+        quantity=body.qty,
+        fee=body.commission,
         fee_asset=body.commission_asset,
         is_maker=body.is_maker,
-        ts_event_ns=body.time * NS_PER_MS,
+        ts_event_ms=body.time,
     )
 
 
-def report_of(message: ExecutionReportMessage, instrument: Instrument) -> ExecutionReport:
-    """An executionReport; trade is set when it carries a fill (x is TRADE)."""
-    client_order_id = message.C or message.c
-    ts_event_ns = message.T * NS_PER_MS
-    order = VenueOrder(
-        message.s,
-        client_order_id,
-        str(message.i),
-        status_of(message.X),
-        parse_scaled(message.z, instrument.quantity_scale),
-        ts_event_ns,
+def own_trade(
+    instrument: Instrument,
+    *,
+    symbol: str,
+    trade_id: int,
+    venue_order_id: str,
+    client_order_id: str,
+    side: Side,
+    price: str,
+    quantity: str,
+    fee: str,
+    fee_asset: str,
+    is_maker: bool,
+    ts_event_ms: int,
+) -> VenueTrade:
+    """A fill of ours. Raises ValueError for another symbol's and for amounts that no fill has."""
+    trade = VenueTrade(
+        symbol=symbol,
+        trade_id=trade_id,
+        venue_order_id=venue_order_id,
+        client_order_id=client_order_id,
+        side=side,
+        price=parse_scaled(price, instrument.price_scale),
+        quantity=parse_scaled(quantity, instrument.quantity_scale),
+        fee=finite(fee),
+        fee_asset=fee_asset,
+        is_maker=is_maker,
+        ts_event_ns=ts_event_ms * NS_PER_MS,
     )
-    trade = None
-    if message.x == "TRADE":
-        trade = VenueTrade(
-            symbol=message.s,
-            trade_id=message.t,
-            venue_order_id=str(message.i),
-            client_order_id=client_order_id,
-            side=Side(message.S),
-            price=parse_scaled(message.L, instrument.price_scale),
-            quantity=parse_scaled(message.l, instrument.quantity_scale),
-            fee=Decimal(message.n or "0"),
-            fee_asset=message.N or "",
-            is_maker=message.m,
-            ts_event_ns=ts_event_ns,
-        )
-    return ExecutionReport(order, trade, "" if message.r == "NONE" else message.r)
+    if symbol != instrument.symbol:
+        raise ValueError(f"a trade of {symbol[:32]!r} where {instrument.symbol} was asked for")
+    if trade.quantity <= 0 or trade.price <= 0 or trade_id < 0:
+        raise ValueError(f"trade {trade_id} of {quantity[:40]} at {price[:40]} can't be one")
+    return trade
+
+
+def finite(text: str) -> Decimal:
+    """An amount of an asset. Raises ValueError for NaN, infinities and what is no number."""
+    try:
+        value = Decimal(text)
+    except ArithmeticError as error:
+        raise ValueError(f"{text[:40]!r} is no amount") from error
+    if not value.is_finite():
+        raise ValueError(f"{text[:40]!r} is no amount")
+    return value

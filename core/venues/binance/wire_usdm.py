@@ -11,13 +11,12 @@ import msgspec
 
 from core.types.clock import NS_PER_MS
 from core.types.instruments import Instrument
-from core.types.money import decimal_text, from_scaled, parse_scaled
-from core.types.orders import OrderIntent, OrderType, Side
-from core.venues.binance.wire import status_of
-from core.venues.ports import ExecutionReport, VenueOrder, VenueTrade
+from core.types.money import parse_scaled
+from core.types.orders import Side
+from core.venues.binance.wire import finite, own_trade
+from core.venues.ports import VenueFunding, VenueTrade
 
 PERPETUAL = "PERPETUAL"
-POST_ONLY = "GTX"
 
 
 class UserTrade(msgspec.Struct, rename="camel"):
@@ -63,33 +62,25 @@ class Bracket(msgspec.Struct, rename="camel", frozen=True):
     cum: Decimal
 
 
+class SymbolConfig(msgspec.Struct):
+    symbol: str
+    leverage: int
+
+
+class Income(msgspec.Struct, rename="camel"):
+    """An entry of /fapi/v1/income. tran_id is unique within a type of income."""
+
+    symbol: str
+    income_type: str
+    income: str
+    asset: str
+    time: int
+    tran_id: int | str
+
+
 class SymbolBrackets(msgspec.Struct):
     symbol: str
     brackets: list[Bracket]
-
-
-class OrderUpdate(msgspec.Struct):
-    """The order within ORDER_TRADE_UPDATE. c is always the order's own client id."""
-
-    s: str
-    c: str
-    S: str
-    x: str
-    X: str
-    i: int
-    l: str  # noqa: E741
-    z: str
-    L: str
-    T: int
-    t: int
-    m: bool
-    n: str | None = None
-    N: str | None = None
-    er: str | int = ""
-
-
-class OrderTradeUpdate(msgspec.Struct):
-    o: OrderUpdate
 
 
 class _BalanceUpdate(msgspec.Struct):
@@ -116,7 +107,7 @@ class AccountUpdateMessage(msgspec.Struct):
     a: _AccountData
 
 
-class VenuePosition(msgspec.Struct, frozen=True):
+class PositionDetail(msgspec.Struct, frozen=True):
     """A position as the venue sees it. quantity is at the instrument's scale, negative when short; mark and
     liquidation price are None where the message doesn't hold them, or there is none."""
 
@@ -137,100 +128,52 @@ class AccountUpdate(msgspec.Struct, frozen=True):
 
     reason: str
     balances: dict[str, Decimal]
-    positions: tuple[VenuePosition, ...]
+    positions: tuple[PositionDetail, ...]
     ts_event_ns: int
 
 
-def order_parameters(intent: OrderIntent) -> dict[str, str]:
-    """An intent as the parameters of POST /fapi/v1/order, in one-way mode, to be acknowledged only.
-
-    Raises ValueError for what USD-M orders can't say.
-    """
-    parameters = {
-        "symbol": intent.symbol,
-        "side": intent.side.value,
-        "type": intent.order_type.value,
-        "quantity": decimal_text(from_scaled(intent.quantity, intent.quantity_scale)),
-        "newClientOrderId": intent.client_order_id,
-        "newOrderRespType": "ACK",
-    }
-    if intent.reduce_only:
-        parameters["reduceOnly"] = "true"
-    if intent.order_type is OrderType.MARKET:
-        return parameters
-    if intent.price is None:
-        raise ValueError("a LIMIT order needs a price")
-    parameters["price"] = decimal_text(from_scaled(intent.price, intent.price_scale))
-    parameters["timeInForce"] = POST_ONLY if intent.post_only else intent.time_in_force.value
-    return parameters
-
-
 def trade_of(body: UserTrade, instrument: Instrument, client_order_id: str) -> VenueTrade:
-    return VenueTrade(
+    """Raises ValueError for another symbol's trade and for amounts that no fill has."""
+    return own_trade(
+        instrument,
         symbol=body.symbol,
         trade_id=body.id,
         venue_order_id=str(body.order_id),
         client_order_id=client_order_id,
         side=Side(body.side),
-        price=parse_scaled(body.price, instrument.price_scale),
-        quantity=parse_scaled(body.qty, instrument.quantity_scale),
-        fee=Decimal(body.commission),
+        price=body.price,
+        quantity=body.qty,
+        fee=body.commission,
         fee_asset=body.commission_asset,
         is_maker=body.maker,
-        ts_event_ns=body.time * NS_PER_MS,
+        ts_event_ms=body.time,
     )
 
 
-def report_of(message: OrderUpdate, instrument: Instrument) -> ExecutionReport:
-    """An ORDER_TRADE_UPDATE; trade is set when it carries a fill (x is TRADE)."""
-    ts_event_ns = message.T * NS_PER_MS
-    order = VenueOrder(
-        message.s,
-        message.c,
-        str(message.i),
-        status_of(message.X),
-        parse_scaled(message.z, instrument.quantity_scale),
-        ts_event_ns,
-    )
-    trade = None
-    if message.x == "TRADE":
-        trade = VenueTrade(
-            symbol=message.s,
-            trade_id=message.t,
-            venue_order_id=str(message.i),
-            client_order_id=message.c,
-            side=Side(message.S),
-            price=parse_scaled(message.L, instrument.price_scale),
-            quantity=parse_scaled(message.l, instrument.quantity_scale),
-            fee=Decimal(message.n or "0"),
-            fee_asset=message.N or "",
-            is_maker=message.m,
-            ts_event_ns=ts_event_ns,
-        )
-    reason = str(message.er)
-    return ExecutionReport(order, trade, "" if reason in {"0", "NONE"} else reason)
-
-
-def position_of(body: PositionRisk, instrument: Instrument) -> VenuePosition:
-    liquidation_price = Decimal(body.liquidation_price)
-    return VenuePosition(
+def position_of(body: PositionRisk, instrument: Instrument) -> PositionDetail:
+    liquidation_price = finite(body.liquidation_price)
+    return PositionDetail(
         symbol=body.symbol,
         quantity=parse_scaled(body.position_amt, instrument.quantity_scale),
-        entry_price=Decimal(body.entry_price),
-        unrealised_pnl=Decimal(body.un_realized_profit),
-        mark_price=Decimal(body.mark_price),
+        entry_price=finite(body.entry_price),
+        unrealised_pnl=finite(body.un_realized_profit),
+        mark_price=finite(body.mark_price),
         liquidation_price=liquidation_price or None,
         ts_event_ns=body.update_time * NS_PER_MS,
     )
 
 
-def position_update_of(body: _PositionUpdate, instrument: Instrument, ts_event_ns: int) -> VenuePosition:
-    return VenuePosition(
+def position_update_of(body: _PositionUpdate, instrument: Instrument, ts_event_ns: int) -> PositionDetail:
+    return PositionDetail(
         symbol=body.s,
         quantity=parse_scaled(body.pa, instrument.quantity_scale),
-        entry_price=Decimal(body.ep),
-        unrealised_pnl=Decimal(body.up),
+        entry_price=finite(body.ep),
+        unrealised_pnl=finite(body.up),
         mark_price=None,
         liquidation_price=None,
         ts_event_ns=ts_event_ns,
     )
+
+
+def funding_of(body: Income) -> VenueFunding:
+    return VenueFunding(body.symbol, str(body.tran_id), finite(body.income), body.asset, body.time * NS_PER_MS)

@@ -82,7 +82,8 @@ async def test_a_perpetual_is_traded_held_and_reduced(tmp_path: Path) -> None:
             fill = (await listener.until(OrderStatus.FILLED))[-1].trade
             assert Decimal(fill.quantity).scaleb(-instrument.quantity_scale) == Decimal("0.2")
             assert await adapter.trades_of("BTCUSDT", bought.venue_order_id) == [fill]
-            (position,) = await adapter.positions("BTCUSDT")
+            (position,) = await adapter.positions()
+            assert position.leverage == 20
             assert Decimal(position.quantity).scaleb(-instrument.quantity_scale) == Decimal("0.2")
             assert position.entry_price == Decimal("60000.1")
             assert updates[-1].positions[0].quantity == position.quantity

@@ -202,7 +202,7 @@ async def test_orders_fills_and_balances_are_read_at_the_instruments_scales() ->
 
 async def test_positions_and_brackets() -> None:
     async with scripted_http(respond) as script, usdm(script.url) as adapter:
-        (position,) = await adapter.positions("BTCUSDT")
+        (position,) = await adapter.position_details("BTCUSDT")
         assert (position.quantity, position.entry_price) == (-10, Decimal("6563.66500"))
         assert (position.mark_price, position.unrealised_pnl) == (Decimal("6679.50671178"), Decimal("-1.15841711"))
         assert position.liquidation_price == Decimal("5930.78")
@@ -223,7 +223,7 @@ async def test_an_account_in_hedge_mode_is_an_error_and_not_half_a_position() ->
 
     async with scripted_http(hedged) as script, usdm(script.url) as adapter:
         with pytest.raises(VenueUnavailableError, match="hedge mode"):
-            await adapter.positions()
+            await adapter.position_details()
 
 
 def order_update(**changes: object) -> dict[str, object]:
