@@ -9,6 +9,14 @@ from __future__ import annotations
 
 import msgspec
 
+from core.types.authority import (
+    AdministrationAuthority,
+    Authority,
+    Mandate,
+    SafetyAuthority,
+    SessionGrant,
+    SignatureRecord,
+)
 from core.types.codes import Refusal
 from core.types.instruments import Instrument
 from core.types.orders import OrderIntent, OrderStatus, Side
@@ -58,6 +66,7 @@ class RosterInstalled(Event, frozen=True, tag="roster_installed"):
 
     roster: Roster
     signature_hex: str
+    authority: AdministrationAuthority | None = None
 
 
 class RiskLimits(msgspec.Struct, frozen=True):
@@ -75,20 +84,30 @@ class RiskLimitsInstalled(Event, frozen=True, tag="risk_limits_installed"):
     limits: RiskLimits
 
 
-class SignatureRecord(msgspec.Struct, frozen=True):
-    key_id: str
-    user_id: str
-    signature_hex: str
+class RiskRulesInstalled(Event, frozen=True, tag="risk_rules_installed"):
+    """The rules in force from here on: document is the whole risk.toml as it was validated.
+
+    rolled_back_to names the earlier version whose document this is; authority is None for what the engine's own file
+    held at its start.
+    """
+
+    version: int
+    digest_hex: str
+    document: str
+    authority: AdministrationAuthority | None = None
+    rolled_back_to: int | None = None
 
 
 class RiskCheckRecord(msgspec.Struct, frozen=True):
-    """One check as it was made: name is the ReasonCode that it refuses with."""
+    """One check as it was made: name is the ReasonCode that it refuses with, source the level whose limit was the
+    tightest (`global`, `desk:<id>`, `account:<id>`, `strategy:<id>`, `symbol:<name>`, `rule:<name>`, `instrument`)."""
 
     name: str
     passed: bool
     limit: str | None = None
     actual: str | None = None
     unit: str | None = None
+    source: str | None = None
 
 
 class MarketInputs(msgspec.Struct, frozen=True):
@@ -100,6 +119,8 @@ class MarketInputs(msgspec.Struct, frozen=True):
     book_state: str
     book_update_id: int
     book_age_ms: int
+    last_price: str | None = None
+    mark_price: str | None = None
 
 
 class ApprovalDecided(Event, frozen=True, tag="approval_decided"):
@@ -123,6 +144,100 @@ class ApprovalDecided(Event, frozen=True, tag="approval_decided"):
     checks: tuple[RiskCheckRecord, ...]
     intent: OrderIntent | None
     refusal: Refusal | None
+
+
+class OrderIntended(Event, frozen=True, tag="order_intended"):
+    """An order under any authority but an approval, decided and durable before the wire (I4).
+
+    is_held: it waits here (a trigger the engine watches, or a bracket child whose parent has not filled). group_id ties
+    legs of which one cancels the other; role tells which it is (`entry`, `take_profit`, `stop`); replaces names
+    the order whose amendment this is. notional_quote is what risk valued it at, as decimal text.
+    """
+
+    intent: OrderIntent
+    authority: Authority
+    notional_quote: str
+    rules_version: int
+    market: MarketInputs
+    checks: tuple[RiskCheckRecord, ...]
+    is_held: bool = False
+    group_id: str | None = None
+    role: str | None = None
+    parent_id: str | None = None
+    replaces: str | None = None
+
+
+class OrderRefused(Event, frozen=True, tag="order_refused"):
+    """Asked for under a session or a mandate and refused by risk: nothing was sent. request is its JSON."""
+
+    account_id: str
+    venue: str
+    symbol: str
+    request: str
+    authority: Authority
+    rules_version: int
+    market: MarketInputs
+    checks: tuple[RiskCheckRecord, ...]
+    refusal: Refusal
+
+
+class OrderTriggered(Event, frozen=True, tag="order_triggered"):
+    """A held order's condition came true and risk let it through: it goes to the venue now."""
+
+    client_order_id: str
+    trigger_price: int
+    market: MarketInputs
+    checks: tuple[RiskCheckRecord, ...]
+
+
+class OrderTrailed(Event, frozen=True, tag="order_trailed"):
+    """The best price that a held trailing stop has seen, at price_scale."""
+
+    client_order_id: str
+    extreme_price: int
+
+
+class OrderArmed(Event, frozen=True, tag="order_armed"):
+    """A held child may act from now on, for what its parent has filled; quantity at quantity_scale."""
+
+    client_order_id: str
+    quantity: int
+
+
+class OrderAmendRequested(Event, frozen=True, tag="order_amend_requested"):
+    """Decided and durable before the wire. quantity is the new total quantity, price the new limit price."""
+
+    client_order_id: str
+    quantity: int
+    price: int | None
+    authority: Authority
+    rules_version: int
+    market: MarketInputs
+    checks: tuple[RiskCheckRecord, ...]
+
+
+class OrderAmended(Event, frozen=True, tag="order_amended"):
+    """The venue shows the order with this total quantity and limit price."""
+
+    client_order_id: str
+    quantity: int
+    price: int | None
+
+
+class OrderAmendRefused(Event, frozen=True, tag="order_amend_refused"):
+    """The amendment did not happen; the order stands as it was."""
+
+    client_order_id: str
+    refusal: Refusal
+
+
+class OrderAdopted(Event, frozen=True, tag="order_adopted"):
+    """Open at the venue and unknown here: it counts from now on, and can be cancelled. Its fills follow as fills."""
+
+    intent: OrderIntent
+    venue_order_id: str
+    authority: Authority
+    notional_quote: str
 
 
 class OrderAccepted(Event, frozen=True, tag="order_accepted"):
@@ -214,17 +329,130 @@ class CancelRequested(Event, frozen=True, tag="cancel_requested"):
 
 
 class KillSwitchChanged(Event, frozen=True, tag="kill_switch_changed"):
+    """account_id is empty for the whole engine. authority is that of a thaw; None for tightening."""
+
     state: str
+    requested_by: str
+    reason: str
+    account_id: str = ""
+    authority: AdministrationAuthority | SafetyAuthority | None = None
+
+
+class FreezeChanged(Event, frozen=True, tag="freeze_changed"):
+    """An account whose books don't agree with the venue takes no new orders until they do."""
+
+    account_id: str
+    frozen: bool
+    reason: str
+    authority: AdministrationAuthority | None = None
+
+
+class SessionOpened(Event, frozen=True, tag="session_opened"):
+    grant: SessionGrant
+    signature: SignatureRecord
+
+
+class SessionClosed(Event, frozen=True, tag="session_closed"):
+    session_id: str
     requested_by: str
     reason: str
 
 
-JournalEvent = (
+class MandateInstalled(Event, frozen=True, tag="mandate_installed"):
+    mandate: Mandate
+    digest_hex: str
+    signatures: tuple[SignatureRecord, ...]
+
+
+class MandateRevoked(Event, frozen=True, tag="mandate_revoked"):
+    mandate_id: str
+    requested_by: str
+    reason: str
+    authority: AdministrationAuthority | None = None
+
+
+class BalancesObserved(Event, frozen=True, tag="balances_observed"):
+    """What the venue said the account holds, free and locked together: asset to decimal text, at as_of_ns."""
+
+    account_id: str
+    venue: str
+    totals: dict[str, str]
+    as_of_ns: int
+
+
+class FundingSettled(Event, frozen=True, tag="funding_settled"):
+    """Funding of a perpetual: amount is decimal text in asset, negative when it was paid."""
+
+    account_id: str
+    venue: str
+    symbol: str
+    transaction_id: str
+    amount: str
+    asset: str
+    venue_ts_ns: int
+
+
+class EquityObserved(Event, frozen=True, tag="equity_observed"):
+    """What daily loss and drawdown are measured from, as decimal text in the reporting currency.
+
+    day is the account's own calendar day (YYYY-MM-DD).
+    """
+
+    account_id: str
+    day: str
+    day_start_equity: str
+    peak_equity: str
+    equity: str
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One point in which the engine and the venue disagreed. kind is a closed word of core.orders.reconciliation."""
+
+    kind: str
+    subject: str
+    engine: str
+    venue: str
+    action: str
+
+
+class Reconciled(Event, frozen=True, tag="reconciled"):
+    """The outcome of one comparison with the venue, when there was anything to tell."""
+
+    account_id: str
+    venue: str
+    differences: tuple[Difference, ...]
+    cause: str
+
+
+SettingEvent = (
     EngineStarted
     | InstrumentsLoaded
     | RosterInstalled
     | RiskLimitsInstalled
+    | RiskRulesInstalled
+    | FreezeChanged
+    | SessionOpened
+    | SessionClosed
+    | MandateInstalled
+    | MandateRevoked
+    | BalancesObserved
+    | FundingSettled
+    | EquityObserved
+)
+"""What isn't about one order."""
+
+JournalEvent = (
+    SettingEvent
     | ApprovalDecided
+    | OrderIntended
+    | OrderRefused
+    | OrderTriggered
+    | OrderTrailed
+    | OrderArmed
+    | OrderAmendRequested
+    | OrderAmended
+    | OrderAmendRefused
+    | OrderAdopted
     | OrderAccepted
     | OrderRejected
     | OrderBecameUnknown
@@ -232,6 +460,7 @@ JournalEvent = (
     | OrderClosed
     | CancelRequested
     | KillSwitchChanged
+    | Reconciled
 )
 
 _DECODER: msgspec.json.Decoder[JournalEvent] = msgspec.json.Decoder(JournalEvent)

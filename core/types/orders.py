@@ -22,19 +22,41 @@ class Side(StrEnum):
 
 
 class OrderType(StrEnum):
+    """STOP and TAKE_PROFIT become MARKET orders when the last trade reaches stop_price, the _LIMIT ones LIMIT orders.
+    TRAILING_STOP is a STOP whose stop_price follows the best price since it was armed at trailing_offset_bps."""
+
     LIMIT = "LIMIT"
     MARKET = "MARKET"
+    STOP = "STOP"
+    STOP_LIMIT = "STOP_LIMIT"
+    TAKE_PROFIT = "TAKE_PROFIT"
+    TAKE_PROFIT_LIMIT = "TAKE_PROFIT_LIMIT"
+    TRAILING_STOP = "TRAILING_STOP"
+
+    @property
+    def has_limit_price(self) -> bool:
+        return self in {OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT}
+
+    @property
+    def is_conditional(self) -> bool:
+        """Waits for the last trade's price before it enters the book."""
+        return self not in {OrderType.LIMIT, OrderType.MARKET}
 
 
 class TimeInForce(StrEnum):
+    """GTD is good until expires_ns; where the venue has none, the engine cancels it."""
+
     GTC = "GTC"
     IOC = "IOC"
     FOK = "FOK"
+    GTD = "GTD"
 
 
 class OrderStatus(StrEnum):
-    """INTENDED is durable here and perhaps on its way; UNKNOWN was sent without an answer (I5)."""
+    """HELD is durable here and waits for its trigger or its parent: the venue knows nothing of it. INTENDED is durable
+    here and perhaps on its way; UNKNOWN was sent without an answer (I5)."""
 
+    HELD = "HELD"
     INTENDED = "INTENDED"
     UNKNOWN = "UNKNOWN"
     ACCEPTED = "ACCEPTED"
@@ -53,9 +75,10 @@ FINAL_STATUSES = frozenset({OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatu
 
 
 class OrderIntent(msgspec.Struct, frozen=True):
-    """What the engine has decided to send. price is None for MARKET.
+    """What the engine has decided to send. price is None for an order without a limit price.
 
-    price at price_scale and quantity at quantity_scale of the instrument named by (venue, symbol).
+    price, stop_price and activation_price at price_scale and quantity at quantity_scale of the instrument named by
+    (venue, symbol). expires_ns is set for GTD. strategy_id is empty for a human's order.
     """
 
     account_id: str
@@ -71,6 +94,46 @@ class OrderIntent(msgspec.Struct, frozen=True):
     client_order_id: str
     post_only: bool = False
     reduce_only: bool = False
+    stop_price: int | None = None
+    trailing_offset_bps: int | None = None
+    activation_price: int | None = None
+    expires_ns: int | None = None
+    strategy_id: str = ""
+
+
+class Bracket(msgspec.Struct, frozen=True):
+    """What shall protect an entry once it fills: a take-profit and a stop, of which one cancels the other. Prices at
+    price_scale; stop_limit_price makes the stop a STOP_LIMIT, trailing_offset_bps a TRAILING_STOP."""
+
+    take_profit_price: int | None = None
+    stop_price: int | None = None
+    stop_limit_price: int | None = None
+    trailing_offset_bps: int | None = None
+
+
+class OrderRequest(msgspec.Struct, frozen=True):
+    """An order that a session or a mandate asks for. Ints at the instrument's scales, as in OrderIntent.
+
+    request_id is the asker's own and unique under its authority: asking again with it finds the first order.
+    """
+
+    request_id: str
+    account_id: str
+    venue: str
+    symbol: str
+    side: Side
+    order_type: OrderType
+    time_in_force: TimeInForce
+    quantity: int
+    price: int | None = None
+    post_only: bool = False
+    reduce_only: bool = False
+    stop_price: int | None = None
+    trailing_offset_bps: int | None = None
+    activation_price: int | None = None
+    expires_ns: int | None = None
+    strategy_id: str = ""
+    bracket: Bracket | None = None
 
 
 def client_order_id(proposal_digest_hex: str) -> str:
@@ -79,4 +142,16 @@ def client_order_id(proposal_digest_hex: str) -> str:
     36 characters is Binance's limit; 32 hex digits of SHA-256 keep 128 bits.
     """
     digest = hashlib.sha256(b"veloz/client-order-id/v1\x00" + proposal_digest_hex.encode()).hexdigest()
+    return CLIENT_ORDER_ID_PREFIX + digest[: CLIENT_ORDER_ID_LENGTH - len(CLIENT_ORDER_ID_PREFIX)]
+
+
+def derived_order_id(parent_id: str, role: str) -> str:
+    """The clientOrderId of an order that another one gives rise to: a pure function of both (I4)."""
+    digest = hashlib.sha256(b"veloz/derived-order-id/v1\x00" + f"{parent_id}\x00{role}".encode()).hexdigest()
+    return CLIENT_ORDER_ID_PREFIX + digest[: CLIENT_ORDER_ID_LENGTH - len(CLIENT_ORDER_ID_PREFIX)]
+
+
+def requested_order_id(authority_id: str, request_id: str) -> str:
+    """The clientOrderId of an order asked for under a session or a mandate: a pure function of both (I4)."""
+    digest = hashlib.sha256(b"veloz/requested-order-id/v1\x00" + f"{authority_id}\x00{request_id}".encode()).hexdigest()
     return CLIENT_ORDER_ID_PREFIX + digest[: CLIENT_ORDER_ID_LENGTH - len(CLIENT_ORDER_ID_PREFIX)]
