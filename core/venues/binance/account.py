@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from decimal import Decimal
 from random import Random
 from typing import Generic, TypeVar
@@ -34,6 +35,7 @@ from core.venues.binance.errors import (
 from core.venues.binance.limits import RateLimiter
 from core.venues.binance.rest import READ_TIMEOUT_S, BinanceRest
 from core.venues.binance.user_stream import LISTEN_KEY_KEEPALIVE_S, UserStream
+from core.venues.binance.ws_orders import OrderSocket, SocketNotReadyError
 from core.venues.ports import (
     AmendRefused,
     AmendResult,
@@ -72,7 +74,8 @@ class BinanceAccount(ABC, Generic[TradeBody]):
 
     venue is the name that instruments and orders carry here. symbols limits what is read of exchangeInfo; None reads
     all. api_secret is the HMAC secret or the Ed25519 private key as PEM; key_reference names the key in messages.
-    With websocket_api_url the user data stream comes by signed subscription, else by listen key at websocket_url.
+    With websocket_api_url orders are sent over one standing connection, by REST only while it is down, and spot's user
+    data stream comes by signed subscription, else by listen key at websocket_url.
     """
 
     product: Product
@@ -119,10 +122,15 @@ class BinanceAccount(ABC, Generic[TradeBody]):
             websocket_url,
             self.rest,
             self._interpret,
-            websocket_api_url=websocket_api_url,
+            websocket_api_url=websocket_api_url if self.product is Product.SPOT else "",
             keepalive_s=keepalive_s,
             random=random,
         )
+        self.order_socket: OrderSocket | None = None
+        if websocket_api_url:
+            self.order_socket = OrderSocket(
+                websocket_api_url, self.rest, answer_timeout_s=read_timeout_s, random=random
+            )
 
     @abstractmethod
     def _lists(self, symbol: wire.SymbolInfo) -> bool:
@@ -163,6 +171,8 @@ class BinanceAccount(ABC, Generic[TradeBody]):
     async def cancel_all(self, symbol: str) -> None: ...
 
     async def aclose(self) -> None:
+        if self.order_socket is not None:
+            await self.order_socket.aclose()
         await self.rest.aclose()
 
     async def instruments(self) -> tuple[Instrument, ...]:
@@ -366,13 +376,21 @@ class BinanceAccount(ABC, Generic[TradeBody]):
 
     def user_events(self) -> AsyncIterator[UserEvent]:
         """Connects, reconnects with backoff, and never ends by itself."""
+        if self.order_socket is not None:
+            self.order_socket.start()
         return self._user_stream.events()
 
     async def _send(
         self, verb: str, method: str, parameters: dict[str, str], answer: type[Answer], priority: Priority | None = None
     ) -> Answer:
-        """One signed request about an order, one attempt."""
+        """One signed request about an order, one attempt: over the standing connection, or by REST when there is none
+        and nothing was written."""
         path = self.rest.paths.amend if verb == "PUT" else self.rest.paths.order
+        if self.order_socket is not None:
+            self.order_socket.start()
+            if self.order_socket.is_ready:
+                with suppress(SocketNotReadyError):
+                    return await self.order_socket.call(method, verb, path, parameters, answer, priority)
         return await self.rest.once(verb, path, parameters, signed=True, answer=answer, priority=priority)
 
     async def _send_cancel(self, parameters: dict[str, str]) -> None:

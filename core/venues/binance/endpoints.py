@@ -150,6 +150,8 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("DELETE", "/api/v3/userDataStream"): Endpoint(2, _BACKGROUND),
     # the spot WebSocket API counts against the same limits; opening a connection costs 2 as well
     ("WS", "userDataStream.subscribe.signature"): Endpoint(4, _RECONCILE),
+    ("WS", "connect"): Endpoint(2, _RECONCILE),
+    ("WS", "session.logon"): Endpoint(2, _RECONCILE),
     # USD-M
     ("GET", "/fapi/v1/ping"): Endpoint(1, _BACKGROUND),
     ("GET", "/fapi/v1/time"): Endpoint(1, _SAFETY),

@@ -210,7 +210,7 @@ class BinanceRest:
         endpoint = endpoint_of(method, path)
         if signed:
             await self.ensure_time(call, endpoint.priority if priority is None else priority)
-        async with self._leave_to_send(call, endpoint, parameters, priority) as headers:
+        async with self.within_limits(call, endpoint, parameters, priority) as headers:
             # Signed only now: the timestamp must not grow old while the limits are waited for.
             status, content = await self._exchange(call, method, path, self._query(parameters, signed=signed), headers)
         if status >= 300:
@@ -281,7 +281,7 @@ class BinanceRest:
         yield
 
     @asynccontextmanager
-    async def _leave_to_send(
+    async def within_limits(
         self, call: str, endpoint: Endpoint, parameters: Mapping[str, str], priority: Priority | None
     ) -> AsyncIterator[dict[str, str]]:
         """Hold a place within the rate limits for one request; the answer's headers go into what is yielded."""

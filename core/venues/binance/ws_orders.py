@@ -1,0 +1,265 @@
+"""Order entry over the venue's WebSocket API: one connection that stands, so that a command is bytes on the socket
+without a handshake, and before its coroutine first waits.
+
+An Ed25519 key signs the connection in once (session.logon); an HMAC key signs each request. Requests are told apart by
+id. What is unanswered when the connection ends is of unknown outcome (I5); nothing is ever sent twice here.
+https://developers.binance.com/docs/binance-spot-api-docs/websocket-api/general-api-information
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from random import Random
+from typing import TypeVar
+
+import msgspec
+import structlog
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import WebSocketException
+from websockets.protocol import State
+
+from core.venues.binance.backoff import Backoff
+from core.venues.binance.endpoints import Priority, endpoint_of
+from core.venues.binance.errors import BinanceApiError, BinanceTransportError
+from core.venues.binance.rest import BinanceRest
+from core.venues.binance.signing import Ed25519Signer, signed_parameters
+from core.venues.binance.user_stream import (
+    RECONNECT_BASE_S,
+    RECONNECT_CAP_S,
+    STABLE_AFTER_S,
+    SUBSCRIBE_TIMEOUT_S,
+    open_websocket,
+)
+from core.venues.binance.wire import ErrorBody
+from core.venues.ports import VenueRateLimitedError, VenueUnavailableError
+
+MAX_IN_FLIGHT = 256
+"""Requests that wait for their answers; one more is for REST."""
+LOGON = "session.logon"
+CONNECT = "connect"
+SUCCESS = 200
+MAX_RETRY_AFTER_S = 3 * 86_400
+
+T = TypeVar("T")
+_log = structlog.get_logger("venues.binance.ws_orders")
+
+
+class SocketNotReadyError(BinanceTransportError):
+    """Nothing was written: there is no connection, or it has enough to do."""
+
+    def __init__(self, call: str, detail: str) -> None:
+        super().__init__(call, detail, nothing_sent=True)
+
+
+class _RateCount(msgspec.Struct, rename="camel"):
+    rate_limit_type: str
+    interval: str
+    interval_num: int
+    count: int
+
+
+class _ErrorData(msgspec.Struct, rename="camel"):
+    server_time: int = 0
+    retry_after: int = 0
+
+
+class _Error(msgspec.Struct):
+    code: int
+    msg: str = ""
+    data: _ErrorData | None = None
+
+
+class _Reply(msgspec.Struct, rename={"rate_limits": "rateLimits"}):
+    id: str | int | None = None
+    status: int = 0
+    result: msgspec.Raw = msgspec.Raw()
+    error: _Error | None = None
+    rate_limits: list[_RateCount] = []
+
+
+_REPLY = msgspec.json.Decoder(_Reply)
+_ENCODER = msgspec.json.Encoder()
+
+
+class OrderSocket:
+    """The standing connection of one API key. `start` it within the event loop, close it with `aclose`."""
+
+    def __init__(self, url: str, rest: BinanceRest, *, answer_timeout_s: float, random: Random | None = None) -> None:
+        assert rest.credential is not None, "order entry needs a key"
+        self._url = url
+        self._rest = rest
+        self._credential = rest.credential
+        self._answer_timeout_s = answer_timeout_s
+        self._backoff = Backoff(RECONNECT_BASE_S, RECONNECT_CAP_S, random)
+        self._task: asyncio.Task[None] | None = None
+        self._connection: ClientConnection | None = None
+        self._has_session = False
+        self._pending: dict[str, asyncio.Future[_Reply]] = {}
+        self._next_id = 0
+        self.ready = asyncio.Event()
+        """Set while there is a connection to send on."""
+
+    @property
+    def is_ready(self) -> bool:
+        connection = self._connection
+        return connection is not None and connection.state is State.OPEN
+
+    def start(self) -> None:
+        """Connect, and stay connected; a second call changes nothing."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="venue order socket")
+
+    async def aclose(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def call(
+        self,
+        method: str,
+        verb: str,
+        path: str,
+        parameters: Mapping[str, str],
+        answer: type[T],
+        priority: Priority | None = None,
+    ) -> T:
+        """One request, one attempt; verb and path name the REST endpoint that it counts as.
+
+        Raises SocketNotReadyError when nothing was written, else as BinanceRest.once.
+        """
+        rest = self._rest
+        endpoint = endpoint_of(verb, path)
+        await rest.ensure_time(method, endpoint.priority if priority is None else priority)
+        async with rest.within_limits(method, endpoint, parameters, priority) as headers:
+            connection = self._connection
+            if connection is None or connection.state is not State.OPEN:
+                raise SocketNotReadyError(method, "the order connection isn't open")
+            if len(self._pending) >= MAX_IN_FLIGHT:
+                raise SocketNotReadyError(method, f"{MAX_IN_FLIGHT} requests wait for their answers")
+            self._next_id += 1
+            request_id = str(self._next_id)
+            frame = _ENCODER.encode({"id": request_id, "method": method, "params": self._authorised(parameters)})
+            reply = await self._exchange(connection, method, request_id, frame)
+            headers.update(_headers_of(reply))
+            if reply.status != SUCCESS or reply.error is not None:
+                body = ErrorBody(reply.error.code, reply.error.msg) if reply.error else ErrorBody(0, "no error body")
+                raise rest.failure(method, reply.status, body, headers, parameters.get("symbol", ""))
+        try:
+            return msgspec.json.decode(reply.result, type=answer)
+        except msgspec.MsgspecError as error:
+            raise VenueUnavailableError(f"{method}: the answer can't be read: {error}") from error
+
+    async def _exchange(self, connection: ClientConnection, method: str, request_id: str, frame: bytes) -> _Reply:
+        waiting: asyncio.Future[_Reply] = asyncio.get_running_loop().create_future()
+        self._pending[request_id] = waiting
+        try:
+            async with asyncio.timeout(self._answer_timeout_s):
+                # Written to the transport before anything is waited for: the connection was open in this very step.
+                await connection.send(frame, text=True)
+                return await waiting
+        except TimeoutError as error:
+            raise BinanceTransportError(
+                method, f"no answer within {self._answer_timeout_s} s", nothing_sent=False
+            ) from error
+        except (WebSocketException, OSError) as error:
+            raise BinanceTransportError(method, f"{type(error).__name__}: {error}", nothing_sent=False) from error
+        finally:
+            self._pending.pop(request_id, None)
+            if waiting.done() and not waiting.cancelled():
+                waiting.exception()  # looked at, also when the send itself has failed
+
+    def _authorised(self, parameters: Mapping[str, str]) -> dict[str, str | int]:
+        timed: dict[str, str | int] = {
+            **parameters,
+            "recvWindow": self._rest.recv_window_ms,
+            "timestamp": self._rest.clock.now_ms(),
+        }
+        return timed if self._has_session else signed_parameters(self._credential, timed)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            started_s, wait_s = loop.time(), 0.0
+            try:
+                await self._connect_and_read()
+            except (VenueUnavailableError, WebSocketException, OSError, TimeoutError) as error:
+                _log.warning(
+                    "order_socket_lost", error=f"{type(error).__name__}: {error}", unanswered=len(self._pending)
+                )
+                if isinstance(error, VenueRateLimitedError):
+                    wait_s = error.retry_after_s
+            finally:
+                self._connection = None
+                self.ready.clear()
+                for waiting in self._pending.values():
+                    if not waiting.done():
+                        waiting.set_exception(ConnectionResetError("the order connection was lost before the answer"))
+            if loop.time() - started_s > STABLE_AFTER_S:
+                self._backoff.reset()
+            await asyncio.sleep(max(wait_s, self._backoff.next_s()))
+
+    async def _connect_and_read(self) -> None:
+        await self._rest.ensure_time(LOGON, Priority.RECONCILE)
+        async with self._rest.leave_to_send("WS", CONNECT), open_websocket(self._url) as connection:
+            self._has_session = False
+            if isinstance(self._credential.signer, Ed25519Signer):
+                self._has_session = await self._log_on(connection)
+            self._connection = connection
+            self.ready.set()
+            while True:
+                self._take(await connection.recv(decode=False))
+
+    async def _log_on(self, connection: ClientConnection) -> bool:
+        """False when the venue doesn't take the session: then each request is signed."""
+        async with self._rest.leave_to_send("WS", LOGON):
+            parameters = signed_parameters(
+                self._credential, {"recvWindow": self._rest.recv_window_ms, "timestamp": self._rest.clock.now_ms()}
+            )
+            await connection.send(_ENCODER.encode({"id": LOGON, "method": LOGON, "params": parameters}), text=True)
+            async with asyncio.timeout(SUBSCRIBE_TIMEOUT_S):
+                while True:
+                    reply = _decoded(await connection.recv(decode=False))
+                    if reply.id == LOGON:
+                        break
+        if reply.status == SUCCESS:
+            return True
+        body = ErrorBody(reply.error.code, reply.error.msg) if reply.error else ErrorBody(0, "no error body")
+        failure = self._rest.failure(LOGON, reply.status, body, _headers_of(reply), "")
+        if isinstance(failure, VenueRateLimitedError) or not isinstance(failure, BinanceApiError):
+            raise failure
+        _log.warning("session_not_taken", error=str(failure))
+        return False
+
+    def _take(self, frame: bytes) -> None:
+        reply = _decoded(frame)
+        waiting = self._pending.get(reply.id) if isinstance(reply.id, str) else None
+        if waiting is None:
+            # An answer that came too late, or no answer at all.
+            _log.info("order_socket_unasked", id=reply.id, status=reply.status)
+        elif not waiting.done():
+            waiting.set_result(reply)
+
+
+def _decoded(frame: bytes) -> _Reply:
+    """Raises VenueUnavailableError: what can't be read may have been an answer, so the connection is given up."""
+    try:
+        return _REPLY.decode(frame)
+    except msgspec.MsgspecError as error:
+        raise VenueUnavailableError(
+            f"order connection: a message of {len(frame)} bytes can't be read: {error}"
+        ) from error
+
+
+def _headers_of(reply: _Reply) -> dict[str, str]:
+    """The venue's counts and its retryAfter, as REST's headers have them."""
+    headers = {}
+    for item in reply.rate_limits:
+        kind = {"REQUEST_WEIGHT": "used-weight", "ORDERS": "order-count"}.get(item.rate_limit_type)
+        if kind is not None:
+            headers[f"x-mbx-{kind}-{item.interval_num}{item.interval[:1].lower()}"] = str(item.count)
+    data = reply.error.data if reply.error is not None else None
+    if data is not None and data.retry_after > data.server_time > 0:
+        wait_s = -(-(data.retry_after - data.server_time) // 1_000)
+        headers["retry-after"] = str(min(wait_s, MAX_RETRY_AFTER_S))
+    return headers

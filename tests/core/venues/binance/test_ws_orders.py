@@ -1,0 +1,261 @@
+"""Order entry over the standing connection: against the paper venue with both kinds of keys, and against one whose
+answers a test writes; each end of a submit told apart, and none sent twice (I5)."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from core.types.clock import SystemClock
+from core.types.codes import ReasonCode, RefusalError
+from core.types.orders import OrderStatus
+from core.venues.binance import ws_orders
+from core.venues.binance.adapter import BinanceSpot
+from core.venues.ports import Amended, AmendRefused, AmendUnknown, SubmitRefused, Submitted, SubmitUnknown
+from tests.core.venues.binance.support import DEADLINE_S, HttpRequest, Listener, answer, scripted_http
+from tests.core.venues.binance.test_paper_venue import CREDENTIALS, ED25519, order, paper, spot
+from tests.core.venues.chaos import ChaosProxy
+
+Respond = Callable[[dict[str, Any]], str | bytes | None]
+CLOSE = b"close"
+
+
+class Venue:
+    """A WebSocket API whose answers a test writes: None never answers, CLOSE ends the connection."""
+
+    def __init__(self, respond: Respond) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self._respond = respond
+        self.url = ""
+
+    async def serve(self, connection: ServerConnection) -> None:
+        async for text in connection:
+            request = msgspec.json.decode(text)
+            self.requests.append(request)
+            reply = self._respond(request)
+            if reply == CLOSE:
+                return
+            if reply is not None:
+                await connection.send(reply, text=True)
+
+
+def accepted(request: dict[str, Any], **changes: Any) -> str:
+    result = {"symbol": "BTCUSDT", "orderId": 7, "clientOrderId": request["params"].get("newClientOrderId")}
+    return msgspec.json.encode({"id": request["id"], "status": 200, "result": result} | changes).decode()
+
+
+def refused(request: dict[str, Any], status: int, code: int, message: str = "no", **data: Any) -> str:
+    error = {"code": code, "msg": message} | ({"data": data} if data else {})
+    return msgspec.json.encode({"id": request["id"], "status": status, "error": error}).decode()
+
+
+@asynccontextmanager
+async def scripted(respond: Respond) -> AsyncIterator[tuple[Venue, BinanceSpot, list[HttpRequest]]]:
+    """REST answers too, so that a request which strays there is seen."""
+    script = Venue(respond)
+    rest_ack = {"symbol": "BTCUSDT", "orderId": 8, "clientOrderId": "one"}
+    async with serve(script.serve, "127.0.0.1", 0) as server, scripted_http(lambda _: answer(200, rest_ack)) as rest:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        adapter = BinanceSpot(
+            rest.url,
+            CREDENTIALS.key,
+            CREDENTIALS.secret,
+            SystemClock(),
+            venue="paper",
+            websocket_url=url,
+            websocket_api_url=url,
+            read_timeout_s=0.3,
+            random=Random(1),
+        )
+        try:
+            await connected(adapter)
+            yield script, adapter, rest.requests
+        finally:
+            await adapter.aclose()
+
+
+async def connected(adapter: BinanceSpot) -> None:
+    assert adapter.order_socket is not None
+    adapter.order_socket.start()
+    async with asyncio.timeout(DEADLINE_S):
+        await adapter.order_socket.ready.wait()
+
+
+@pytest.mark.parametrize("key", [CREDENTIALS.key, ED25519.key])
+async def test_orders_are_placed_amended_and_cancelled_over_the_socket_with_either_kind_of_key(
+    tmp_path: Path, key: str
+) -> None:
+    async with paper(tmp_path) as venue, ChaosProxy(venue.port) as proxy:
+        api_url = f"{proxy.websocket_url}/ws-api/v3"
+        async with spot(venue, key, websocket_api_url=api_url) as adapter, Listener(adapter) as listener:
+            await connected(adapter)
+            assert adapter.order_socket is not None
+            assert adapter.order_socket._has_session is (key == ED25519.key)
+            before = adapter.rest.used_weight_1m
+            intent = order("resting", "90", "0.5")
+            assert isinstance(await adapter.submit(intent), Submitted)
+            assert adapter.rest.used_weight_1m >= before + 1
+            assert await adapter.amend(intent, 40_000, None) == Amended(40_000, 9_000)
+            (seen,) = await adapter.all_open_orders()
+            assert (seen.client_order_id, seen.quantity, seen.price) == ("resting", 40_000, 9_000)
+            grown = await adapter.amend(intent, 60_000, None)
+            assert isinstance(grown, AmendRefused)
+            await adapter.cancel("BTCUSDT", "resting")
+            assert (await listener.until(OrderStatus.CANCELED))[-1].order.client_order_id == "resting"
+            with pytest.raises(RefusalError) as gone:
+                await adapter.cancel("BTCUSDT", "resting")
+            assert gone.value.refusal.code is ReasonCode.ORDER_UNKNOWN
+            assert adapter.order_socket._next_id == 5, "all five went over the socket"
+            state = adapter.rest.limiter.state()
+            assert next(item.used for item in state.buckets if (item.kind, item.window_s) == ("ORDERS", 10)) == 1
+
+
+async def test_a_command_is_bytes_on_the_socket_before_its_coroutine_first_waits() -> None:
+    async with scripted(accepted) as (script, adapter, _):
+        assert adapter.order_socket is not None
+        connection = adapter.order_socket._connection
+        assert connection is not None
+        raw = connection.transport.get_extra_info("socket")
+        assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        written: list[bytes] = []
+        write = connection.transport.write
+        connection.transport.write = lambda data: (written.append(bytes(data)), write(data))[1]  # type: ignore[method-assign]
+        await adapter.rest.sync_time()
+        submitting: Coroutine[Any, Any, Any] = adapter.submit(order("one", "90"))
+        waits_for = submitting.send(None)
+        assert len(written) == 1, "the first step of submit must have written the frame"
+        submitting.close()
+        del waits_for
+        async with asyncio.timeout(DEADLINE_S):
+            while not script.requests:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert script.requests[0]["params"]["newClientOrderId"] == "one"
+
+
+@pytest.mark.parametrize(
+    ("respond", "expected"),
+    [
+        (accepted, Submitted),
+        (lambda request: None, SubmitUnknown),
+        (lambda request: CLOSE, SubmitUnknown),
+        (lambda request: "{not json", SubmitUnknown),
+        (lambda request: accepted(request, id="other"), SubmitUnknown),
+        (lambda request: accepted(request, id=None), SubmitUnknown),
+        (lambda request: accepted(request, status=0), SubmitUnknown),
+        (lambda request: accepted(request, status="200"), SubmitUnknown),
+        (lambda request: accepted(request, result=None), SubmitUnknown),
+        (lambda request: accepted(request, result={"orderId": "seven"}), SubmitUnknown),
+        (lambda request: accepted(request, result={"orderId": 7, "symbol": "ETHUSDT"}), SubmitUnknown),
+        (lambda request: accepted(request, result={"orderId": 7, "clientOrderId": "b"}), SubmitUnknown),
+        (lambda request: accepted(request, error={"code": -2010}), SubmitUnknown),
+        (lambda request: "x" * (2 << 20), SubmitUnknown),
+        (lambda request: refused(request, 400, -1006), SubmitUnknown),
+        (lambda request: refused(request, 504, -1007), SubmitUnknown),
+        (lambda request: refused(request, 500, -1000), SubmitUnknown),
+        (lambda request: refused(request, 400, -2010, "Duplicate order sent."), SubmitUnknown),
+        (lambda request: refused(request, 400, -2010), SubmitRefused),
+        (lambda request: refused(request, 409, -2021), SubmitRefused),
+        (lambda request: refused(request, 429, -1003, serverTime=1_000, retryAfter=61_000), SubmitRefused),
+        (lambda request: refused(request, 418, -1003, serverTime=1_000, retryAfter=61_000), SubmitRefused),
+    ],
+)
+async def test_every_end_of_a_submit_is_told_apart_and_sent_once(respond: Respond, expected: type) -> None:
+    async with scripted(respond) as (script, adapter, strayed):
+        result = await adapter.submit(order("one", "90"))
+        assert type(result) is expected, result
+        sent = [item for item in script.requests if item["method"] == "order.place"]
+        assert len(sent) == 1
+        assert strayed == []
+
+
+async def test_a_limit_told_over_the_socket_holds_rest_back_as_well() -> None:
+    def respond(request: dict[str, Any]) -> str:
+        return refused(request, 429, -1003, serverTime=1_000, retryAfter=61_000)
+
+    async with scripted(respond) as (_, adapter, strayed):
+        told = await adapter.submit(order("one", "90"))
+        assert isinstance(told, SubmitRefused)
+        assert told.refusal.code is ReasonCode.ORDER_RATE_LIMITED
+        assert adapter.rest.limiter.state().blocked_for_s == pytest.approx(60, abs=5)
+        held = await adapter.submit(order("two", "90"))
+        assert isinstance(held, SubmitRefused)
+        assert "nothing was sent" in held.refusal.message
+        assert strayed == []
+
+
+async def test_with_the_socket_down_orders_go_by_rest_and_over_the_socket_once_it_is_back() -> None:
+    async with scripted(accepted) as (_, adapter, strayed):
+        socket_ = adapter.order_socket
+        assert socket_ is not None
+        assert socket_._connection is not None
+        await socket_._connection.close()
+        assert not socket_.is_ready
+        assert await adapter.submit(order("one", "90")) == Submitted("8")
+        assert [item.method for item in strayed] == ["POST"]
+        async with asyncio.timeout(DEADLINE_S):
+            while not socket_.is_ready:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert await adapter.submit(order("two", "90")) == Submitted("7")
+        assert len(strayed) == 1
+
+
+async def test_what_is_unanswered_when_the_connection_is_cut_is_unknown_and_was_sent_once() -> None:
+    arrived = asyncio.Event()
+    ids: list[str] = []
+
+    def respond(request: dict[str, Any]) -> bytes | None:
+        ids.append(request["params"]["newClientOrderId"])
+        if len(ids) < 5:
+            return None
+        arrived.set()
+        return CLOSE
+
+    async with scripted(respond) as (_, adapter, strayed):
+        results = await asyncio.gather(*(adapter.submit(order(f"n{index}", "90")) for index in range(5)))
+        assert arrived.is_set()
+        assert [type(result) for result in results] == [SubmitUnknown] * 5
+        assert sorted(ids) == [f"n{index}" for index in range(5)]
+        assert strayed == []
+
+
+async def test_more_in_flight_than_the_socket_takes_goes_by_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ws_orders, "MAX_IN_FLIGHT", 1)
+    async with scripted(lambda _: None) as (script, adapter, strayed):
+        waiting = asyncio.create_task(adapter.submit(order("first", "90")))
+        while not script.requests:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert await adapter.submit(order("one", "90")) == Submitted("8")
+        assert [item.parameters["newClientOrderId"] for item in strayed] == ["one"]
+        assert isinstance(await waiting, SubmitUnknown)
+
+
+AMENDED = {"symbol": "BTCUSDT", "clientOrderId": "one", "qty": "0.4", "price": "90", "status": "NEW"}
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        ({"amendedOrder": AMENDED}, Amended),
+        ({"amendedOrder": AMENDED | {"clientOrderId": "two"}}, AmendUnknown),
+        ({"amendedOrder": AMENDED | {"symbol": "ETHUSDT"}}, AmendUnknown),
+        ({"amendedOrder": AMENDED | {"qty": "-1"}}, AmendUnknown),
+        ({"amendedOrder": AMENDED | {"qty": "NaN"}}, AmendUnknown),
+        ({}, AmendUnknown),
+    ],
+)
+async def test_an_amendment_is_believed_only_when_it_is_about_the_order(result: object, expected: type) -> None:
+    async with scripted(lambda request: accepted(request, result=result)) as (script, adapter, _):
+        assert type(await adapter.amend(order("one", "90"), 40_000, None)) is expected
+        assert [item["method"] for item in script.requests] == ["order.amend.keepPriority"]
+        priced = await adapter.amend(order("one", "90"), 40_000, 8_000)
+        assert isinstance(priced, AmendRefused)
+        assert len(script.requests) == 1
