@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 import structlog
@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.ledger.expiry import BATCH_LIMIT_SUGGESTIONS, expire_suggestions
 from api.ledger.numbering import Numbering
-from api.ledger.projection import JournalGapError, Projection, StoreReview
+from api.ledger.projection import JournalGapError, Projection, ProjectionBusyError, StoreReview
+from api.ledger.source import JournalSource, as_generator
 from api.reviews.service import review_writer
 from audit.store import audit_redactor
 from core.config import Settings
@@ -23,7 +24,6 @@ from core.runtime.client import EngineClient
 from core.storage.database import DatabaseRole, DatabaseUnavailableError, create_engine, database_errors
 from core.text.redaction import Redactor
 from core.types.codes import RefusalError
-from core.types.events import JournalEntry
 from core.types.ids import SystemIdSource
 from core.types.views import KlineView
 from knowledge.reviews import PriceRange
@@ -43,14 +43,6 @@ KLINES_LIMIT = 500
 _log = structlog.get_logger("ledger")
 _TRY_LOCK = text("SELECT pg_try_advisory_lock(:key)")
 _ALIVE = text("SELECT 1")
-
-
-class JournalSource(Protocol):
-    """core.runtime.client.EngineClient as the ledger uses it."""
-
-    def stream_journal(self, after_sequence: int) -> AsyncIterator[JournalEntry]:
-        """Entries after after_sequence, then those to come. Raises RefusalError(SERVICE_ENGINE_UNAVAILABLE)."""
-        ...
 
 
 class KlineSource(Protocol):
@@ -146,7 +138,7 @@ class Ledger:
         while True:
             try:
                 cursor = await self._projection.cursor()
-                async with contextlib.aclosing(_generator(self._journal.stream_journal(cursor))) as entries:
+                async with contextlib.aclosing(as_generator(self._journal.stream_journal(cursor))) as entries:
                     async for entry in entries:
                         await self._projection.project(entry)
                         backoff.reset()
@@ -155,6 +147,8 @@ class Ledger:
                 raise
             except JournalGapError as error:
                 _log.error("journal_gap", detail=str(error))
+            except ProjectionBusyError as error:
+                _log.info("projection_waiting", detail=str(error))
             except RefusalError as error:
                 _log.warning("engine_unavailable", code=error.refusal.code.value, detail=error.refusal.message)
             except Exception:
@@ -208,17 +202,6 @@ async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None
     finally:
         await client.close()
         await engine.dispose()
-
-
-async def _generator(entries: AsyncIterator[JournalEntry]) -> AsyncGenerator[JournalEntry, None]:
-    """So that leaving the loop closes the stream, whatever kind of iterator it is."""
-    try:
-        async for entry in entries:
-            yield entry
-    finally:
-        close: Callable[[], Awaitable[None]] | None = getattr(entries, "aclose", None)
-        if close is not None:
-            await close()
 
 
 def _once(call: Callable[[], None]) -> Callable[[], None]:

@@ -16,8 +16,7 @@ import msgspec
 
 from core.runtime._proto import engine_pb2 as pb
 from core.runtime._proto import engine_pb2_grpc
-from core.runtime.messages import from_message
-from core.runtime.server import AUTHORIZATION_KEY, REFUSAL_KEY, TRACEPARENT_KEY
+from core.runtime.messages import AUTHORIZATION_KEY, REFUSAL_KEY, TRACEPARENT_KEY, from_message
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from core.types.events import JournalEntry
 from core.types.ids import TraceContext

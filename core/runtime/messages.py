@@ -14,6 +14,10 @@ from google.protobuf.message import Message
 
 from core.types.money import decimal_text
 
+REFUSAL_KEY = "veloz-refusal"
+TRACEPARENT_KEY = "traceparent"
+AUTHORIZATION_KEY = "authorization"
+
 M = TypeVar("M", bound=Message)
 V = TypeVar("V", bound=msgspec.Struct)
 

@@ -22,7 +22,7 @@ from grpc_reflection.v1alpha import reflection
 from core.risk.kill_switch import KillSwitch
 from core.runtime._proto import engine_pb2 as pb
 from core.runtime._proto import engine_pb2_grpc
-from core.runtime.messages import to_message
+from core.runtime.messages import AUTHORIZATION_KEY, REFUSAL_KEY, TRACEPARENT_KEY, to_message
 from core.runtime.service import EngineService
 from core.storage.journal import JournalReader
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
@@ -30,9 +30,6 @@ from core.types.ids import TraceContext, parse_traceparent
 from core.types.orders import Side
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Engine"].full_name
-REFUSAL_KEY = "veloz-refusal"
-TRACEPARENT_KEY = "traceparent"
-AUTHORIZATION_KEY = "authorization"
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
 STREAMS_LIMIT = 32
 STREAM_BATCH_RECORDS = 256

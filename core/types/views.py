@@ -134,6 +134,9 @@ class PositionView(msgspec.Struct, frozen=True):
 
 
 class OrderView(msgspec.Struct, frozen=True):
+    """authority is the kind (`approval`, `session`, `mandate`, `derived`, `administration`, `safety`, `external`),
+    authority_id what it rests on. notional_quote is what risk valued the order at."""
+
     account_id: str
     symbol: str
     client_order_id: str
@@ -149,16 +152,36 @@ class OrderView(msgspec.Struct, frozen=True):
     suggestion_id: str | None
     created_ns: int
     as_of_ns: int
+    venue: str = ""
+    stop_price: Decimal | None = None
+    activation_price: Decimal | None = None
+    trailing_offset_bps: int | None = None
+    expires_ns: int | None = None
+    post_only: bool = False
+    reduce_only: bool = False
+    strategy_id: str = ""
+    authority: str = ""
+    authority_id: str = ""
+    group_id: str | None = None
+    role: str | None = None
+    parent_id: str | None = None
+    replaces: str | None = None
+    cancel_requested: bool = False
+    notional_quote: Decimal | None = None
+    refusal: Refusal | None = None
 
 
 class RiskCheckView(msgspec.Struct, frozen=True):
-    """One check with its inputs and result. name is the ReasonCode it would refuse with."""
+    """One check with its inputs and result. name is the ReasonCode it would refuse with; source is the level whose
+    limit was the tightest; used_percent is how much of the limit was used, where both are numbers."""
 
     name: str
     passed: bool
     limit: str | None
     actual: str | None
     unit: str | None
+    source: str | None = None
+    used_percent: Decimal | None = None
 
 
 class RiskStateView(msgspec.Struct, frozen=True):
@@ -167,6 +190,111 @@ class RiskStateView(msgspec.Struct, frozen=True):
     limits: tuple[RiskCheckView, ...]
     rules_version: int
     venue_connected: bool
+    as_of_ns: int
+
+
+class RiskExplanationView(msgspec.Struct, frozen=True):
+    """Which rules an order met when it was decided on, and how near each limit was.
+
+    mid_price and book_age_ms are of the market that the decision used; refusal is None for an order that was let
+    through.
+    """
+
+    client_order_id: str
+    account_id: str
+    symbol: str
+    authority: str
+    authority_id: str
+    rules_version: int
+    decided_ns: int
+    checks: tuple[RiskCheckView, ...]
+    refusal: Refusal | None
+    mid_price: Decimal | None
+    book_state: str
+    book_age_ms: int
+    notional_quote: Decimal | None
+    as_of_ns: int
+
+
+class RiskRulesVersionView(msgspec.Struct, frozen=True):
+    """One version of the risk rules: document is the whole file as it was validated."""
+
+    version: int
+    digest_hex: str
+    document: str
+
+
+class RiskRulesView(msgspec.Struct, frozen=True):
+    """The rules in force and the versions that can be gone back to, newest last."""
+
+    version: int
+    digest_hex: str
+    history: tuple[RiskRulesVersionView, ...]
+    as_of_ns: int
+
+
+class ExposureLineView(msgspec.Struct, frozen=True):
+    """One market of an account: the position, what rests, and the worst that could become of both. Amounts in the
+    reporting currency are None without a price or a rate."""
+
+    venue: str
+    symbol: str
+    quantity: Decimal
+    mark_price: Decimal | None
+    notional: Decimal | None
+    open_buy_quantity: Decimal
+    open_sell_quantity: Decimal
+    worst_long_quantity: Decimal
+    worst_short_quantity: Decimal
+    unrealised_pnl: Decimal | None
+
+
+class ExposureView(msgspec.Struct, frozen=True):
+    """An account's exposure in the reporting currency. gross adds absolute values, net signed ones; None where a price
+    or a rate is missing."""
+
+    account_id: str
+    reporting_asset: str
+    gross: Decimal | None
+    net: Decimal | None
+    equity: Decimal | None
+    leverage: Decimal | None
+    margin_used: Decimal | None
+    margin_available: Decimal | None
+    lines: tuple[ExposureLineView, ...]
+    as_of_ns: int
+
+
+class WhatIfView(msgspec.Struct, frozen=True):
+    """An account as it is and as it would be, after an order, a price move, or both. refusal and checks are risk's on
+    the order at this moment; pnl_change is in the reporting currency."""
+
+    account_id: str
+    before: ExposureView
+    after: ExposureView
+    pnl_change: Decimal | None
+    checks: tuple[RiskCheckView, ...]
+    refusal: Refusal | None
+    as_of_ns: int
+
+
+class DifferenceView(msgspec.Struct, frozen=True):
+    """One point in which the engine and the venue disagreed, and what follows from it."""
+
+    kind: str
+    subject: str
+    engine: str
+    venue: str
+    action: str
+
+
+class ReconciliationView(msgspec.Struct, frozen=True):
+    """A comparison with the venue. applied is False for a dry run, and when there was nothing to apply."""
+
+    account_id: str
+    venue: str
+    differences: tuple[DifferenceView, ...]
+    applied: bool
     as_of_ns: int
 
 

@@ -314,7 +314,7 @@ class GetPositionsResponse(_message.Message):
     def __init__(self, positions: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
 
 class Order(_message.Message):
-    __slots__ = ("account_id", "symbol", "client_order_id", "venue_order_id", "side", "order_type", "time_in_force", "quantity", "price", "filled_quantity", "average_fill_price", "status", "suggestion_id", "created_ns", "as_of_ns")
+    __slots__ = ("account_id", "symbol", "client_order_id", "venue_order_id", "side", "order_type", "time_in_force", "quantity", "price", "filled_quantity", "average_fill_price", "status", "suggestion_id", "created_ns", "as_of_ns", "venue", "stop_price", "activation_price", "trailing_offset_bps", "expires_ns", "post_only", "reduce_only", "strategy_id", "authority", "authority_id", "group_id", "role", "parent_id", "replaces", "cancel_requested", "notional_quote", "refusal")
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     SYMBOL_FIELD_NUMBER: _ClassVar[int]
     CLIENT_ORDER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -330,6 +330,23 @@ class Order(_message.Message):
     SUGGESTION_ID_FIELD_NUMBER: _ClassVar[int]
     CREATED_NS_FIELD_NUMBER: _ClassVar[int]
     AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    VENUE_FIELD_NUMBER: _ClassVar[int]
+    STOP_PRICE_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATION_PRICE_FIELD_NUMBER: _ClassVar[int]
+    TRAILING_OFFSET_BPS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_NS_FIELD_NUMBER: _ClassVar[int]
+    POST_ONLY_FIELD_NUMBER: _ClassVar[int]
+    REDUCE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_ID_FIELD_NUMBER: _ClassVar[int]
+    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
+    AUTHORITY_ID_FIELD_NUMBER: _ClassVar[int]
+    GROUP_ID_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    PARENT_ID_FIELD_NUMBER: _ClassVar[int]
+    REPLACES_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    NOTIONAL_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
     account_id: str
     symbol: str
     client_order_id: str
@@ -345,7 +362,24 @@ class Order(_message.Message):
     suggestion_id: str
     created_ns: int
     as_of_ns: int
-    def __init__(self, account_id: _Optional[str] = ..., symbol: _Optional[str] = ..., client_order_id: _Optional[str] = ..., venue_order_id: _Optional[str] = ..., side: _Optional[str] = ..., order_type: _Optional[str] = ..., time_in_force: _Optional[str] = ..., quantity: _Optional[str] = ..., price: _Optional[str] = ..., filled_quantity: _Optional[str] = ..., average_fill_price: _Optional[str] = ..., status: _Optional[str] = ..., suggestion_id: _Optional[str] = ..., created_ns: _Optional[int] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+    venue: str
+    stop_price: str
+    activation_price: str
+    trailing_offset_bps: int
+    expires_ns: int
+    post_only: bool
+    reduce_only: bool
+    strategy_id: str
+    authority: str
+    authority_id: str
+    group_id: str
+    role: str
+    parent_id: str
+    replaces: str
+    cancel_requested: bool
+    notional_quote: str
+    refusal: Refusal
+    def __init__(self, account_id: _Optional[str] = ..., symbol: _Optional[str] = ..., client_order_id: _Optional[str] = ..., venue_order_id: _Optional[str] = ..., side: _Optional[str] = ..., order_type: _Optional[str] = ..., time_in_force: _Optional[str] = ..., quantity: _Optional[str] = ..., price: _Optional[str] = ..., filled_quantity: _Optional[str] = ..., average_fill_price: _Optional[str] = ..., status: _Optional[str] = ..., suggestion_id: _Optional[str] = ..., created_ns: _Optional[int] = ..., as_of_ns: _Optional[int] = ..., venue: _Optional[str] = ..., stop_price: _Optional[str] = ..., activation_price: _Optional[str] = ..., trailing_offset_bps: _Optional[int] = ..., expires_ns: _Optional[int] = ..., post_only: _Optional[bool] = ..., reduce_only: _Optional[bool] = ..., strategy_id: _Optional[str] = ..., authority: _Optional[str] = ..., authority_id: _Optional[str] = ..., group_id: _Optional[str] = ..., role: _Optional[str] = ..., parent_id: _Optional[str] = ..., replaces: _Optional[str] = ..., cancel_requested: _Optional[bool] = ..., notional_quote: _Optional[str] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
 
 class GetOpenOrdersResponse(_message.Message):
     __slots__ = ("orders", "as_of_ns")
@@ -356,18 +390,22 @@ class GetOpenOrdersResponse(_message.Message):
     def __init__(self, orders: _Optional[_Iterable[_Union[Order, _Mapping]]] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
 
 class RiskCheck(_message.Message):
-    __slots__ = ("name", "passed", "limit", "actual", "unit")
+    __slots__ = ("name", "passed", "limit", "actual", "unit", "source", "used_percent")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PASSED_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     ACTUAL_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    USED_PERCENT_FIELD_NUMBER: _ClassVar[int]
     name: str
     passed: bool
     limit: str
     actual: str
     unit: str
-    def __init__(self, name: _Optional[str] = ..., passed: _Optional[bool] = ..., limit: _Optional[str] = ..., actual: _Optional[str] = ..., unit: _Optional[str] = ...) -> None: ...
+    source: str
+    used_percent: str
+    def __init__(self, name: _Optional[str] = ..., passed: _Optional[bool] = ..., limit: _Optional[str] = ..., actual: _Optional[str] = ..., unit: _Optional[str] = ..., source: _Optional[str] = ..., used_percent: _Optional[str] = ...) -> None: ...
 
 class RiskState(_message.Message):
     __slots__ = ("account_id", "kill_switch", "limits", "rules_version", "venue_connected", "as_of_ns")
@@ -468,14 +506,316 @@ class CancelOrderResponse(_message.Message):
     def __init__(self, requested: _Optional[bool] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
 
 class SetKillSwitchRequest(_message.Message):
-    __slots__ = ("state", "requested_by", "reason")
+    __slots__ = ("state", "requested_by", "reason", "account_id")
     STATE_FIELD_NUMBER: _ClassVar[int]
     REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     state: str
     requested_by: str
     reason: str
-    def __init__(self, state: _Optional[str] = ..., requested_by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    account_id: str
+    def __init__(self, state: _Optional[str] = ..., requested_by: _Optional[str] = ..., reason: _Optional[str] = ..., account_id: _Optional[str] = ...) -> None: ...
+
+class CommandAuthority(_message.Message):
+    __slots__ = ("session", "mandate")
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    MANDATE_FIELD_NUMBER: _ClassVar[int]
+    session: SessionSignature
+    mandate: MandateReference
+    def __init__(self, session: _Optional[_Union[SessionSignature, _Mapping]] = ..., mandate: _Optional[_Union[MandateReference, _Mapping]] = ...) -> None: ...
+
+class SessionSignature(_message.Message):
+    __slots__ = ("session_id", "signature")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    signature: bytes
+    def __init__(self, session_id: _Optional[str] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class MandateReference(_message.Message):
+    __slots__ = ("mandate_id", "strategy_id")
+    MANDATE_ID_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_ID_FIELD_NUMBER: _ClassVar[int]
+    mandate_id: str
+    strategy_id: str
+    def __init__(self, mandate_id: _Optional[str] = ..., strategy_id: _Optional[str] = ...) -> None: ...
+
+class SubmitOrderRequest(_message.Message):
+    __slots__ = ("ticket", "authority")
+    TICKET_FIELD_NUMBER: _ClassVar[int]
+    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
+    ticket: bytes
+    authority: CommandAuthority
+    def __init__(self, ticket: _Optional[bytes] = ..., authority: _Optional[_Union[CommandAuthority, _Mapping]] = ...) -> None: ...
+
+class SubmitOcoRequest(_message.Message):
+    __slots__ = ("ticket", "authority")
+    TICKET_FIELD_NUMBER: _ClassVar[int]
+    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
+    ticket: bytes
+    authority: CommandAuthority
+    def __init__(self, ticket: _Optional[bytes] = ..., authority: _Optional[_Union[CommandAuthority, _Mapping]] = ...) -> None: ...
+
+class AmendOrderRequest(_message.Message):
+    __slots__ = ("ticket", "authority")
+    TICKET_FIELD_NUMBER: _ClassVar[int]
+    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
+    ticket: bytes
+    authority: CommandAuthority
+    def __init__(self, ticket: _Optional[bytes] = ..., authority: _Optional[_Union[CommandAuthority, _Mapping]] = ...) -> None: ...
+
+class Decision(_message.Message):
+    __slots__ = ("refusal",)
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    refusal: Refusal
+    def __init__(self, refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
+
+class CancelAllRequest(_message.Message):
+    __slots__ = ("account_id", "symbol", "requested_by")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    symbol: str
+    requested_by: str
+    def __init__(self, account_id: _Optional[str] = ..., symbol: _Optional[str] = ..., requested_by: _Optional[str] = ...) -> None: ...
+
+class CancelAllResponse(_message.Message):
+    __slots__ = ("requested",)
+    REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    requested: int
+    def __init__(self, requested: _Optional[int] = ...) -> None: ...
+
+class CloseSessionRequest(_message.Message):
+    __slots__ = ("session_id", "requested_by")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    requested_by: str
+    def __init__(self, session_id: _Optional[str] = ..., requested_by: _Optional[str] = ...) -> None: ...
+
+class RevokeMandateRequest(_message.Message):
+    __slots__ = ("mandate_id", "requested_by")
+    MANDATE_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    mandate_id: str
+    requested_by: str
+    def __init__(self, mandate_id: _Optional[str] = ..., requested_by: _Optional[str] = ...) -> None: ...
+
+class RenewDeadMansTimerRequest(_message.Message):
+    __slots__ = ("requested_by",)
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    requested_by: str
+    def __init__(self, requested_by: _Optional[str] = ...) -> None: ...
+
+class SignedDocument(_message.Message):
+    __slots__ = ("document", "signatures")
+    DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURES_FIELD_NUMBER: _ClassVar[int]
+    document: bytes
+    signatures: _containers.RepeatedCompositeFieldContainer[ApprovalSignature]
+    def __init__(self, document: _Optional[bytes] = ..., signatures: _Optional[_Iterable[_Union[ApprovalSignature, _Mapping]]] = ...) -> None: ...
+
+class OrderRequest(_message.Message):
+    __slots__ = ("client_order_id",)
+    CLIENT_ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    client_order_id: str
+    def __init__(self, client_order_id: _Optional[str] = ...) -> None: ...
+
+class ListOrdersRequest(_message.Message):
+    __slots__ = ("account_id", "symbol", "include_final", "limit")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_FINAL_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    symbol: str
+    include_final: bool
+    limit: int
+    def __init__(self, account_id: _Optional[str] = ..., symbol: _Optional[str] = ..., include_final: _Optional[bool] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class GetRulesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RiskRulesVersion(_message.Message):
+    __slots__ = ("version", "digest_hex", "document")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_HEX_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    digest_hex: str
+    document: str
+    def __init__(self, version: _Optional[int] = ..., digest_hex: _Optional[str] = ..., document: _Optional[str] = ...) -> None: ...
+
+class RiskRules(_message.Message):
+    __slots__ = ("version", "digest_hex", "history", "as_of_ns")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_HEX_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    digest_hex: str
+    history: _containers.RepeatedCompositeFieldContainer[RiskRulesVersion]
+    as_of_ns: int
+    def __init__(self, version: _Optional[int] = ..., digest_hex: _Optional[str] = ..., history: _Optional[_Iterable[_Union[RiskRulesVersion, _Mapping]]] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
+class CheckRulesRequest(_message.Message):
+    __slots__ = ("document",)
+    DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    document: str
+    def __init__(self, document: _Optional[str] = ...) -> None: ...
+
+class RiskExplanation(_message.Message):
+    __slots__ = ("client_order_id", "account_id", "symbol", "authority", "authority_id", "rules_version", "decided_ns", "checks", "refusal", "mid_price", "book_state", "book_age_ms", "notional_quote", "as_of_ns")
+    CLIENT_ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
+    AUTHORITY_ID_FIELD_NUMBER: _ClassVar[int]
+    RULES_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_NS_FIELD_NUMBER: _ClassVar[int]
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    MID_PRICE_FIELD_NUMBER: _ClassVar[int]
+    BOOK_STATE_FIELD_NUMBER: _ClassVar[int]
+    BOOK_AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    NOTIONAL_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    client_order_id: str
+    account_id: str
+    symbol: str
+    authority: str
+    authority_id: str
+    rules_version: int
+    decided_ns: int
+    checks: _containers.RepeatedCompositeFieldContainer[RiskCheck]
+    refusal: Refusal
+    mid_price: str
+    book_state: str
+    book_age_ms: int
+    notional_quote: str
+    as_of_ns: int
+    def __init__(self, client_order_id: _Optional[str] = ..., account_id: _Optional[str] = ..., symbol: _Optional[str] = ..., authority: _Optional[str] = ..., authority_id: _Optional[str] = ..., rules_version: _Optional[int] = ..., decided_ns: _Optional[int] = ..., checks: _Optional[_Iterable[_Union[RiskCheck, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., mid_price: _Optional[str] = ..., book_state: _Optional[str] = ..., book_age_ms: _Optional[int] = ..., notional_quote: _Optional[str] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
+class ReconcileRequest(_message.Message):
+    __slots__ = ("dry_run", "requested_by")
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    dry_run: bool
+    requested_by: str
+    def __init__(self, dry_run: _Optional[bool] = ..., requested_by: _Optional[str] = ...) -> None: ...
+
+class Difference(_message.Message):
+    __slots__ = ("kind", "subject", "engine", "venue", "action")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    VENUE_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    subject: str
+    engine: str
+    venue: str
+    action: str
+    def __init__(self, kind: _Optional[str] = ..., subject: _Optional[str] = ..., engine: _Optional[str] = ..., venue: _Optional[str] = ..., action: _Optional[str] = ...) -> None: ...
+
+class Reconciliation(_message.Message):
+    __slots__ = ("account_id", "venue", "differences", "applied", "as_of_ns")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    VENUE_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    venue: str
+    differences: _containers.RepeatedCompositeFieldContainer[Difference]
+    applied: bool
+    as_of_ns: int
+    def __init__(self, account_id: _Optional[str] = ..., venue: _Optional[str] = ..., differences: _Optional[_Iterable[_Union[Difference, _Mapping]]] = ..., applied: _Optional[bool] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
+class ExposureLine(_message.Message):
+    __slots__ = ("venue", "symbol", "quantity", "mark_price", "notional", "open_buy_quantity", "open_sell_quantity", "worst_long_quantity", "worst_short_quantity", "unrealised_pnl")
+    VENUE_FIELD_NUMBER: _ClassVar[int]
+    SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    MARK_PRICE_FIELD_NUMBER: _ClassVar[int]
+    NOTIONAL_FIELD_NUMBER: _ClassVar[int]
+    OPEN_BUY_QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    OPEN_SELL_QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    WORST_LONG_QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    WORST_SHORT_QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    UNREALISED_PNL_FIELD_NUMBER: _ClassVar[int]
+    venue: str
+    symbol: str
+    quantity: str
+    mark_price: str
+    notional: str
+    open_buy_quantity: str
+    open_sell_quantity: str
+    worst_long_quantity: str
+    worst_short_quantity: str
+    unrealised_pnl: str
+    def __init__(self, venue: _Optional[str] = ..., symbol: _Optional[str] = ..., quantity: _Optional[str] = ..., mark_price: _Optional[str] = ..., notional: _Optional[str] = ..., open_buy_quantity: _Optional[str] = ..., open_sell_quantity: _Optional[str] = ..., worst_long_quantity: _Optional[str] = ..., worst_short_quantity: _Optional[str] = ..., unrealised_pnl: _Optional[str] = ...) -> None: ...
+
+class Exposure(_message.Message):
+    __slots__ = ("account_id", "reporting_asset", "gross", "net", "equity", "leverage", "margin_used", "margin_available", "lines", "as_of_ns")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    REPORTING_ASSET_FIELD_NUMBER: _ClassVar[int]
+    GROSS_FIELD_NUMBER: _ClassVar[int]
+    NET_FIELD_NUMBER: _ClassVar[int]
+    EQUITY_FIELD_NUMBER: _ClassVar[int]
+    LEVERAGE_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_USED_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    reporting_asset: str
+    gross: str
+    net: str
+    equity: str
+    leverage: str
+    margin_used: str
+    margin_available: str
+    lines: _containers.RepeatedCompositeFieldContainer[ExposureLine]
+    as_of_ns: int
+    def __init__(self, account_id: _Optional[str] = ..., reporting_asset: _Optional[str] = ..., gross: _Optional[str] = ..., net: _Optional[str] = ..., equity: _Optional[str] = ..., leverage: _Optional[str] = ..., margin_used: _Optional[str] = ..., margin_available: _Optional[str] = ..., lines: _Optional[_Iterable[_Union[ExposureLine, _Mapping]]] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
+class WhatIfRequest(_message.Message):
+    __slots__ = ("account_id", "symbol", "side", "quantity", "price", "price_move_bps")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    PRICE_MOVE_BPS_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    symbol: str
+    side: str
+    quantity: str
+    price: str
+    price_move_bps: int
+    def __init__(self, account_id: _Optional[str] = ..., symbol: _Optional[str] = ..., side: _Optional[str] = ..., quantity: _Optional[str] = ..., price: _Optional[str] = ..., price_move_bps: _Optional[int] = ...) -> None: ...
+
+class WhatIfAnswer(_message.Message):
+    __slots__ = ("account_id", "before", "after", "pnl_change", "checks", "refusal", "as_of_ns")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    PNL_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    before: Exposure
+    after: Exposure
+    pnl_change: str
+    checks: _containers.RepeatedCompositeFieldContainer[RiskCheck]
+    refusal: Refusal
+    as_of_ns: int
+    def __init__(self, account_id: _Optional[str] = ..., before: _Optional[_Union[Exposure, _Mapping]] = ..., after: _Optional[_Union[Exposure, _Mapping]] = ..., pnl_change: _Optional[str] = ..., checks: _Optional[_Iterable[_Union[RiskCheck, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
 
 class StreamJournalRequest(_message.Message):
     __slots__ = ("after_sequence",)

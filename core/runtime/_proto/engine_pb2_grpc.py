@@ -94,15 +94,105 @@ class EngineStub:
                 request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.ExecuteApprovalRequest.SerializeToString,
                 response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.FromString,
                 _registered_method=True)
+        self.SubmitOrder = channel.unary_unary(
+                '/veloz.engine.v1.Engine/SubmitOrder',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.SubmitOrderRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.FromString,
+                _registered_method=True)
+        self.SubmitOco = channel.unary_unary(
+                '/veloz.engine.v1.Engine/SubmitOco',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.SubmitOcoRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.FromString,
+                _registered_method=True)
+        self.AmendOrder = channel.unary_unary(
+                '/veloz.engine.v1.Engine/AmendOrder',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.AmendOrderRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
+                _registered_method=True)
         self.CancelOrder = channel.unary_unary(
                 '/veloz.engine.v1.Engine/CancelOrder',
                 request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.CancelOrderRequest.SerializeToString,
                 response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.CancelOrderResponse.FromString,
                 _registered_method=True)
+        self.CancelAll = channel.unary_unary(
+                '/veloz.engine.v1.Engine/CancelAll',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.CancelAllRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.CancelAllResponse.FromString,
+                _registered_method=True)
         self.SetKillSwitch = channel.unary_unary(
                 '/veloz.engine.v1.Engine/SetKillSwitch',
                 request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.SetKillSwitchRequest.SerializeToString,
                 response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.EngineStatus.FromString,
+                _registered_method=True)
+        self.CloseSession = channel.unary_unary(
+                '/veloz.engine.v1.Engine/CloseSession',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.CloseSessionRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
+                _registered_method=True)
+        self.RevokeMandate = channel.unary_unary(
+                '/veloz.engine.v1.Engine/RevokeMandate',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.RevokeMandateRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
+                _registered_method=True)
+        self.RenewDeadMansTimer = channel.unary_unary(
+                '/veloz.engine.v1.Engine/RenewDeadMansTimer',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.RenewDeadMansTimerRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
+                _registered_method=True)
+        self.OpenSession = channel.unary_unary(
+                '/veloz.engine.v1.Engine/OpenSession',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.SignedDocument.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
+                _registered_method=True)
+        self.InstallMandate = channel.unary_unary(
+                '/veloz.engine.v1.Engine/InstallMandate',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.SignedDocument.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
+                _registered_method=True)
+        self.Administer = channel.unary_unary(
+                '/veloz.engine.v1.Engine/Administer',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.SignedDocument.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
+                _registered_method=True)
+        self.ListOrders = channel.unary_unary(
+                '/veloz.engine.v1.Engine/ListOrders',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.ListOrdersRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetOpenOrdersResponse.FromString,
+                _registered_method=True)
+        self.GetOrder = channel.unary_unary(
+                '/veloz.engine.v1.Engine/GetOrder',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.OrderRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.Order.FromString,
+                _registered_method=True)
+        self.GetRules = channel.unary_unary(
+                '/veloz.engine.v1.Engine/GetRules',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetRulesRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.RiskRules.FromString,
+                _registered_method=True)
+        self.CheckRules = channel.unary_unary(
+                '/veloz.engine.v1.Engine/CheckRules',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.CheckRulesRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
+                _registered_method=True)
+        self.ExplainRisk = channel.unary_unary(
+                '/veloz.engine.v1.Engine/ExplainRisk',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.OrderRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.RiskExplanation.FromString,
+                _registered_method=True)
+        self.Reconcile = channel.unary_unary(
+                '/veloz.engine.v1.Engine/Reconcile',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.ReconcileRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.Reconciliation.FromString,
+                _registered_method=True)
+        self.GetExposure = channel.unary_unary(
+                '/veloz.engine.v1.Engine/GetExposure',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.AccountRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.Exposure.FromString,
+                _registered_method=True)
+        self.WhatIf = channel.unary_unary(
+                '/veloz.engine.v1.Engine/WhatIf',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.WhatIfRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.WhatIfAnswer.FromString,
                 _registered_method=True)
         self.StreamJournal = channel.unary_stream(
                 '/veloz.engine.v1.Engine/StreamJournal',
@@ -190,6 +280,27 @@ class EngineServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SubmitOrder(self, request, context):
+        """An order under a session or a mandate. Asking again with the same request_id finds the first one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitOco(self, request, context):
+        """Two orders of which one cancels the other.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AmendOrder(self, request, context):
+        """A new total quantity or limit price: in place where the venue can, else by cancel and replacement.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelOrder(self, request, context):
         """Safety commands: authenticated, no approval, can only reduce.
         """
@@ -197,7 +308,102 @@ class EngineServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CancelAll(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetKillSwitch(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseSession(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeMandate(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewDeadMansTimer(self, request, context):
+        """Once armed by its first renewal, the timer halts the engine when it isn't renewed in time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OpenSession(self, request, context):
+        """Signed documents. The engine verifies the signatures against its roster, or against the root key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def InstallMandate(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Administer(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOrders(self, request, context):
+        """Orders, open and final ones that are still in memory.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOrder(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRules(self, request, context):
+        """The risk rules: those in force, whether a document would be taken, and what an order met.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckRules(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainRisk(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reconcile(self, request, context):
+        """Compare with the venue; unless dry_run, apply what follows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetExposure(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WhatIf(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -273,15 +479,105 @@ def add_EngineServicer_to_server(servicer, server):
                     request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.ExecuteApprovalRequest.FromString,
                     response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.SerializeToString,
             ),
+            'SubmitOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitOrder,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.SubmitOrderRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.SerializeToString,
+            ),
+            'SubmitOco': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitOco,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.SubmitOcoRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.SerializeToString,
+            ),
+            'AmendOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.AmendOrder,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.AmendOrderRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.SerializeToString,
+            ),
             'CancelOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelOrder,
                     request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.CancelOrderRequest.FromString,
                     response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.CancelOrderResponse.SerializeToString,
             ),
+            'CancelAll': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelAll,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.CancelAllRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.CancelAllResponse.SerializeToString,
+            ),
             'SetKillSwitch': grpc.unary_unary_rpc_method_handler(
                     servicer.SetKillSwitch,
                     request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.SetKillSwitchRequest.FromString,
                     response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.EngineStatus.SerializeToString,
+            ),
+            'CloseSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseSession,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.CloseSessionRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.SerializeToString,
+            ),
+            'RevokeMandate': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeMandate,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.RevokeMandateRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.SerializeToString,
+            ),
+            'RenewDeadMansTimer': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewDeadMansTimer,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.RenewDeadMansTimerRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.SerializeToString,
+            ),
+            'OpenSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenSession,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.SignedDocument.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.SerializeToString,
+            ),
+            'InstallMandate': grpc.unary_unary_rpc_method_handler(
+                    servicer.InstallMandate,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.SignedDocument.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.SerializeToString,
+            ),
+            'Administer': grpc.unary_unary_rpc_method_handler(
+                    servicer.Administer,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.SignedDocument.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.SerializeToString,
+            ),
+            'ListOrders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOrders,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.ListOrdersRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetOpenOrdersResponse.SerializeToString,
+            ),
+            'GetOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOrder,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.OrderRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.Order.SerializeToString,
+            ),
+            'GetRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRules,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetRulesRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.RiskRules.SerializeToString,
+            ),
+            'CheckRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckRules,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.CheckRulesRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.SerializeToString,
+            ),
+            'ExplainRisk': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainRisk,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.OrderRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.RiskExplanation.SerializeToString,
+            ),
+            'Reconcile': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reconcile,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.ReconcileRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.Reconciliation.SerializeToString,
+            ),
+            'GetExposure': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetExposure,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.AccountRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.Exposure.SerializeToString,
+            ),
+            'WhatIf': grpc.unary_unary_rpc_method_handler(
+                    servicer.WhatIf,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.WhatIfRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.WhatIfAnswer.SerializeToString,
             ),
             'StreamJournal': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamJournal,
@@ -624,6 +920,87 @@ class Engine:
             _registered_method=True)
 
     @staticmethod
+    def SubmitOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/SubmitOrder',
+            core_dot_runtime_dot___proto_dot_engine__pb2.SubmitOrderRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitOco(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/SubmitOco',
+            core_dot_runtime_dot___proto_dot_engine__pb2.SubmitOcoRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AmendOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/AmendOrder',
+            core_dot_runtime_dot___proto_dot_engine__pb2.AmendOrderRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CancelOrder(request,
             target,
             options=(),
@@ -651,6 +1028,33 @@ class Engine:
             _registered_method=True)
 
     @staticmethod
+    def CancelAll(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/CancelAll',
+            core_dot_runtime_dot___proto_dot_engine__pb2.CancelAllRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.CancelAllResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def SetKillSwitch(request,
             target,
             options=(),
@@ -667,6 +1071,384 @@ class Engine:
             '/veloz.engine.v1.Engine/SetKillSwitch',
             core_dot_runtime_dot___proto_dot_engine__pb2.SetKillSwitchRequest.SerializeToString,
             core_dot_runtime_dot___proto_dot_engine__pb2.EngineStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/CloseSession',
+            core_dot_runtime_dot___proto_dot_engine__pb2.CloseSessionRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeMandate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/RevokeMandate',
+            core_dot_runtime_dot___proto_dot_engine__pb2.RevokeMandateRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewDeadMansTimer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/RenewDeadMansTimer',
+            core_dot_runtime_dot___proto_dot_engine__pb2.RenewDeadMansTimerRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/OpenSession',
+            core_dot_runtime_dot___proto_dot_engine__pb2.SignedDocument.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InstallMandate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/InstallMandate',
+            core_dot_runtime_dot___proto_dot_engine__pb2.SignedDocument.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Administer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/Administer',
+            core_dot_runtime_dot___proto_dot_engine__pb2.SignedDocument.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/ListOrders',
+            core_dot_runtime_dot___proto_dot_engine__pb2.ListOrdersRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.GetOpenOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/GetOrder',
+            core_dot_runtime_dot___proto_dot_engine__pb2.OrderRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.Order.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/GetRules',
+            core_dot_runtime_dot___proto_dot_engine__pb2.GetRulesRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.RiskRules.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/CheckRules',
+            core_dot_runtime_dot___proto_dot_engine__pb2.CheckRulesRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainRisk(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/ExplainRisk',
+            core_dot_runtime_dot___proto_dot_engine__pb2.OrderRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.RiskExplanation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reconcile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/Reconcile',
+            core_dot_runtime_dot___proto_dot_engine__pb2.ReconcileRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.Reconciliation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetExposure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/GetExposure',
+            core_dot_runtime_dot___proto_dot_engine__pb2.AccountRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.Exposure.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WhatIf(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/WhatIf',
+            core_dot_runtime_dot___proto_dot_engine__pb2.WhatIfRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.WhatIfAnswer.FromString,
             options,
             channel_credentials,
             insecure,

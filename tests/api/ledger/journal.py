@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+from core.types.authority import SignatureRecord
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import (
     ApprovalDecided,
@@ -18,7 +19,6 @@ from core.types.events import (
     OrderFilled,
     PositionSnapshot,
     RiskCheckRecord,
-    SignatureRecord,
     encode_event,
 )
 from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce

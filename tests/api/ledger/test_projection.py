@@ -145,7 +145,14 @@ async def test_a_refusal_at_send_fails_the_suggestion_with_its_code(
     assert record.action == "risk.decided"
     assert record.outcome == NOTIONAL_CHECK
     assert record.payload["checks"] == [
-        {"name": NOTIONAL_CHECK, "passed": False, "limit": "20000", "actual": "32000", "unit": "quote"}
+        {
+            "name": NOTIONAL_CHECK,
+            "passed": False,
+            "limit": "20000",
+            "actual": "32000",
+            "unit": "quote",
+            "source": None,
+        }
     ]
 
 
