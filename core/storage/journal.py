@@ -1,9 +1,13 @@
 """The engine's journal: hash-chained segments, durable before anything happens to the world (I4, I7).
 
-Contract. append MUST return only when its records are on stable storage, and MUST leave them out as a whole (or, after
-a failed sync, unknown until the next start) when it raises. A record that was returned MUST be there after any crash.
-A torn tail, the rest of an append that never returned, is cut on opening and reported; damage anywhere else raises
-JournalDamagedError and changes nothing. One process writes (flock); each opening starts a new epoch and segment.
+Contract. A commit MUST be over, and append return, only when its records are on stable storage, and MUST leave them out
+as a whole (or, after a failed sync, unknown until the next start) when it fails. A record that was returned MUST be
+there after any crash. A torn tail, the rest of a group that never returned, is cut on opening and reported (of such a
+group the first records may stay); damage anywhere else raises JournalDamagedError and changes nothing. One process
+writes (flock); each opening starts a new epoch and segment.
+
+What is verified when: opening verifies every record behind the newest sound snapshot, all of them when there is none;
+those before it are verified when they are read. A record that is read is always verified: checksum and chain.
 """
 
 from __future__ import annotations
@@ -18,53 +22,24 @@ from threading import Thread
 
 import msgspec
 
-from core.storage.journal_commit import Commit, JournalUnavailableError, post
-from core.storage.journal_files import SEGMENT_SUFFIX, JournalFile, JournalFolder
-from core.storage.journal_format import (
-    GENESIS_HASH,
-    HEADER_SCHEMA,
-    BadRecordError,
-    SegmentHeader,
-    check_payload,
-    decode_header,
-    decode_record,
-    encode_header,
-    encode_record,
-    has_record_after,
-    is_torn_tail,
+from core.storage.journal_commit import Commit, post
+from core.storage.journal_errors import (
+    JournalDamagedError,
+    JournalDroppedError,
+    JournalLockedError,
+    JournalUnavailableError,
+    TornTail,
 )
+from core.storage.journal_files import JournalFolder
+from core.storage.journal_format import check_payload, encode_group
+from core.storage.journal_segments import READ_BATCH_RECORDS, Anchor, SegmentCursor, SegmentsReader, load
+from core.storage.journal_writer import ALLOCATION_STEP_BYTES, SEGMENT_LIMIT_BYTES, SegmentWriter
+from core.storage.snapshots import anchors
 from core.types.events import JournalEntry
 
-SEGMENT_LIMIT_BYTES = 64 * 1024 * 1024
 WAITING_APPENDS_LIMIT = 10_000
 GROUP_LIMIT_RECORDS = 4_096
 GROUP_LIMIT_BYTES = 32 * 1024 * 1024
-READ_BATCH_RECORDS = 512
-
-
-class JournalDamagedError(Exception):
-    """The journal holds bytes that no crash explains. The message names the file, the offset and the cure."""
-
-
-class JournalLockedError(Exception):
-    """Another engine process writes this journal."""
-
-
-class TornTail(msgspec.Struct, frozen=True):
-    """What opening cut off: an append that never returned."""
-
-    path: str
-    offset: int
-    length: int
-
-
-class _Segment(msgspec.Struct):
-    name: str
-    file: JournalFile
-    header: SegmentHeader
-    first_offset: int
-    end: int
-    last_sequence: int
 
 
 class _Waiting(msgspec.Struct):
@@ -73,30 +48,20 @@ class _Waiting(msgspec.Struct):
 
 
 class Journal:
-    """Open with Journal.open; read with entries or a JournalReader; write with append."""
+    """Open with Journal.open; write with begin or append; read with entries or a JournalReader."""
 
-    def __init__(
-        self,
-        folder: JournalFolder,
-        engine_id: str,
-        segment_limit_bytes: int = SEGMENT_LIMIT_BYTES,
-        *,
-        inline: bool = False,
-    ) -> None:
+    def __init__(self, folder: JournalFolder, engine_id: str, *, inline: bool) -> None:
         self._folder = folder
-        self._segment_limit_bytes = segment_limit_bytes
-        self._segments: list[_Segment] = []
-        self._hash = GENESIS_HASH
+        self._writer: SegmentWriter | None = None
         self._waiting: deque[_Waiting] = deque()
         self._pump_is_due = False
         self._flight: Commit | None = None
         self._readers: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
         self._begun: SimpleQueue[Commit | None] = SimpleQueue()
         self._thread = None if inline else Thread(target=self._run, name="journal", daemon=True)
-        self._dead: str | None = None
+        self._anchor = Anchor(0, b"")
         self.engine_id = engine_id
         self.epoch = 0
-        self.sequence = 0
         self.torn_tail: TornTail | None = None
 
     @classmethod
@@ -107,13 +72,14 @@ class Journal:
         segment_limit_bytes: int = SEGMENT_LIMIT_BYTES,
         *,
         inline: bool = False,
+        allocation_step_bytes: int = ALLOCATION_STEP_BYTES,
     ) -> Journal:
-        """Lock, verify every record, cut a torn tail, start a new epoch.
+        """Lock, verify (see above), cut a torn tail, start a new epoch.
 
         inline: no thread of its own; begin writes at once. Raises JournalLockedError, JournalDamagedError, and OSError
         when the folder can't be written.
         """
-        journal = cls(folder, engine_id, segment_limit_bytes, inline=inline)
+        journal = cls(folder, engine_id, inline=inline)
         try:
             folder.lock()
         except BlockingIOError as error:
@@ -121,26 +87,62 @@ class Journal:
                 f"{folder.path('lock')}: another engine writes this journal. Stop it, or use another VELOZ_HOME."
             ) from error
         try:
-            journal._load()
-            journal.epoch += 1
-            journal._start_segment()
+            loaded, journal._anchor = load(folder, engine_id, anchors(folder, engine_id))
+            journal.torn_tail = loaded.torn_tail
+            journal._writer = SegmentWriter(folder, engine_id, loaded, segment_limit_bytes, allocation_step_bytes)
+            journal.epoch = journal._writer.epoch
         except BaseException:
-            journal._release()
+            folder.unlock()
             raise
         if journal._thread is not None:
             journal._thread.start()
         return journal
 
     @property
+    def sequence(self) -> int:
+        """The last durable record."""
+        return self.head.sequence
+
+    @property
+    def head(self) -> Anchor:
+        """The last durable record's sequence and hash, at one moment."""
+        return self._end.head
+
+    @property
     def dead_reason(self) -> str | None:
         """Set once a sync failed: what is on the disk isn't known until the next start."""
-        return self._dead
+        return self._end.dead
+
+    @property
+    def _end(self) -> SegmentWriter:
+        assert self._writer is not None, "open it with Journal.open"
+        return self._writer
 
     def entries(self, after_sequence: int = 0) -> Iterator[JournalEntry]:
-        """The durable records behind a sequence, oldest first."""
+        """The durable records behind a sequence, oldest first. Raises JournalDroppedError, JournalDamagedError."""
         reader = JournalReader(self, after_sequence)
         while batch := reader.read():
             yield from batch
+
+    def hash_at(self, sequence: int) -> bytes:
+        """The chain's hash at a durable record. Reads the disk for most.
+
+        Raises JournalDroppedError, JournalDamagedError, and ValueError beyond the end.
+        """
+        for known in (self.head, self._anchor):
+            if known.sequence == sequence and known.hash:
+                return known.hash
+        segments = list(self._end.segments)
+        for segment in segments:
+            if segment.header.first_sequence == sequence + 1:
+                return segment.previous_hash
+            if segment.header.first_sequence <= sequence <= segment.last_sequence:
+                cursor = SegmentCursor(self._folder, segment)
+                deque(cursor.read(sequence), maxlen=0)
+                return cursor.hash
+        if sequence > self.sequence:
+            raise ValueError(f"the journal ends at record {self.sequence}, before {sequence}")
+        raise JournalDroppedError(f"record {sequence} was archived and dropped; read it from the archive folder")
 
     def begin(self, payloads: Sequence[bytes], *, emergency: bool = False) -> Commit:
         """Hand one group to the journal's writer, and return at once: all of it becomes durable, or none.
@@ -150,8 +152,8 @@ class Journal:
         """
         if self._flight is not None:
             raise RuntimeError("a group is on its way to the journal already; begin the next one when it is over")
-        if self._dead is not None:
-            raise JournalUnavailableError(self._dead)
+        if (dead := self._end.dead) is not None:
+            raise JournalUnavailableError(dead)
         check_group(payloads)
         commit = self._frame(payloads, emergency)
         if not payloads:
@@ -170,8 +172,8 @@ class Journal:
         Appends that wait at the same time share one sync. Raises JournalUnavailableError, and ValueError for a
         record or a group out of bounds.
         """
-        if self._dead is not None:
-            raise JournalUnavailableError(self._dead)
+        if (dead := self._end.dead) is not None:
+            raise JournalUnavailableError(dead)
         check_group(payloads)
         if len(self._waiting) >= WAITING_APPENDS_LIMIT:
             raise JournalUnavailableError(f"{WAITING_APPENDS_LIMIT} appends are waiting for the disk already")
@@ -196,7 +198,7 @@ class Journal:
                     self._readers.remove(reader)
 
     async def close(self) -> None:
-        """Finish what was begun or appended, and unlock."""
+        """Finish what was begun or appended, and unlock. Nothing is taken nor read afterwards."""
         while self._waiting or self._flight is not None:
             over = asyncio.Event()
             if self._flight is not None:
@@ -207,12 +209,7 @@ class Journal:
         if self._thread is not None:
             self._begun.put(None)
             await asyncio.to_thread(self._thread.join)
-        self._release()
-
-    def _release(self) -> None:
-        for segment in self._segments:
-            segment.file.close()
-        self._segments.clear()
+        self._end.close()
         self._folder.unlock()
 
     def _schedule_pump(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -266,12 +263,8 @@ class Journal:
         return group
 
     def _frame(self, payloads: Sequence[bytes], emergency: bool) -> Commit:
-        previous, parts, hashes = self._hash, [], []
-        for payload in payloads:
-            record, previous = encode_record(previous, payload)
-            parts.append(record)
-            hashes.append(previous)
-        return Commit(payloads, b"".join(parts), hashes, is_emergency=emergency)
+        data, hashes = encode_group(self.head.hash, payloads)
+        return Commit(payloads, data, hashes, is_emergency=emergency)
 
     def _run(self) -> None:
         while (commit := self._begun.get()) is not None:
@@ -279,179 +272,41 @@ class Journal:
 
     def _execute(self, commit: Commit) -> None:
         """In the journal's own thread, when it has one. The state changes only once the sync returned."""
-        first = self.sequence + 1
+        writer = self._end
+        first = writer.head.sequence + 1
         try:
-            self._write(commit)
+            writer.write(commit.data, len(commit.payloads), commit.hashes[-1], is_emergency=commit.is_emergency)
         except Exception as error:
             self._flight = None
             commit.finish((), error)
             return
-        self._hash = commit.hashes[-1]
-        self.sequence = self._segments[-1].last_sequence
         self._flight = None
         commit.finish(partial(_entries, self.engine_id, self.epoch, first, commit.payloads, commit.hashes))
         while self._readers:
             loop, grown = self._readers.pop()
             post(loop, grown.set)
-
-    def _write(self, commit: Commit) -> None:
-        if self._segments[-1].end >= self._segment_limit_bytes:
-            self._start_segment()
-        segment = self._segments[-1]
-        self._write_durably(segment, commit.data)
-        segment.end += len(commit.data)
-        segment.last_sequence += len(commit.payloads)
-
-    def _write_durably(self, segment: _Segment, data: bytes) -> None:
-        path = self._folder.path(segment.name)
-        try:
-            segment.file.append(data)
-        except OSError as error:
-            try:
-                segment.file.truncate(segment.end)
-            except OSError as second:
-                self._dead = f"{path}: can't be written ({error}) nor cut back ({second}). Restart the engine."
-                raise JournalUnavailableError(self._dead) from second
-            raise JournalUnavailableError(f"{path}: can't be written: {error}. Free space or mend the disk.") from error
-        try:
-            segment.file.sync()
-        except OSError as error:
-            # After a failed fsync the kernel may have dropped the pages and call the next one a success.
-            self._dead = f"{path}: the disk didn't confirm a write: {error}. Mend it, then restart the engine."
-            raise JournalUnavailableError(self._dead) from error
-
-    def _start_segment(self) -> None:
-        last_sequence = self._segments[-1].last_sequence if self._segments else 0
-        header = SegmentHeader(HEADER_SCHEMA, self.engine_id, self.epoch, last_sequence + 1, self._hash.hex())
-        name = f"{last_sequence + 1:016d}-{self.epoch:08d}{SEGMENT_SUFFIX}"
-        data = encode_header(header)
-        try:
-            file = self._folder.create(name)
-        except FileExistsError:
-            # A roll whose header wasn't written in full, in this epoch.
-            file = self._folder.open(name)
-            file.truncate(0)
-        try:
-            file.append(data)
-            file.sync()
-        except OSError:
-            file.close()
-            raise
-        self._segments.append(_Segment(name, file, header, len(data), len(data), last_sequence))
-
-    def _load(self) -> None:
-        names = self._folder.names()
-        for index, name in enumerate(names):
-            self._load_segment(name, is_last=index == len(names) - 1)
-
-    def _load_segment(self, name: str, *, is_last: bool) -> None:
-        file = self._folder.open(name)
-        data = file.read(0, file.size())
-        try:
-            header, offset = decode_header(data)
-        except BadRecordError as error:
-            if is_last and error.incomplete and not has_record_after(data, 0):
-                self._cut(name, file, 0, len(data))
-                file.close()
-                return
-            file.close()
-            raise self._damaged(name, 0, str(error)) from error
-        segment = _Segment(name, file, header, offset, offset, self.sequence)
-        self._segments.append(segment)
-        self._check_header(name, header)
-        while offset < len(data):
-            try:
-                record = decode_record(data, offset, self._hash)
-            except BadRecordError as error:
-                if not is_last or not is_torn_tail(data, offset, error):
-                    raise self._damaged(name, offset, str(error)) from error
-                self._cut(name, file, offset, len(data) - offset)
-                break
-            self._hash, offset = record.hash, record.end
-            self.sequence += 1
-        segment.end, segment.last_sequence = offset, self.sequence
-        self.epoch = header.epoch
-
-    def _check_header(self, name: str, header: SegmentHeader) -> None:
-        if header.schema != HEADER_SCHEMA:
-            raise self._damaged(name, 0, f"its schema is {header.schema!r}, this engine reads {HEADER_SCHEMA!r}")
-        if header.engine_id != self.engine_id:
-            raise JournalDamagedError(
-                f"{self._folder.path(name)}: the journal is of engine {header.engine_id!r}, not {self.engine_id!r}. "
-                "Set engine.engine_id back, or use another VELOZ_HOME."
-            )
-        expected = (self.sequence + 1, self._hash.hex())
-        if (header.first_sequence, header.previous_hash_hex) != expected or header.epoch < self.epoch:
-            raise self._damaged(name, 0, "it doesn't continue the segment before it; one may be missing")
-
-    def _cut(self, name: str, file: JournalFile, offset: int, length: int) -> None:
-        if length:
-            file.truncate(offset)
-            file.sync()
-            self.torn_tail = TornTail(self._folder.path(name), offset, length)
-
-    def _damaged(self, name: str, offset: int, detail: str) -> JournalDamagedError:
-        return JournalDamagedError(
-            f"{self._folder.path(name)}: damaged at offset {offset}: {detail}. Nothing was changed. Restore the file "
-            "from a copy; the ledger's projections and the venue's own records tell what it held."
-        )
-
-    def _locate(self, after_sequence: int) -> int:
-        for index in range(len(self._segments) - 1, -1, -1):
-            if self._segments[index].header.first_sequence <= after_sequence + 1:
-                return index
-        return 0
+        writer.allocate_ahead()
 
 
 class JournalReader:
     """A place in the journal that moves on: history first, then what has become durable since."""
 
     def __init__(self, journal: Journal, after_sequence: int) -> None:
+        """Raises JournalDroppedError when what comes next was archived and dropped."""
         self._journal = journal
-        self._after_sequence = after_sequence
-        self._index = journal._locate(after_sequence)
-        self._offset: int | None = None
-        self._sequence = 0
+        self._reader = SegmentsReader(journal._folder, journal._end.segments, after_sequence)
 
     @property
     def sequence(self) -> int:
         """The last sequence that was read."""
-        return max(self._after_sequence, self._sequence)
+        return self._reader.sequence
 
     def read(self, limit: int = READ_BATCH_RECORDS) -> list[JournalEntry]:
-        """The next records, at most limit; empty when there is none yet. Reads the disk: call it off the loop."""
-        entries: list[JournalEntry] = []
-        segments = self._journal._segments
-        while len(entries) < limit and self._index < len(segments):
-            segment = segments[self._index]
-            if self._offset is None:
-                self._offset, self._sequence = segment.first_offset, segment.header.first_sequence - 1
-            self._read_segment(segment, entries, limit)
-            # While a roll is going on, the segment's last records may not be confirmed yet.
-            if self._sequence < segment.last_sequence or self._index == len(segments) - 1:
-                break
-            self._index, self._offset = self._index + 1, None
-        return entries
+        """The next records, at most limit; empty when there is none yet. Reads the disk: call it off the loop.
 
-    def _read_segment(self, segment: _Segment, entries: list[JournalEntry], limit: int) -> None:
-        assert self._offset is not None
-        last = min(segment.last_sequence, self._journal.sequence)
-        while self._sequence < last and len(entries) < limit:
-            head = segment.file.read(self._offset, 4)
-            length = 40 + int.from_bytes(head, "little")
-            record = decode_record(segment.file.read(self._offset, length), 0, None)
-            self._offset += record.end
-            self._sequence += 1
-            if self._sequence > self._after_sequence:
-                entries.append(
-                    JournalEntry(
-                        self._journal.engine_id,
-                        segment.header.epoch,
-                        self._sequence,
-                        record.hash.hex(),
-                        record.payload,
-                    )
-                )
+        Raises JournalDroppedError, JournalDamagedError.
+        """
+        return self._reader.read(self._journal.sequence, limit)
 
 
 def check_group(payloads: Sequence[bytes]) -> None:
@@ -484,6 +339,7 @@ __all__ = [
     "Commit",
     "Journal",
     "JournalDamagedError",
+    "JournalDroppedError",
     "JournalLockedError",
     "JournalReader",
     "JournalUnavailableError",

@@ -11,11 +11,8 @@ import contextlib
 from collections.abc import Callable, Sequence
 from threading import Lock
 
+from core.storage.journal_errors import JournalUnavailableError
 from core.types.events import JournalEntry
-
-
-class JournalUnavailableError(Exception):
-    """The record couldn't be made durable, so what it stands for must not happen."""
 
 
 class Commit:

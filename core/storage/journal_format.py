@@ -1,20 +1,34 @@
 """The bytes of a journal segment.
 
 Header: the magic, then length u32 LE and CRC32C u32 LE of a JSON header that names the engine, the epoch, the first
-sequence and the hash that the chain goes on from. Records: length u32 LE of the payload, CRC32C u32 LE over length,
-previous hash and payload, previous hash (32 bytes), payload. A record's hash is SHA-256(previous hash || payload).
+sequence and the hash that the chain goes on from.
+
+Records, schema veloz.journal/2: a word u32 LE (kind in its lowest byte, length of the payload above it), CRC32C u32 LE
+over word, previous hash and payload, previous hash (32 bytes), payload. A record's hash is SHA-256(previous hash ||
+payload). The kind says whether the record is the first of its group: a group is begun only when the one before it is
+durable, so a first record proves everything before it. Kinds are bytes that occur in no UTF-8 text, payloads hold no
+zero and end in a byte of several bits: so no payload looks like a record, and no sector that holds a part of one looks
+like a sector that was never written, not even with one bit flipped.
+
+Schema veloz.journal/1 has the length alone for its word, and no kinds; it is only read. Behind the last record a
+segment may hold zeros: space reserved for what comes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 
 import google_crc32c
 import msgspec
 
 MAGIC = b"VELOZJ01"
-HEADER_SCHEMA = "veloz.journal/1"
+HEADER_SCHEMA = "veloz.journal/2"
+SCHEMA_VERSIONS = {"veloz.journal/1": 1, HEADER_SCHEMA: 2}
+FIRST_KIND = 0xFB
+FURTHER_KIND = 0xF5
+KINDS = frozenset({FIRST_KIND, FURTHER_KIND})
 HEADER_LIMIT_BYTES = 4_096
 RECORD_LIMIT_BYTES = 1_048_576
 HASH_LENGTH_BYTES = 32
@@ -77,64 +91,57 @@ def decode_header(data: bytes) -> tuple[SegmentHeader, int]:
 
 
 def check_payload(payload: bytes) -> None:
-    """Raises ValueError for a payload that no record can hold. A last byte of zero would look unwritten."""
-    if not 0 < len(payload) <= RECORD_LIMIT_BYTES or payload[-1] == 0:
-        raise ValueError(f"a journal record has 1 to {RECORD_LIMIT_BYTES} bytes, the last not zero; got {len(payload)}")
+    """Raises ValueError for a payload that no record can hold: see above for why; JSON text always can."""
+    if not 0 < len(payload) <= RECORD_LIMIT_BYTES or b"\0" in payload or payload[-1].bit_count() < 2:
+        raise ValueError(
+            f"a journal record has 1 to {RECORD_LIMIT_BYTES} bytes of text, none of them zero, the last of more than "
+            f"one bit; got {len(payload)} bytes"
+        )
 
 
-def encode_record(previous: bytes, payload: bytes) -> tuple[bytes, bytes]:
-    """The record's bytes and its hash."""
-    length = _LENGTH.pack(len(payload))
-    checksum = google_crc32c.value(length + previous + payload)
-    return length + _LENGTH.pack(checksum) + previous + payload, record_hash(previous, payload)
+def encode_group(previous: bytes, payloads: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
+    """The group's bytes, and each record's hash. The payloads have been checked."""
+    parts: list[bytes] = []
+    hashes: list[bytes] = []
+    pack, checksum, sha256 = _LENGTH.pack, google_crc32c.value, hashlib.sha256
+    kind = FIRST_KIND
+    for payload in payloads:
+        body = previous + payload
+        word = pack(len(payload) << 8 | kind)
+        parts.extend((word, pack(checksum(word + body)), body))
+        previous = sha256(body).digest()
+        hashes.append(previous)
+        kind = FURTHER_KIND
+    return b"".join(parts), hashes
 
 
 def record_hash(previous: bytes, payload: bytes) -> bytes:
     return hashlib.sha256(previous + payload).digest()
 
 
-def decode_record(data: bytes, offset: int, previous: bytes | None) -> Record:
+def decode_record(data: bytes, offset: int, previous: bytes | None, version: int = 2) -> Record:
     """The record at an offset; with previous None any chain is accepted. Raises BadRecordError."""
     if len(data) - offset < OVERHEAD_BYTES:
         raise BadRecordError("it stops within a record's head", incomplete=True)
     length, checksum = _FRAME.unpack_from(data, offset)
+    if version > 1:
+        kind, length = length & 0xFF, length >> 8
+        if kind not in KINDS:
+            raise BadRecordError(f"a record of kind {kind:#04x}", incomplete=False)
     if not 0 < length <= RECORD_LIMIT_BYTES:
         raise BadRecordError(f"a record of {length} bytes", incomplete=False)
     start = offset + OVERHEAD_BYTES
     end = start + length
     if len(data) < end:
         raise BadRecordError("it stops within a record", incomplete=True)
-    chained, payload = data[start - HASH_LENGTH_BYTES : start], data[start:end]
-    if google_crc32c.value(data[offset : offset + _LENGTH.size] + chained + payload) != checksum:
+    body = data[start - HASH_LENGTH_BYTES : end]
+    if google_crc32c.value(data[offset : offset + _LENGTH.size] + body) != checksum:
         raise BadRecordError("a record's checksum is wrong", incomplete=False)
-    if previous is not None and chained != previous:
+    if previous is not None and not body.startswith(previous):
         raise BadRecordError("a record doesn't continue the hash chain", incomplete=False)
-    return Record(payload, record_hash(chained, payload), end)
+    return Record(body[HASH_LENGTH_BYTES:], hashlib.sha256(body).digest(), end)
 
 
-def has_record_after(data: bytes, offset: int) -> bool:
-    """Whether a sound record starts anywhere behind offset: then what is at offset is damage, not a torn tail."""
-    for candidate in range(offset + 1, len(data) - OVERHEAD_BYTES):
-        try:
-            decode_record(data, candidate, None)
-        except BadRecordError:
-            continue
-        return True
-    return False
-
-
-def is_torn_tail(data: bytes, offset: int, error: BadRecordError) -> bool:
-    """Whether what is at offset, at the end of the last segment, is the rest of an append that never returned.
-
-    A crash leaves a record short, or pages unwritten (zero). A whole record with a wrong byte is damage to something
-    that was confirmed, and so is one whose only fault is its length.
-    """
-    if has_record_after(data, offset):
-        return False
-    if not error.incomplete and data[-1] != 0:
-        return False
-    length = len(data) - offset - OVERHEAD_BYTES
-    if length <= 0:
-        return True
-    checksum = _LENGTH.unpack_from(data, offset + _LENGTH.size)[0]
-    return bool(google_crc32c.value(_LENGTH.pack(length) + data[offset + _FRAME.size :]) != checksum)
+def is_first_of_group(data: bytes, offset: int) -> bool:
+    """Of a sound record, whether a group starts with it."""
+    return data[offset] == FIRST_KIND

@@ -31,7 +31,7 @@ class PowerCut:
         previous = GENESIS_HASH
         for _, data in sorted(self.synced.items()):
             _, offset = decode_header(data)
-            while offset < len(data):
+            while any(data[offset : offset + 8]):
                 record = decode_record(data, offset, previous)
                 previous, offset = record.hash, record.end
                 event = decode_event(record.payload)

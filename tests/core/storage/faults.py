@@ -16,18 +16,28 @@ class Disk:
         self.append: Callable[[JournalFile, bytes], None] | None = None
         self.sync: OSError | None = None
         self.truncate: OSError | None = None
+        self.offset = 0
         self.syncs = 0
+
+    def full(self, file: JournalFile, data: bytes) -> None:
+        """For append: takes a part, as a disk that runs full does."""
+        file.write(self.offset, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 class BreakableFile:
     def __init__(self, file: JournalFile, disk: Disk) -> None:
         self._file, self._disk = file, disk
 
-    def append(self, data: bytes) -> None:
+    def write(self, offset: int, data: bytes) -> None:
         fault, self._disk.append = self._disk.append, None
         if fault is not None:
+            self._disk.offset = offset
             fault(self._file, data)
-        self._file.append(data)
+        self._file.write(offset, data)
+
+    def allocate(self, size: int) -> None:
+        self._file.allocate(size)
 
     def sync(self) -> None:
         self._disk.syncs += 1
@@ -62,9 +72,3 @@ class BreakableFolder(PosixFolder):
 
     def open(self, name: str) -> JournalFile:
         return BreakableFile(super().open(name), self._disk)
-
-
-def full_disk(file: JournalFile, data: bytes) -> None:
-    """Takes a part, as a disk that runs full does."""
-    file.append(data[: len(data) // 2])
-    raise OSError(errno.ENOSPC, "No space left on device")

@@ -18,7 +18,7 @@ from core.storage.journal import (
 from core.storage.journal_files import PosixFolder
 from core.storage.journal_format import RECORD_LIMIT_BYTES
 from core.types.events import JournalEntry
-from tests.core.storage.faults import BreakableFolder, Disk, full_disk
+from tests.core.storage.faults import BreakableFolder, Disk
 
 ENGINE = "engine-1"
 
@@ -149,7 +149,7 @@ async def test_a_full_disk_refuses_the_append_and_takes_the_next_one(tmp_path: P
     journal = Journal.open(BreakableFolder(tmp_path, disk), ENGINE)
     await journal.append([payload(1)])
 
-    disk.append = full_disk
+    disk.append = disk.full
     with pytest.raises(JournalUnavailableError, match="No space left"):
         await journal.append([payload(2), payload(3)])
     (entry,) = await journal.append([payload(4)])
@@ -179,7 +179,7 @@ async def test_a_disk_that_neither_writes_nor_cuts_back_ends_the_journal(tmp_pat
     journal = Journal.open(BreakableFolder(tmp_path, disk), ENGINE)
     await journal.append([payload(1)])
 
-    disk.append, disk.truncate = full_disk, OSError(errno.EIO, "Input/output error")
+    disk.append, disk.truncate = disk.full, OSError(errno.EIO, "Input/output error")
     for _ in range(2):
         with pytest.raises(JournalUnavailableError):
             await journal.append([payload(2)])
