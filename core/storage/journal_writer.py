@@ -51,17 +51,22 @@ class SegmentWriter:
             self._roll(is_emergency=is_emergency)
         segment = self._active
         self._take_space(segment, len(data), is_emergency=is_emergency)
-        path = self._folder.path(segment.name)
+        file = segment.file
         try:
-            segment.file.write(segment.end, data)
+            file.write(segment.end, data)
         except OSError as error:
             self._cut_back(segment, error)
-            raise JournalUnavailableError(f"{path}: can't be written: {error}. Free space or mend the disk.") from error
+            raise JournalUnavailableError(
+                f"{self._folder.path(segment.name)}: can't be written: {error}. Free space or mend the disk."
+            ) from error
         try:
-            segment.file.sync()
+            file.sync()
         except OSError as error:
             # After a failed fsync the kernel may have dropped the pages and call the next one a success.
-            self.dead = f"{path}: the disk didn't confirm a write: {error}. Mend it, then restart the engine."
+            self.dead = (
+                f"{self._folder.path(segment.name)}: the disk didn't confirm a write: {error}. Mend it, then restart "
+                "the engine."
+            )
             raise JournalUnavailableError(self.dead) from error
         segment.end += len(data)
         segment.last_sequence += records
