@@ -39,14 +39,27 @@ class ApiSettings(_Section):
 
 
 class VenueSettings(_Section):
-    """kind paper runs the built-in venue; its REST and WebSocket are both at `port`."""
+    """kind paper runs the built-in venue; its REST and WebSocket are both at `port`. product is what the engine trades
+    there."""
 
     kind: Literal["paper"] = "paper"
+    product: Literal["spot", "usdm"] = "spot"
     host: str = "127.0.0.1"
     port: int = Field(8481, ge=0, le=65_535, description="0 takes any free port")
     rest_url: str = Field("", description="set by the supervisor for the paper venue")
     websocket_url: str = Field("", description="set by the supervisor for the paper venue")
+    websocket_api_url: str = Field(
+        "", description="orders go over it, as ws://127.0.0.1:8481/ws-api/v3; empty sends them by REST"
+    )
     recv_window_ms: int = Field(5_000, ge=100, le=60_000)
+
+    @field_validator("websocket_api_url")
+    @classmethod
+    def _usable_api_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in {"ws", "wss"} or not parts.hostname):
+            raise ValueError("must look like ws://host:8481/ws-api/v3 or wss://host/ws-api/v3, or be empty")
+        return value
 
 
 class MarketSettings(_Section):
@@ -71,6 +84,12 @@ class EngineSettings(_Section):
     """listen is a gRPC address, `unix:<path>` or `host:port`; empty means the socket under VELOZ_HOME/run."""
 
     engine_id: str = Field("engine-1", pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
+    account_id: str = Field(
+        "acct-demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="the venue key's own"
+    )
+    reporting_asset: str = Field(
+        "USDT", pattern=r"^[A-Z0-9]{2,16}$", description="what exposure and losses are told in"
+    )
     listen: str = ""
 
 

@@ -59,7 +59,7 @@ class Rest:
             request = signing.Request.of(http.scope["query_string"].decode("latin-1"), await _body(http))
 
             def guard() -> None:
-                self._guard(endpoint.security, http.headers.get("X-MBX-APIKEY"), request, now_ms)
+                self._guard(endpoint, http.headers.get("X-MBX-APIKEY"), request, now_ms)
 
             answer = endpoint.call(request.parameters, address, self.limits, guard, now_ms)
             if in_micro:
@@ -74,11 +74,12 @@ class Rest:
             return _json(refused.body(), refused.status, headers | refused.headers)
         return _json(answer, 200, headers)
 
-    def _guard(self, security: Security, key: str | None, request: signing.Request, now_ms: int) -> None:
-        if security is Security.NONE:
+    def _guard(self, endpoint: Endpoint, key: str | None, request: signing.Request, now_ms: int) -> None:
+        if endpoint.security is Security.NONE:
             return
         credentials = signing.check_key(self._credentials, key)
-        if security is Security.SIGNED:
+        signing.check_permission(credentials, endpoint.verb)
+        if endpoint.security is Security.SIGNED:
             signing.check_signature(credentials, request, now_ms)
 
 

@@ -108,6 +108,7 @@ class PaperVenue:
             host=settings.venue.host,
             port=settings.venue.port,
             clock=clock,
+            more_credentials=_cancelling_credentials(settings),
         )
 
     async def __aenter__(self) -> PaperVenue:
@@ -290,6 +291,15 @@ def _listen(host: str, port: int) -> socket.socket:
             "venue.port in veloz.toml or VELOZ_VENUE__PORT (0 takes any free one)"
         ) from error
     return listener
+
+
+def _cancelling_credentials(settings: Settings) -> tuple[Credentials, ...]:
+    """The emergency canceller's key, where there is one: it may ask and cancel. Raises ConfigurationError."""
+    name = "venue-paper-cancel"
+    if not settings.paths.secret(f"{name}.key").exists():
+        return ()
+    key, secret = settings.read_secret(f"{name}.key"), settings.read_secret(f"{name}.secret")
+    return (Credentials(key, secret, can_only_cancel=True),)
 
 
 def _streams_of(query: str) -> list[str]:

@@ -25,6 +25,7 @@ MAX_AHEAD_MS = 1_000
 """How far a client's clock may run ahead of the venue's."""
 MAX_PARAMETERS = 64
 SIGNATURE = "signature"
+CANCELLING_VERBS = frozenset({"GET", "DELETE"})
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -33,6 +34,8 @@ class Credentials(msgspec.Struct, frozen=True):
     key: str
     secret: str = ""
     public_key_pem: str = ""
+    can_only_cancel: bool = False
+    """It may ask and cancel, and do nothing else: an emergency's key. Binance itself has no such permission."""
 
     def __repr__(self) -> str:
         return f"Credentials(key={self.key[:4]}...)"
@@ -118,6 +121,12 @@ def check_key(credentials: Credentials | Sequence[Credentials], given: str | Non
         if hmac.compare_digest(given.encode(), one.key.encode()):
             return one
     raise VenueError(-2015, "Invalid API-key, IP, or permissions for action.", 401)
+
+
+def check_permission(credentials: Credentials, verb: str) -> None:
+    """Raises VenueError -2015 for what this key isn't for. verb is the endpoint's in REST."""
+    if credentials.can_only_cancel and verb not in CANCELLING_VERBS:
+        raise VenueError(-2015, "Invalid API-key, IP, or permissions for action.", 401)
 
 
 def check_signature(credentials: Credentials, request: Request, now_ms: int) -> None:

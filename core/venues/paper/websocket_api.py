@@ -132,9 +132,8 @@ class ApiConnection(Connection):
             return self._own[method](request)
         if endpoint is None:
             raise VenueError(-1020, "This operation is not supported.")
-        security = endpoint.security
         return endpoint.call(
-            request.parameters, self._address, self._api.limits, lambda: self._guard(security, request), now_ms
+            request.parameters, self._address, self._api.limits, lambda: self._guard(endpoint, request), now_ms
         )
 
     def _rate_limits(self, endpoint: Endpoint | None, now_ms: int) -> list[dict[str, Any]]:
@@ -145,15 +144,15 @@ class ApiConnection(Connection):
 
     # Who calls
 
-    def _guard(self, security: Security, request: signing.Request) -> None:
-        if security is Security.NONE:
+    def _guard(self, endpoint: Endpoint, request: signing.Request) -> None:
+        if endpoint.security is Security.NONE:
             return
-        if security is Security.KEY:
+        if endpoint.security is Security.KEY:
             given = request.parameters.get(API_KEY)
             if given is not None or self._session is None:
-                signing.check_key(self._api.credentials, given)
+                signing.check_permission(signing.check_key(self._api.credentials, given), endpoint.verb)
             return
-        self._authenticate(request)
+        signing.check_permission(self._authenticate(request), endpoint.verb)
 
     def _authenticate(self, request: signing.Request) -> Credentials:
         """By the request's own key and signature, or by the session. Raises VenueError."""

@@ -41,6 +41,8 @@ def test_the_environment_lies_over_the_file(tmp_path: Path) -> None:
         ("[market]\nsource = 'tape'\n", {}, ["market.source", "synthetic"]),
         ("[market]\nspeed = 0\n", {}, ["market.speed", "greater than 0"]),
         ("[copilot]\nsuggestion_ttl_s = -5\n", {}, ["copilot.suggestion_ttl_s", "greater than or equal to 1"]),
+        ("[venue]\nwebsocket_api_url = 'http://h'\n", {}, ["venue.websocket_api_url", "ws://host:8481/ws-api/v3"]),
+        ("[venue]\nproduct = 'margin'\n", {}, ["venue.product", "'spot' or 'usdm'"]),
         ("", {"VELOZ_APPI__PORT": "1"}, ["VELOZ_APPI__PORT", "no such setting"]),
         ("", {"VELOZ_API__PORT": "many"}, ["VELOZ_API__PORT", "integer"]),
     ],

@@ -58,6 +58,7 @@ class UsdmRest:
             self.charge(endpoint, request.parameters, address, headers)
             if endpoint.security is not Security.NONE:
                 own = signing.check_key(self.credentials, http.headers.get("X-MBX-APIKEY"))
+                signing.check_permission(own, endpoint.method)
                 if endpoint.security is Security.SIGNED:
                     signing.check_signature(own, request, self.exchange.now_ms())
             return _json(self.run(endpoint, request.parameters, headers), 200, headers)

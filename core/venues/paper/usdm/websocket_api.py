@@ -121,9 +121,13 @@ class WebSocketApi:
 
     def _check(self, endpoint: Endpoint, parameters: Parameters, session: _Session) -> None:
         """Raises VenueError. A signed-in connection needs neither key nor signature."""
-        if endpoint.security is Security.NONE or (session.key is not None and "signature" not in parameters):
+        if endpoint.security is Security.NONE:
             return
-        own = signing.check_key(self._rest.credentials, parameters.get("apiKey"))
+        has_session = session.key is not None and "signature" not in parameters
+        own = signing.check_key(self._rest.credentials, session.key if has_session else parameters.get("apiKey"))
+        signing.check_permission(own, endpoint.method)
+        if has_session:
+            return
         if endpoint.security is Security.SIGNED:
             self._check_signature(own, parameters)
 

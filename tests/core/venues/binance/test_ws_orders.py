@@ -22,8 +22,9 @@ from core.venues.binance import ws_orders
 from core.venues.binance.adapter import BinanceSpot
 from core.venues.ports import Amended, AmendRefused, AmendUnknown, SubmitRefused, Submitted, SubmitUnknown
 from tests.core.venues.binance.support import DEADLINE_S, HttpRequest, Listener, answer, scripted_http
-from tests.core.venues.binance.test_paper_venue import CREDENTIALS, ED25519, order, paper, spot
+from tests.core.venues.binance.test_paper_venue import ED25519, order, paper, spot
 from tests.core.venues.chaos import ChaosProxy
+from tests.core.venues.paper.support import CREDENTIALS
 
 Respond = Callable[[dict[str, Any]], str | bytes | None]
 CLOSE = b"close"
@@ -128,7 +129,12 @@ async def test_a_command_is_bytes_on_the_socket_before_its_coroutine_first_waits
         assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         written: list[bytes] = []
         write = connection.transport.write
-        connection.transport.write = lambda data: (written.append(bytes(data)), write(data))[1]  # type: ignore[method-assign]
+
+        def recording(data: bytes | bytearray | memoryview) -> None:
+            written.append(bytes(data))
+            write(data)
+
+        connection.transport.write = recording  # type: ignore[method-assign]
         await adapter.rest.sync_time()
         submitting: Coroutine[Any, Any, Any] = adapter.submit(order("one", "90"))
         waits_for = submitting.send(None)
