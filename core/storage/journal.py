@@ -12,57 +12,33 @@ those before it are verified when they are read. A record that is read is always
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
-from functools import partial
-from itertools import count
-from queue import SimpleQueue
-from threading import Thread
 
-import msgspec
-
-from core.storage.journal_commit import Commit, post
+from core.storage.journal_archive import SegmentView, copy_segment, drop_refusal, view
+from core.storage.journal_commit import Commit
 from core.storage.journal_errors import (
     JournalDamagedError,
     JournalDroppedError,
     JournalLockedError,
     JournalUnavailableError,
+    SegmentInUseError,
     TornTail,
 )
 from core.storage.journal_files import JournalFolder
-from core.storage.journal_format import check_payload, encode_group
-from core.storage.journal_segments import READ_BATCH_RECORDS, Anchor, SegmentCursor, SegmentsReader, load
+from core.storage.journal_segments import Anchor, Segment, SegmentCursor, SegmentsReader, load
+from core.storage.journal_store import GROUP_LIMIT_RECORDS, JournalReader, JournalStore
 from core.storage.journal_writer import ALLOCATION_STEP_BYTES, SEGMENT_LIMIT_BYTES, SegmentWriter
-from core.storage.snapshots import anchors
-from core.types.events import JournalEntry
-
-WAITING_APPENDS_LIMIT = 10_000
-GROUP_LIMIT_RECORDS = 4_096
-GROUP_LIMIT_BYTES = 32 * 1024 * 1024
+from core.storage.snapshots import anchors, newest_snapshot
 
 
-class _Waiting(msgspec.Struct):
-    payloads: Sequence[bytes]
-    done: asyncio.Future[tuple[JournalEntry, ...]]
-
-
-class Journal:
+class Journal(JournalStore):
     """Open with Journal.open; write with begin or append; read with entries or a JournalReader."""
 
     def __init__(self, folder: JournalFolder, engine_id: str, *, inline: bool) -> None:
+        super().__init__(engine_id, inline=inline)
         self._folder = folder
         self._writer: SegmentWriter | None = None
-        self._waiting: deque[_Waiting] = deque()
-        self._pump_is_due = False
-        self._flight: Commit | None = None
-        self._readers: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
-        self._begun: SimpleQueue[Commit | None] = SimpleQueue()
-        self._thread = None if inline else Thread(target=self._run, name="journal", daemon=True)
         self._anchor = Anchor(0, b"")
-        self.engine_id = engine_id
-        self.epoch = 0
-        self.torn_tail: TornTail | None = None
 
     @classmethod
     def open(
@@ -94,14 +70,8 @@ class Journal:
         except BaseException:
             folder.unlock()
             raise
-        if journal._thread is not None:
-            journal._thread.start()
+        journal._start()
         return journal
-
-    @property
-    def sequence(self) -> int:
-        """The last durable record."""
-        return self.head.sequence
 
     @property
     def head(self) -> Anchor:
@@ -117,12 +87,6 @@ class Journal:
     def _end(self) -> SegmentWriter:
         assert self._writer is not None, "open it with Journal.open"
         return self._writer
-
-    def entries(self, after_sequence: int = 0) -> Iterator[JournalEntry]:
-        """The durable records behind a sequence, oldest first. Raises JournalDroppedError, JournalDamagedError."""
-        reader = JournalReader(self, after_sequence)
-        while batch := reader.read():
-            yield from batch
 
     def hash_at(self, sequence: int) -> bytes:
         """The chain's hash at a durable record. Reads the disk for most.
@@ -144,204 +108,84 @@ class Journal:
             raise ValueError(f"the journal ends at record {self.sequence}, before {sequence}")
         raise JournalDroppedError(f"record {sequence} was archived and dropped; read it from the archive folder")
 
-    def begin(self, payloads: Sequence[bytes], *, emergency: bool = False) -> Commit:
-        """Hand one group to the journal's writer, and return at once: all of it becomes durable, or none.
+    def records_after(self, sequence: int) -> SegmentsReader:
+        return SegmentsReader(self._folder, self._end.segments, sequence)
 
-        Raises RuntimeError while another group is on its way, JournalUnavailableError for a journal that is dead, and
-        ValueError for a record or a group out of bounds.
+    def segments(self) -> list[SegmentView]:
+        """Oldest first; the last one is written."""
+        segments = list(self._end.segments)
+        return [view(segment, is_active=segment is segments[-1]) for segment in segments]
+
+    def archive_segment(self, name: str, archive: JournalFolder) -> SegmentView:
+        """Copy a segment that isn't written any more, and return once the copy is durable and verified.
+
+        An archived segment may be archived again. Raises SegmentInUseError, JournalDamagedError, OSError.
         """
-        if self._flight is not None:
-            raise RuntimeError("a group is on its way to the journal already; begin the next one when it is over")
-        if (dead := self._end.dead) is not None:
-            raise JournalUnavailableError(dead)
-        check_group(payloads)
-        commit = self._frame(payloads, emergency)
-        if not payloads:
-            commit.finish(())
-            return commit
-        self._flight = commit
-        if self._thread is None:
-            self._execute(commit)
-        else:
-            self._begun.put(commit)
-        return commit
+        segment = self._segment(name)
+        copy_segment(self._folder, archive, segment, self._hash_behind(segment))
+        return view(segment, is_active=False)
 
-    async def append(self, payloads: Sequence[bytes]) -> tuple[JournalEntry, ...]:
-        """Make records durable, together: all of them or none.
+    def drop_segment(
+        self, name: str, archive: JournalFolder, *, projected_sequence: int, audited_sequence: int
+    ) -> None:
+        """Remove the oldest segment, once everything in it is held elsewhere.
 
-        Appends that wait at the same time share one sync. Raises JournalUnavailableError, and ValueError for a
-        record or a group out of bounds.
+        archive: where it was archived; the copy is verified once more. projected_sequence, audited_sequence: how far
+        the ledger has projected and audited. Raises SegmentInUseError, which says what is missing, and OSError.
         """
-        if (dead := self._end.dead) is not None:
-            raise JournalUnavailableError(dead)
-        check_group(payloads)
-        if len(self._waiting) >= WAITING_APPENDS_LIMIT:
-            raise JournalUnavailableError(f"{WAITING_APPENDS_LIMIT} appends are waiting for the disk already")
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(payloads, loop.create_future())
-        self._waiting.append(waiting)
-        self._schedule_pump(loop)
-        # A caller that goes away doesn't take back what is on its way to the disk.
-        return await asyncio.shield(waiting.done)
+        segment = self._segment(name)
+        refusal = drop_refusal(
+            segment,
+            archive,
+            self._hash_behind(segment),
+            is_oldest=segment is self._end.segments[0],
+            projected_sequence=projected_sequence,
+            audited_sequence=audited_sequence,
+            snapshot=newest_snapshot(self._folder, self),
+        )
+        if refusal is not None:
+            raise SegmentInUseError(f"{self._folder.path(name)}: {refusal}")
+        self._folder.remove(name)
+        self._folder.sync_names()
+        self._end.segments.remove(segment)
 
-    async def wait_beyond(self, sequence: int) -> None:
-        """Return when a record behind this sequence is durable."""
-        while self.sequence <= sequence:
-            reader = asyncio.get_running_loop(), asyncio.Event()
-            self._readers.append(reader)
-            try:
-                # The writer may have been faster than the note.
-                if self.sequence <= sequence:
-                    await reader[1].wait()
-            finally:
-                if reader in self._readers:
-                    self._readers.remove(reader)
+    def _segment(self, name: str) -> Segment:
+        segments = list(self._end.segments)
+        for segment in segments:
+            if segment.name == name:
+                if segment is segments[-1]:
+                    raise SegmentInUseError(f"{self._folder.path(name)}: it is being written. Take an older one")
+                return segment
+        raise SegmentInUseError(f"{self._folder.path(name)}: this journal has no such segment")
 
-    async def close(self) -> None:
-        """Finish what was begun or appended, and unlock. Nothing is taken nor read afterwards."""
-        while self._waiting or self._flight is not None:
-            over = asyncio.Event()
-            if self._flight is not None:
-                self._flight.notify(asyncio.get_running_loop(), over.set)
-                await over.wait()
-            # Appends that waited for it go on after it.
-            await asyncio.sleep(0)
-        if self._thread is not None:
-            self._begun.put(None)
-            await asyncio.to_thread(self._thread.join)
+    def _hash_behind(self, segment: Segment) -> bytes:
+        segments = list(self._end.segments)
+        return segments[segments.index(segment) + 1].previous_hash
+
+    def _write(self, commit: Commit) -> None:
+        self._end.write(commit.data, len(commit.payloads), commit.hashes[-1], is_emergency=commit.is_emergency)
+
+    def _after_write(self) -> None:
+        self._end.allocate_ahead()
+
+    def _release(self) -> None:
         self._end.close()
         self._folder.unlock()
-
-    def _schedule_pump(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._pump_is_due:
-            self._pump_is_due = True
-            # What is appended in this turn of the loop shares a sync.
-            loop.call_soon(self._pump, loop)
-
-    def _pump(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._pump_is_due = False
-        if not self._waiting:
-            return
-        if (flight := self._flight) is not None:
-            flight.notify(loop, lambda: self._schedule_pump(loop))
-            return
-        group = self._take_group()
-        try:
-            commit = self.begin([payload for waiting in group for payload in waiting.payloads])
-        except JournalUnavailableError as error:
-            self._over(loop, group, error)
-        else:
-            commit.notify(loop, lambda: self._over(loop, group, commit))
-
-    def _over(self, loop: asyncio.AbstractEventLoop, group: list[_Waiting], outcome: Commit | Exception) -> None:
-        """Tell each append what became of it, and go on with those that came meanwhile."""
-        try:
-            if isinstance(outcome, Exception):
-                raise outcome
-            entries = outcome.result()
-        except JournalUnavailableError as error:
-            for waiting in group:
-                _fail(waiting.done, error)
-        else:
-            position = 0
-            for waiting in group:
-                own = entries[position : position + len(waiting.payloads)]
-                position += len(own)
-                if not waiting.done.done():
-                    waiting.done.set_result(own)
-        self._schedule_pump(loop)
-
-    def _take_group(self) -> list[_Waiting]:
-        group: list[_Waiting] = []
-        records = size = 0
-        while self._waiting:
-            records += len(self._waiting[0].payloads)
-            size += sum(map(len, self._waiting[0].payloads))
-            if group and (records > GROUP_LIMIT_RECORDS or size > GROUP_LIMIT_BYTES):
-                break
-            group.append(self._waiting.popleft())
-        return group
-
-    def _frame(self, payloads: Sequence[bytes], emergency: bool) -> Commit:
-        data, hashes = encode_group(self.head.hash, payloads)
-        return Commit(payloads, data, hashes, is_emergency=emergency)
-
-    def _run(self) -> None:
-        while (commit := self._begun.get()) is not None:
-            self._execute(commit)
-
-    def _execute(self, commit: Commit) -> None:
-        """In the journal's own thread, when it has one. The state changes only once the sync returned."""
-        writer = self._end
-        first = writer.head.sequence + 1
-        try:
-            writer.write(commit.data, len(commit.payloads), commit.hashes[-1], is_emergency=commit.is_emergency)
-        except Exception as error:
-            self._flight = None
-            commit.finish((), error)
-            return
-        self._flight = None
-        commit.finish(partial(_entries, self.engine_id, self.epoch, first, commit.payloads, commit.hashes))
-        while self._readers:
-            loop, grown = self._readers.pop()
-            post(loop, grown.set)
-        writer.allocate_ahead()
-
-
-class JournalReader:
-    """A place in the journal that moves on: history first, then what has become durable since."""
-
-    def __init__(self, journal: Journal, after_sequence: int) -> None:
-        """Raises JournalDroppedError when what comes next was archived and dropped."""
-        self._journal = journal
-        self._reader = SegmentsReader(journal._folder, journal._end.segments, after_sequence)
-
-    @property
-    def sequence(self) -> int:
-        """The last sequence that was read."""
-        return self._reader.sequence
-
-    def read(self, limit: int = READ_BATCH_RECORDS) -> list[JournalEntry]:
-        """The next records, at most limit; empty when there is none yet. Reads the disk: call it off the loop.
-
-        Raises JournalDroppedError, JournalDamagedError.
-        """
-        return self._reader.read(self._journal.sequence, limit)
-
-
-def check_group(payloads: Sequence[bytes]) -> None:
-    """Raises ValueError for records that can't be written, or not together."""
-    for payload in payloads:
-        check_payload(payload)
-    if len(payloads) > GROUP_LIMIT_RECORDS or sum(map(len, payloads)) > GROUP_LIMIT_BYTES:
-        raise ValueError(f"at most {GROUP_LIMIT_RECORDS} records and {GROUP_LIMIT_BYTES} bytes are appended together")
-
-
-def _entries(
-    engine_id: str, epoch: int, first_sequence: int, payloads: Sequence[bytes], hashes: Sequence[bytes]
-) -> tuple[JournalEntry, ...]:
-    return tuple(
-        JournalEntry(engine_id, epoch, sequence, digest.hex(), payload)
-        for sequence, payload, digest in zip(count(first_sequence), payloads, hashes, strict=False)
-    )
-
-
-def _fail(future: asyncio.Future[tuple[JournalEntry, ...]], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
-        # The caller may have gone; its error isn't one that nobody looked at.
-        future.exception()
 
 
 __all__ = [
     "GROUP_LIMIT_RECORDS",
     "SEGMENT_LIMIT_BYTES",
+    "Anchor",
     "Commit",
     "Journal",
     "JournalDamagedError",
     "JournalDroppedError",
     "JournalLockedError",
     "JournalReader",
+    "JournalStore",
     "JournalUnavailableError",
+    "SegmentInUseError",
+    "SegmentView",
     "TornTail",
 ]

@@ -21,6 +21,10 @@ class JournalDroppedError(Exception):
     """The records asked for were archived and dropped from here. The message says where they go on."""
 
 
+class SegmentInUseError(Exception):
+    """A segment can't be archived or dropped yet. The message says what is missing."""
+
+
 class TornTail(msgspec.Struct, frozen=True):
     """What opening cut off: an append that never returned."""
 

@@ -82,6 +82,7 @@ class PosixFile:
     """A file in the file system."""
 
     def __init__(self, path: Path, flags: int) -> None:
+        self._descriptor = -1
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, FILE_MODE)
         except OSError as error:
@@ -140,7 +141,13 @@ class PosixFile:
         os.ftruncate(self._descriptor, size)
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        # A dropped segment is closed when its last reader is gone.
+        self.close()
 
 
 class PosixFolder:

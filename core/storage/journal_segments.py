@@ -67,7 +67,13 @@ class Segment:
         if self._file is None:
             with self._opening:
                 if self._file is None:
-                    self._file = self._folder.open(self.name)
+                    try:
+                        self._file = self._folder.open(self.name)
+                    except FileNotFoundError as error:
+                        raise JournalDroppedError(
+                            f"{self._folder.path(self.name)}: archived and dropped, or missing. Read it from the archive "
+                            "folder, or put it back."
+                        ) from error
         return self._file
 
     def use(self, file: JournalFile) -> None:

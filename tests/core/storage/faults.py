@@ -5,17 +5,18 @@ MemoryDisk: a disk in memory that forgets what a real one may forget.
     disk.folder(name="journal") -> MemoryFolder # the JournalFolder port; folders of one name are the same folder
     disk.write_errors / sync_errors / allocate_errors / names_errors: deques of OSError, each taken by the next call of
         its kind; a write takes half of its data first; names: create's and sync_names' sync of the folder
-    disk.hang_sync() -> threading.Event         # every sync waits from now on until the event is set; disk.syncing is an
-                                                # event that is set as soon as one waits
+    disk.hang_sync() -> threading.Event         # every sync waits from now on until the event is set; the event
+                                                # disk.syncing is set as soon as one waits
     disk.on_step = f(operation, name)           # called before each change ("write", "sync", "allocate", "truncate",
                                                 # "create", "sync_names", "rename", "remove"); what it raises ends the
-                                                # call before anything happened, so a simulation can die between any two
+                                                # call before anything happened: a simulation can die between any two
     disk.kill()                                 # the process dies: nothing is lost, locks go, open files are gone
-    disk.cut_power(random)                      # the machine dies: of each file any of the unsynced 512-byte sectors are
-                                                # lost (a sector is old or new as a whole), its unsynced length is old or
-                                                # new, and of the unsynced names the last so many are lost
+    disk.cut_power(random)                      # the machine dies: of each file any of the unsynced 512-byte sectors
+                                                # are lost (a sector is old or new as a whole), its unsynced length is
+                                                # old or new, and of the unsynced names the last so many are lost
     disk.cut_power_keeping(keeps, sizes=True, names=0)   # the same, chosen: keeps(file name, sector number) -> bool
     disk.flip(folder, file, bit)                # one bit of what is durable, and of what is read
+    disk.put(folder, file, data)                # a durable file of these bytes, instead of what was there
     disk.bytes_of(folder, file) -> bytes        # as it is read now
     disk.syncs                                  # how many there were
 
@@ -125,6 +126,12 @@ class MemoryDisk:
         for held in (inode.data, inode.durable):
             if bit // 8 < len(held):
                 held[bit // 8] ^= 1 << bit % 8
+
+    def put(self, folder: str, file: str, data: bytes) -> None:
+        inode = _Inode()
+        inode.data, inode.durable = bytearray(data), bytearray(data)
+        names = self._folders.setdefault(folder, _Names())
+        names.now[file] = names.durable[file] = inode
 
     def bytes_of(self, folder: str, file: str) -> bytes:
         return bytes(self._folders[folder].now[file].data)

@@ -1,0 +1,117 @@
+"""Segments that aren't written any more: copied to an archive, dropped here, read there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import msgspec
+
+from core.storage.journal_errors import JournalDamagedError
+from core.storage.journal_files import SEGMENT_SUFFIX, JournalFolder
+from core.storage.journal_segments import Segment, damaged, read_whole
+from core.storage.snapshots import Snapshot
+from core.types.events import JournalEntry
+
+COPY_CHUNK_BYTES = 1 << 20
+TEMPORARY_SUFFIX = SEGMENT_SUFFIX + ".tmp"
+
+
+class SegmentView(msgspec.Struct, frozen=True):
+    """A segment; without records its last_sequence is one below its first."""
+
+    name: str
+    epoch: int
+    first_sequence: int
+    last_sequence: int
+    size_bytes: int
+    is_active: bool
+
+
+def view(segment: Segment, *, is_active: bool) -> SegmentView:
+    """What to show of a segment."""
+    return SegmentView(
+        segment.name,
+        segment.header.epoch,
+        segment.header.first_sequence,
+        segment.last_sequence,
+        segment.end,
+        is_active,
+    )
+
+
+def copy_segment(folder: JournalFolder, archive: JournalFolder, segment: Segment, hash_behind: bytes) -> None:
+    """Return once the copy is durable and verified. hash_behind: what the next segment's chain goes on from.
+
+    Raises JournalDamagedError for a copy that isn't what the journal's chain says; OSError.
+    """
+    if segment.name in archive.names() and copy_problem(archive, segment, hash_behind) is None:
+        return
+    temporary = segment.name.removesuffix(SEGMENT_SUFFIX) + TEMPORARY_SUFFIX
+    with contextlib.suppress(FileNotFoundError):
+        archive.remove(temporary)
+    source, target = folder.open(segment.name), archive.create(temporary)
+    try:
+        for offset in range(0, segment.end, COPY_CHUNK_BYTES):
+            target.write(offset, source.read(offset, min(COPY_CHUNK_BYTES, segment.end - offset)))
+        target.sync()
+    finally:
+        source.close()
+        target.close()
+    if (problem := copy_problem(archive, segment, hash_behind, temporary)) is not None:
+        raise JournalDamagedError(f"{folder.path(segment.name)}: it can't be archived: {problem}")
+    archive.rename(temporary, segment.name)
+    archive.sync_names()
+
+
+def copy_problem(archive: JournalFolder, segment: Segment, hash_behind: bytes, name: str = "") -> str | None:
+    """What is wrong with a segment's copy; None when every record of it is there."""
+    try:
+        copy, _, digest = read_whole(archive, name or segment.name)
+    except (JournalDamagedError, OSError) as error:
+        return str(error)
+    if copy.header != segment.header or copy.last_sequence != segment.last_sequence or digest != hash_behind:
+        return f"{archive.path(name or segment.name)} doesn't hold the same records"
+    return None
+
+
+def drop_refusal(
+    segment: Segment,
+    archive: JournalFolder,
+    hash_behind: bytes,
+    *,
+    is_oldest: bool,
+    projected_sequence: int,
+    audited_sequence: int,
+    snapshot: Snapshot | None,
+) -> str | None:
+    """Why a segment can't be dropped yet; None when it can."""
+    last = segment.last_sequence
+    if not is_oldest:
+        return "an older segment is still here. Drop that first"
+    if last > projected_sequence:
+        return f"it ends at record {last}, the ledger has projected {projected_sequence}. Wait for the ledger"
+    if last > audited_sequence:
+        return f"it ends at record {last}, the ledger has audited {audited_sequence}. Wait for the ledger"
+    if snapshot is None or snapshot.sequence < last:
+        newest = "there is none" if snapshot is None else f"the newest is of record {snapshot.sequence}"
+        return f"it ends at record {last}, and no sound snapshot covers that: {newest}. Write one first"
+    if segment.name not in archive.names():
+        return f"it isn't in the archive, {archive.path(segment.name)}. Archive it first"
+    if (problem := copy_problem(archive, segment, hash_behind)) is not None:
+        return f"its copy in the archive isn't sound: {problem}. Archive it again"
+    return None
+
+
+def read_archived(archive: JournalFolder) -> Iterator[JournalEntry]:
+    """Every record of an archive, oldest first, its chain verified from segment to segment.
+
+    The archive may begin at any segment. Raises JournalDamagedError for a damaged or a missing one.
+    """
+    before: tuple[int, bytes] | None = None
+    for name in archive.names():
+        segment, entries, digest = read_whole(archive, name)
+        if before is not None and before != (segment.header.first_sequence - 1, segment.previous_hash):
+            raise damaged(archive, name, 0, "it doesn't continue the segment before it; one may be missing")
+        before = segment.last_sequence, digest
+        yield from entries
