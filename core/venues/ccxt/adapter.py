@@ -14,10 +14,13 @@ from core.types.clock import NS_PER_MS, Clock
 from core.types.codes import ReasonCode, Refusal
 from core.types.instruments import Instrument
 from core.types.money import decimal_text, from_scaled
-from core.types.orders import OrderIntent, OrderStatus, OrderType, Side
+from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
 from core.venues.binance.backoff import Backoff
 from core.venues.ccxt.exchange import ask, ccxt_module, exact, explain, instrument_of, whole_id
+from core.venues.ccxt.history import own_trades_since
 from core.venues.ports import (
+    AmendRefused,
+    AmendResult,
     ExecutionReport,
     SubmitRefused,
     SubmitResult,
@@ -26,7 +29,10 @@ from core.venues.ports import (
     UserEvent,
     UserStreamConnected,
     UserStreamLost,
+    VenueCapabilities,
+    VenueFunding,
     VenueOrder,
+    VenuePosition,
     VenueTrade,
     VenueUnavailableError,
 )
@@ -143,6 +149,74 @@ class CcxtVenue:
         bodies = await ask(self._exchange, "fetch_open_orders", lambda: self._exchange.fetch_open_orders(symbol))
         return [_order_of(body, instrument, body.get("clientOrderId") or "") for body in bodies]
 
+    async def all_open_orders(self) -> list[VenueOrder]:
+        """Raises VenueUnavailableError, also where the exchange lists them by symbol only."""
+        # ccxt's own warning about the request's weight is an exception by default.
+        self._exchange.options["warnOnFetchOpenOrdersWithoutSymbol"] = False
+        bodies = await ask(self._exchange, "fetch_open_orders", self._exchange.fetch_open_orders)
+        return [
+            _order_of(body, await self._instrument(body["symbol"]), body.get("clientOrderId") or "") for body in bodies
+        ]
+
+    async def trades_since(self, symbol: str, since_ns: int) -> list[VenueTrade]:
+        """client_order_id is empty where neither the trade nor this process knows it."""
+        instrument = await self._instrument(symbol)
+        bodies = await own_trades_since(self._exchange, symbol, since_ns)
+        client_ids = {venue_id: client_id for client_id, venue_id in self._venue_ids.items()}
+        missing = {str(body["order"]) for body in bodies} - set(client_ids)
+        if missing and self._exchange.has.get("fetchOrder"):
+            for venue_id in sorted(missing):
+                body = await ask(self._exchange, "fetch_order", partial(self._exchange.fetch_order, venue_id, symbol))
+                client_ids[venue_id] = body.get("clientOrderId") or ""
+                self._remember(client_ids[venue_id], venue_id)
+        return [_trade_of(body, instrument, client_ids.get(str(body["order"]), "")) for body in bodies]
+
+    async def positions(self) -> list[VenuePosition]:
+        """Spot has none."""
+        return []
+
+    async def funding_since(self, since_ns: int) -> list[VenueFunding]:
+        """Spot has none."""
+        return []
+
+    @property
+    def capabilities(self) -> VenueCapabilities:
+        """Conditional orders are looked up and cancelled in each exchange's own way, and editing may replace an order
+        under another id: the engine does both itself."""
+        features = (getattr(self._exchange, "features", None) or {}).get("spot") or {}
+        told = (features.get("createOrder") or {}).get("timeInForce") or {}
+        times = {kind for kind in (TimeInForce.IOC, TimeInForce.FOK) if told.get(kind.value)}
+        return VenueCapabilities(
+            order_types=frozenset({OrderType.LIMIT, OrderType.MARKET}),
+            times_in_force=frozenset({TimeInForce.GTC} | times),
+        )
+
+    async def amend(self, intent: OrderIntent, quantity: int, price: int | None) -> AmendResult:
+        """Never sent: see `capabilities`."""
+        message = f"{self._exchange.id}: orders can't be amended in place through ccxt; cancel and place anew"
+        return AmendRefused(Refusal(ReasonCode.ORDER_AMEND_INVALID, message))
+
+    async def cancel_all(self, symbol: str) -> None:
+        """Raises VenueUnavailableError. One by one where the exchange has no cancel of all."""
+        ccxt = ccxt_module()
+        if self._exchange.has.get("cancelAllOrders") is True:
+            try:
+                await self._exchange.cancel_all_orders(symbol)
+            except ccxt.OrderNotFound:
+                return
+            except (ccxt.BaseError, OSError, TimeoutError) as error:
+                raise VenueUnavailableError(
+                    f"{self._exchange.id} cancel_all_orders {symbol}: {explain(error)}"
+                ) from error
+            return
+        for order in await self.open_orders(symbol):
+            try:
+                await self._exchange.cancel_order(order.venue_order_id, symbol)
+            except ccxt.OrderNotFound:
+                continue
+            except (ccxt.BaseError, OSError, TimeoutError) as error:
+                raise VenueUnavailableError(f"{self._exchange.id} cancel_order {symbol}: {explain(error)}") from error
+
     async def trades_of(self, symbol: str, venue_order_id: str) -> list[VenueTrade]:
         exchange = self._exchange
         instrument = await self._instrument(symbol)
@@ -248,6 +322,10 @@ def _order_arguments(intent: OrderIntent) -> tuple[Any, ...]:
     """Raises ValueError for what spot orders can't say."""
     if intent.reduce_only:
         raise ValueError("spot orders can't be reduce-only")
+    if intent.order_type not in {OrderType.LIMIT, OrderType.MARKET}:
+        raise ValueError(
+            f"{intent.order_type} orders aren't sent through ccxt: the engine holds them until they trigger"
+        )
     parameters: dict[str, Any] = {"clientOrderId": intent.client_order_id}
     price = None
     if intent.order_type is OrderType.LIMIT:
@@ -277,7 +355,29 @@ def _order_of(body: dict[str, Any], instrument: Instrument, client_order_id: str
     if status is OrderStatus.ACCEPTED and filled:
         status = OrderStatus.PARTIALLY_FILLED
     changed_ms = body.get("lastUpdateTimestamp") or body.get("lastTradeTimestamp") or body.get("timestamp") or 0
-    return VenueOrder(instrument.symbol, client_order_id, str(body["id"]), status, filled, int(changed_ms) * NS_PER_MS)
+    try:
+        terms = _terms_of(body, instrument)
+    except ValueError as error:
+        raise VenueUnavailableError(f"order {body.get('id')}: the venue's answer can't be read: {error}") from error
+    return VenueOrder(
+        instrument.symbol, client_order_id, str(body["id"]), status, filled, int(changed_ms) * NS_PER_MS, **terms
+    )
+
+
+def _terms_of(body: dict[str, Any], instrument: Instrument) -> dict[str, Any]:
+    """What ccxt tells of an order's terms; the rest is left out. Raises ValueError."""
+    kind, side, force = body.get("type"), body.get("side"), body.get("timeInForce")
+    known_forces = {item.value: item for item in TimeInForce} | {"PO": TimeInForce.GTC}
+    price = exact(body.get("price") or 0, instrument.price_scale)
+    quantity = body.get("amount")
+    return {
+        "side": Side(side.upper()) if side else None,
+        "order_type": {"limit": OrderType.LIMIT, "market": OrderType.MARKET}.get(kind or ""),
+        "time_in_force": known_forces.get(force or ""),
+        "quantity": None if quantity is None else exact(quantity, instrument.quantity_scale),
+        "price": price or None if kind == "limit" else None,
+        "post_only": bool(body.get("postOnly")),
+    }
 
 
 def _trade_of(body: dict[str, Any], instrument: Instrument, client_order_id: str) -> VenueTrade:

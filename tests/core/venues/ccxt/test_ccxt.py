@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from core.market.hub import MarketHub
@@ -17,12 +18,14 @@ from core.types.clock import NS_PER_MS, SystemClock
 from core.types.instruments import Instrument
 from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
 from core.venues.ccxt import exchange as exchange_module
+from core.venues.ccxt import history
 from core.venues.ccxt.adapter import CcxtVenue
 from core.venues.ccxt.exchange import exact, instrument_of, open_exchange, whole_id
 from core.venues.ccxt.feed import CcxtMarketFeed, _StreamedBook
 from core.venues.paper.events import DepthDiff, Trade
 from core.venues.paper.server import PaperVenue
 from core.venues.ports import (
+    AmendRefused,
     ExecutionReport,
     SubmitRefused,
     Submitted,
@@ -318,3 +321,44 @@ def test_steps_are_read_in_both_of_ccxts_ways(mode: int, price: float, expected:
 def test_a_market_without_steps_is_no_instrument() -> None:
     with pytest.raises(ValueError, match="states no price step"):
         instrument_of(Steps(4), {"symbol": SYMBOL, "precision": {}})
+
+
+async def test_open_orders_of_every_symbol_have_their_terms_and_one_call_cancels_them(adapter: CcxtVenue) -> None:
+    for name in ("vz-one", "vz-two"):
+        assert isinstance(await adapter.submit(intent(name)), Submitted)
+    found = await adapter.all_open_orders()
+    assert {order.client_order_id for order in found} == {"vz-one", "vz-two"}
+    order = found[0]
+    assert (order.side, order.order_type, order.time_in_force) == (Side.BUY, OrderType.LIMIT, TimeInForce.GTC)
+    assert (order.quantity, order.price) == (50_000, 9_000)
+    await adapter.cancel_all(SYMBOL)
+    await adapter.cancel_all(SYMBOL)
+    assert await adapter.all_open_orders() == []
+
+
+async def test_fills_since_a_time_are_whole_and_a_restarted_process_knows_whose_they_are(
+    adapter: CcxtVenue, venue: PaperVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "PAGE_TRADES", 3)
+    before_ns = CLOCK.now_ns()
+    for index in range(5):
+        market_order = intent(f"vz-{index}", order_type=OrderType.MARKET, price=None)
+        assert isinstance(await adapter.submit(msgspec.structs.replace(market_order, quantity=10_000)), Submitted)
+    other = CcxtVenue(exchange_at(venue), CLOCK)
+    other._exchange.has["fetchCurrencies"] = False
+    try:
+        trades = await other.trades_since(SYMBOL, before_ns)
+        assert [trade.client_order_id for trade in trades] == [f"vz-{index}" for index in range(5)]
+        assert await other.trades_since(SYMBOL, CLOCK.now_ns() + NS_PER_MS) == []
+    finally:
+        await other.aclose()
+
+
+async def test_what_ccxt_cant_promise_is_left_to_the_engine(adapter: CcxtVenue) -> None:
+    assert adapter.capabilities.order_types == {OrderType.LIMIT, OrderType.MARKET}
+    assert TimeInForce.GTD not in adapter.capabilities.times_in_force
+    assert not adapter.capabilities.can_amend_quantity
+    assert isinstance(await adapter.amend(intent("vz-x"), 1, None), AmendRefused)
+    stop = msgspec.structs.replace(intent("vz-stop", order_type=OrderType.STOP, price=None), stop_price=1)
+    assert isinstance(await adapter.submit(stop), SubmitRefused)
+    assert (await adapter.positions(), await adapter.funding_since(0)) == ([], [])
