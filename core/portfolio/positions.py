@@ -4,13 +4,15 @@ Cost is kept as an int at notional scale (price_scale + quantity_scale), so noth
 its share of the cost rounded half even, and the reduction to zero takes what is left. When a position is flat, its
 realised PnL is exactly what was received minus what was paid. Average prices are shown rounded half even.
 
-Binance takes a buy's commission in the base asset. The position counts what was executed; commissions are kept
-apart, in quote, at the fill's price. Realised PnL is before fees.
+Binance takes a buy's commission in the base asset, and in BNB where the account asks for that. The position counts what
+was executed; commissions are kept apart, by asset, and in quote where the fill's own price (or a rate known then) tells
+it. Realised PnL is before fees.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 import msgspec
@@ -19,10 +21,17 @@ from core.types.events import ClosedPosition, PositionSnapshot
 from core.types.orders import Side
 
 EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
+NO_FEE = Decimal(0)
+ORDERS_NAMED_PER_EPISODE = 128
+"""A market maker's position may stay open for a million orders; a fill must cost the same then. Beyond this many the
+order that opened the position and the newest ones are named."""
 
 
 class Fill(msgspec.Struct, frozen=True):
-    """A fill as positions see it: ints at the instrument's scales, fee_quote at notional scale."""
+    """A fill as positions see it: ints at the instrument's scales, fee_quote at notional scale.
+
+    fee is what was taken, in fee_asset. A fee_quote of 0 beside a fee means that its worth wasn't known at the fill.
+    """
 
     client_order_id: str
     trade_id: int
@@ -31,6 +40,8 @@ class Fill(msgspec.Struct, frozen=True):
     quantity: int
     fee_quote: int
     ts_ns: int
+    fee: Decimal = NO_FEE
+    fee_asset: str = ""
 
 
 class Episode(msgspec.Struct, frozen=True):
@@ -52,7 +63,8 @@ class Episode(msgspec.Struct, frozen=True):
 class Position(msgspec.Struct, frozen=True):
     """quantity is signed, at quantity_scale; cost is what the open quantity cost, unsigned, at notional scale.
 
-    realised_pnl and fees cover the position's whole life, at notional scale.
+    realised_pnl and fees cover the position's whole life, at notional scale. fees_by_asset is what was taken in each
+    asset; unvalued_fees the part of it whose worth in quote wasn't known at the fill, which `fees` hence leaves out.
     """
 
     quantity: int = 0
@@ -61,6 +73,8 @@ class Position(msgspec.Struct, frozen=True):
     fees: int = 0
     updated_ns: int = 0
     episode: Episode | None = None
+    fees_by_asset: Mapping[str, Decimal] = msgspec.field(default_factory=dict)
+    unvalued_fees: Mapping[str, Decimal] = msgspec.field(default_factory=dict)
 
     @property
     def average_price(self) -> int:
@@ -77,32 +91,30 @@ def apply_fill(position: Position, fill: Fill, position_key: str) -> tuple[Posit
     A fill that crosses zero ends one episode and opens the next. position_key names (account, venue, symbol); the
     episode's id is a pure function of it and of the fill that opened it.
     """
-    signed = fill.quantity if fill.side is Side.BUY else -fill.quantity
-    if position.quantity * signed >= 0:
-        return _increase(position, fill, position_key), None
-    closing_quantity = min(fill.quantity, abs(position.quantity))
-    closing_fee = divide_half_even(fill.fee_quote * closing_quantity, fill.quantity)
-    closing = msgspec.structs.replace(fill, quantity=closing_quantity, fee_quote=closing_fee)
-    reduced, closed = _reduce(position, closing)
-    if closing_quantity == fill.quantity:
-        return reduced, closed
-    opening = msgspec.structs.replace(
-        fill, quantity=fill.quantity - closing_quantity, fee_quote=fill.fee_quote - closing_fee
-    )
-    return _increase(reduced, opening, position_key), closed
+    after, closed = _executed(position, fill, position_key)
+    return (_with_fee(after, fill) if fill.fee else after), closed
 
 
 def fee_in_quote(
-    fee: Decimal, fee_asset: str, base_asset: str, quote_asset: str, price: Decimal, notional_scale: int
+    fee: Decimal,
+    fee_asset: str,
+    base_asset: str,
+    quote_asset: str,
+    price: Decimal,
+    notional_scale: int,
+    rate: Decimal | None = None,
 ) -> int | None:
     """A commission in quote at notional scale, rounded half even; base is converted at the fill's price.
 
-    None when it was taken in an asset that is neither (its price isn't in the fill).
+    rate tells what one unit of a third asset (BNB) is worth in quote at that moment. None when it was taken in such an
+    asset and the rate isn't known.
     """
     if fee == 0 or fee_asset == quote_asset:
         amount = fee
     elif fee_asset == base_asset:
         amount = EXACT.multiply(fee, price)
+    elif rate is not None:
+        amount = EXACT.multiply(fee, rate)
     else:
         return None
     return int(EXACT.to_integral_value(EXACT.scaleb(amount, notional_scale)))
@@ -122,6 +134,19 @@ def divide_half_even(numerator: int, denominator: int) -> int:
     if twice > denominator or (twice == denominator and quotient % 2):
         quotient += 1
     return quotient
+
+
+def _executed(position: Position, fill: Fill, position_key: str) -> tuple[Position, ClosedPosition | None]:
+    signed = fill.quantity if fill.side is Side.BUY else -fill.quantity
+    if position.quantity * signed >= 0:
+        return _increase(position, fill, position_key), None
+    held = abs(position.quantity)
+    if fill.quantity <= held:
+        return _reduce(position, fill)
+    closing_fee = divide_half_even(fill.fee_quote * held, fill.quantity)
+    reduced, closed = _reduce(position, msgspec.structs.replace(fill, quantity=held, fee_quote=closing_fee))
+    opening = msgspec.structs.replace(fill, quantity=fill.quantity - held, fee_quote=fill.fee_quote - closing_fee)
+    return _increase(reduced, opening, position_key), closed
 
 
 def _increase(position: Position, fill: Fill, position_key: str) -> Position:
@@ -145,6 +170,8 @@ def _increase(position: Position, fill: Fill, position_key: str) -> Position:
             fees=episode.fees + fill.fee_quote,
             client_order_ids=_with_order(episode, fill),
         ),
+        fees_by_asset=position.fees_by_asset,
+        unvalued_fees=position.unvalued_fees,
     )
 
 
@@ -171,6 +198,8 @@ def _reduce(position: Position, fill: Fill) -> tuple[Position, ClosedPosition | 
         fees=position.fees + fill.fee_quote,
         updated_ns=fill.ts_ns,
         episode=None if flat else episode,
+        fees_by_asset=position.fees_by_asset,
+        unvalued_fees=position.unvalued_fees,
     )
     return reduced, _closed(episode, fill.ts_ns) if flat else None
 
@@ -191,9 +220,25 @@ def _closed(episode: Episode, closed_ns: int) -> ClosedPosition:
 
 
 def _with_order(episode: Episode, fill: Fill) -> tuple[str, ...]:
-    if fill.client_order_id in episode.client_order_ids:
-        return episode.client_order_ids
-    return (*episode.client_order_ids, fill.client_order_id)
+    named = episode.client_order_ids
+    if fill.client_order_id in named:
+        return named
+    if len(named) == ORDERS_NAMED_PER_EPISODE:
+        named = (named[0], *named[2:])
+    return (*named, fill.client_order_id)
+
+
+def _with_fee(position: Position, fill: Fill) -> Position:
+    """A fee too small to be worth one unit of notional counts as unvalued too: nothing is lost, it is valued later."""
+    return msgspec.structs.replace(
+        position,
+        fees_by_asset=_added(position.fees_by_asset, fill),
+        unvalued_fees=position.unvalued_fees if fill.fee_quote else _added(position.unvalued_fees, fill),
+    )
+
+
+def _added(fees: Mapping[str, Decimal], fill: Fill) -> dict[str, Decimal]:
+    return {**fees, fill.fee_asset: EXACT.add(fees.get(fill.fee_asset, NO_FEE), fill.fee)}
 
 
 def _position_id(position_key: str, fill: Fill) -> str:
