@@ -208,7 +208,7 @@ class BinanceAccount(ABC, Generic[TradeBody]):
         except VenueUnavailableError as error:
             return submit_outcome(error, self.product)
         acknowledged = ack.symbol or intent.symbol, ack.client_order_id or intent.client_order_id
-        if acknowledged != (intent.symbol, intent.client_order_id):
+        if acknowledged != (intent.symbol, intent.client_order_id) or ack.order_id < 0:
             return SubmitUnknown(f"the venue acknowledged another order than was sent: {acknowledged}"[:200])
         self._remember(intent.symbol, str(ack.order_id), intent.client_order_id)
         return Submitted(str(ack.order_id))

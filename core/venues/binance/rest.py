@@ -53,6 +53,7 @@ KEEPALIVE_EXPIRY_S = 3.0
 """Shorter than common servers keep idle connections (5 s): one that closes under a submit would make it UNKNOWN."""
 MAX_RESPONSE_BYTES = 64 << 20
 """exchangeInfo of all symbols, the largest answer read here, has some 15 MB."""
+MAX_ERROR_CHARACTERS = 500
 READ_ATTEMPTS = 3
 READ_DEADLINE_S = 15.0
 RETRY_BASE_S = 0.1
@@ -370,6 +371,8 @@ class BinanceRest:
         self, call: str, status: int, body: ErrorBody, headers: Mapping[str, str], symbol: str
     ) -> VenueUnavailableError:
         """The error to raise for an answer that isn't success; takes note of what it says of clock and limits."""
+        # What is said here ends in the journal, and a venue may say anything.
+        body = ErrorBody(body.code, body.msg[:MAX_ERROR_CHARACTERS])
         if body.code == CODE_TIMESTAMP_OUTSIDE_WINDOW:
             self.clock.invalidate()
         if status in {STATUS_RATE_EXCEEDED, STATUS_BANNED}:

@@ -26,6 +26,12 @@ T = TypeVar("T")
 
 TRADING = "TRADING"
 MAX_QUANTITY_63_BITS = 2**63 - 1
+MAX_AMOUNT_LENGTH = 64
+MAX_AMOUNT_EXPONENT = 30
+MAX_TIME_MS = 10**13 - 1
+"""In the year 2286: times in ns stay within 64 bits."""
+MAX_ID_LENGTH = 64
+"""Binance's clientOrderId has at most 36 characters."""
 
 STATUSES = {
     "NEW": OrderStatus.ACCEPTED,
@@ -154,7 +160,7 @@ def instrument_of(info: SymbolInfo, venue: str, product: Product = Product.SPOT)
         tick_size=tick,
         lot_size=step,
         min_quantity=parse_scaled(lot.min_qty, quantity_scale),
-        max_quantity=min(int(Decimal(lot.max_qty).scaleb(quantity_scale)), MAX_QUANTITY_63_BITS),
+        max_quantity=min(int(finite(lot.max_qty).scaleb(quantity_scale)), MAX_QUANTITY_63_BITS),
         # USD-M's MIN_NOTIONAL calls it notional.
         min_notional=parse_scaled(notional.min_notional or notional.notional, price_scale + quantity_scale),
         product=product,
@@ -252,14 +258,14 @@ def own_trade(
         symbol=symbol,
         trade_id=trade_id,
         venue_order_id=venue_order_id,
-        client_order_id=client_order_id,
+        client_order_id=short(client_order_id, "clientOrderId"),
         side=side,
         price=parse_scaled(price, instrument.price_scale),
         quantity=parse_scaled(quantity, instrument.quantity_scale),
         fee=finite(fee),
-        fee_asset=fee_asset,
+        fee_asset=short(fee_asset, "commissionAsset"),
         is_maker=is_maker,
-        ts_event_ns=ts_event_ms * NS_PER_MS,
+        ts_event_ns=event_ns(ts_event_ms),
     )
     if symbol != instrument.symbol:
         raise ValueError(f"a trade of {symbol[:32]!r} where {instrument.symbol} was asked for")
@@ -269,11 +275,26 @@ def own_trade(
 
 
 def finite(text: str) -> Decimal:
-    """An amount of an asset. Raises ValueError for NaN, infinities and what is no number."""
+    """An amount of an asset. Raises ValueError for NaN, infinities, what is no number, and numbers that nobody owns:
+    writing out 1e999999999 takes a gigabyte."""
     try:
-        value = Decimal(text)
+        value = Decimal(text) if len(text) <= MAX_AMOUNT_LENGTH else Decimal("NaN")
     except ArithmeticError as error:
         raise ValueError(f"{text[:40]!r} is no amount") from error
-    if not value.is_finite():
+    if not value.is_finite() or (value and abs(value.adjusted()) > MAX_AMOUNT_EXPONENT):
         raise ValueError(f"{text[:40]!r} is no amount")
     return value
+
+
+def event_ns(ts_ms: int) -> int:
+    """A time of the venue's in ns. Raises ValueError for one that can't be: it would not fit into 64 bits."""
+    if not 0 <= ts_ms <= MAX_TIME_MS:
+        raise ValueError(f"{ts_ms} ms is no time")
+    return ts_ms * NS_PER_MS
+
+
+def short(text: str, name: str) -> str:
+    """An identifier of the venue's or ours. Raises ValueError for one that is longer than any is."""
+    if len(text) > MAX_ID_LENGTH:
+        raise ValueError(f"{name} has {len(text)} characters")
+    return text

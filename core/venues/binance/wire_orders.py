@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
-from core.types.clock import NS_PER_MS
 from core.types.instruments import Instrument, Product
 from core.types.money import decimal_text, from_scaled, parse_scaled
 from core.types.orders import OrderIntent, OrderType, Side, TimeInForce
-from core.venues.binance.wire import status_of
+from core.venues.binance.wire import event_ns, short, status_of
 from core.venues.ports import VenueCapabilities, VenueOrder
 
 LIMIT_MAKER = "LIMIT_MAKER"
@@ -160,16 +159,18 @@ def venue_order(
     """Raises ValueError for another symbol's order, an unknown status and amounts that make no sense."""
     if symbol != instrument.symbol:
         raise ValueError(f"an order of {symbol[:32]!r} where {instrument.symbol} was asked for")
+    if venue_order_id < 0:
+        raise ValueError(f"order {client_order_id[:40]!r} has the id {venue_order_id}")
     filled_quantity = amount(filled, instrument.quantity_scale)
     if terms.quantity is not None and filled_quantity > terms.quantity > 0:
         raise ValueError(f"order {client_order_id[:40]!r} is filled beyond its quantity: {filled[:40]}")
     return VenueOrder(
         symbol=symbol,
-        client_order_id=client_order_id,
+        client_order_id=short(client_order_id, "clientOrderId"),
         venue_order_id=str(venue_order_id),
         status=status_of(status),
         filled_quantity=filled_quantity,
-        ts_event_ns=ts_event_ms * NS_PER_MS,
+        ts_event_ns=event_ns(ts_event_ms),
         **msgspec.structs.asdict(terms),
     )
 

@@ -15,6 +15,7 @@ from core.venues.binance.wire_orders import terms_of, venue_order
 from core.venues.ports import ExecutionReport
 
 TRADE = "TRADE"
+MAX_REASON_LENGTH = 200
 NO_REASON = frozenset({"", "0", "NONE"})
 
 
@@ -137,4 +138,4 @@ def _report(
         )
         if trade.quantity > order.filled_quantity:
             raise ValueError(f"trade {message.t} is larger than what its order has filled")
-    return ExecutionReport(order, trade, "" if reason in NO_REASON else reason)
+    return ExecutionReport(order, trade, "" if reason in NO_REASON else reason[:MAX_REASON_LENGTH])

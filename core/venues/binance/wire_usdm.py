@@ -9,11 +9,10 @@ from decimal import Decimal
 
 import msgspec
 
-from core.types.clock import NS_PER_MS
 from core.types.instruments import Instrument
 from core.types.money import parse_scaled
 from core.types.orders import Side
-from core.venues.binance.wire import finite, own_trade
+from core.venues.binance.wire import event_ns, finite, own_trade, short
 from core.venues.ports import VenueFunding, VenueTrade
 
 PERPETUAL = "PERPETUAL"
@@ -159,7 +158,7 @@ def position_of(body: PositionRisk, instrument: Instrument) -> PositionDetail:
         unrealised_pnl=finite(body.un_realized_profit),
         mark_price=finite(body.mark_price),
         liquidation_price=liquidation_price or None,
-        ts_event_ns=body.update_time * NS_PER_MS,
+        ts_event_ns=event_ns(body.update_time),
     )
 
 
@@ -176,4 +175,10 @@ def position_update_of(body: _PositionUpdate, instrument: Instrument, ts_event_n
 
 
 def funding_of(body: Income) -> VenueFunding:
-    return VenueFunding(body.symbol, str(body.tran_id), finite(body.income), body.asset, body.time * NS_PER_MS)
+    return VenueFunding(
+        body.symbol,
+        short(str(body.tran_id), "tranId"),
+        finite(body.income),
+        short(body.asset, "asset"),
+        event_ns(body.time),
+    )

@@ -169,6 +169,9 @@ HOSTILE_ORDERS: list[dict[str, Any]] = [
     {"status": None},
     {"time": "soon"},
     {"clientOrderId": 7},
+    {"time": 10**15},
+    {"time": -1},
+    {"orderId": -1},
 ]
 
 
@@ -194,7 +197,9 @@ async def test_an_order_that_makes_no_sense_is_an_error_and_not_a_state(change: 
     [
         {"symbol": "ETHUSDT"}, {"orderId": 6}, {"qty": "0"}, {"qty": "-1"}, {"price": "0"}, {"price": "NaN"},
         {"id": -1}, {"commission": "NaN"}, {"commission": "Infinity"}, {"commission": "free"},
-        {"time": None}, {"isBuyer": "yes"},
+        {"time": None}, {"time": 10**16}, {"isBuyer": "yes"},
+        {"commission": "1e999999999"}, {"commission": "1e-999999999"},
+        {"commissionAsset": "B" * 65},
     ],
 )  # fmt: skip
 async def test_a_trade_that_makes_no_sense_is_an_error_and_not_a_fill(change: dict[str, Any]) -> None:
@@ -216,6 +221,7 @@ async def test_a_trade_that_makes_no_sense_is_an_error_and_not_a_fill(change: di
         {"balances": [{"asset": "BTC", "free": "NaN", "locked": "0"}]},
         {"balances": [{"asset": "BTC", "free": "1", "locked": "Infinity"}]},
         {"balances": [{"asset": "BTC", "free": "1", "locked": "-"}]},
+        {"balances": [{"asset": "BTC", "free": "1e999999999", "locked": "0"}]},
         {"balances": {}},
         {},
         [],
@@ -322,6 +328,7 @@ REPORT = {
 @pytest.mark.parametrize(
     "change",
     [
+        {"c": "x" * 65}, {"C": "x" * 65}, {"T": 10**18},
         {"l": "-0.1"}, {"l": "0"}, {"l": "NaN"}, {"l": "0.2"}, {"z": "-0.1"}, {"z": "0.6", "l": "0.1"}, {"L": "0"},
         {"q": "-1"}, {"X": "LOST"}, {"n": "NaN"}, {"t": -1}, {"i": "five"}, {"s": "NOPEUSDT"}, {"s": 5}, {"T": None},
     ],
@@ -400,4 +407,24 @@ async def test_funding_is_whole_and_oldest_first(count: int) -> None:
         assert len(funding) == count
         assert [item.ts_event_ns for item in funding] == sorted(item.ts_event_ns for item in funding)
         assert all(item.amount == Decimal("-0.5") for item in funding)
+        await adapter.aclose()
+
+
+@pytest.mark.parametrize("status", [400, 500])
+async def test_a_venue_that_talks_without_end_is_cut_short_in_what_is_kept(status: int) -> None:
+    async with scripted_http(lambda _: answer(status, {"code": -2010, "msg": "no " * 1_000_000})) as script:
+        adapter = adapter_at(script.url)
+        told = await adapter.submit(order("one", "90"))
+        text = told.refusal.message if isinstance(told, SubmitRefused) else told.detail  # type: ignore[union-attr]
+        assert len(text) < 1_000
+        assert len(script.requests) == 1
+        await adapter.aclose()
+
+
+async def test_a_symbol_whose_limits_nobody_could_count_is_left_out_in_no_time() -> None:
+    symbols = msgspec.json.decode(msgspec.json.encode(EXCHANGE_INFO))["symbols"]
+    symbols[0]["filters"][1]["maxQty"] = "1e999999999"
+    async with scripted_http(lambda _: answer(200, {"symbols": symbols})) as script:
+        adapter = adapter_at(script.url)
+        assert [item.symbol for item in await adapter.instruments()] == ["ETHUSDT"]
         await adapter.aclose()

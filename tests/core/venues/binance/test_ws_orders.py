@@ -23,7 +23,7 @@ from core.venues.binance.adapter import BinanceSpot
 from core.venues.ports import Amended, AmendRefused, AmendUnknown, SubmitRefused, Submitted, SubmitUnknown
 from tests.core.venues.binance.support import DEADLINE_S, HttpRequest, Listener, answer, scripted_http
 from tests.core.venues.binance.test_paper_venue import ED25519, order, paper, spot
-from tests.core.venues.chaos import ChaosProxy
+from tests.core.venues.chaos import ChaosProxy, Link
 from tests.core.venues.paper.support import CREDENTIALS
 
 Respond = Callable[[dict[str, Any]], str | bytes | None]
@@ -265,3 +265,34 @@ async def test_an_amendment_is_believed_only_when_it_is_about_the_order(result: 
         priced = await adapter.amend(order("one", "90"), 40_000, 8_000)
         assert isinstance(priced, AmendRefused)
         assert len(script.requests) == 1
+
+
+Break = Callable[[Link], None]
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda link: link.truncate_next_frame(),
+        lambda link: link.stall(to_venue=False),
+        lambda link: link.drop_frames(1, b"orderId"),
+        lambda link: link.close_websocket(1008),
+        lambda link: link.inject(b"\xff\xff\xff"),
+    ],
+)
+async def test_an_answer_lost_on_the_way_leaves_one_order_that_is_found_by_its_id(
+    tmp_path: Path, break_it: Break
+) -> None:
+    async with paper(tmp_path) as venue, ChaosProxy(venue.port) as proxy:
+        options = {"websocket_api_url": f"{proxy.websocket_url}/ws-api/v3", "read_timeout_s": 0.5}
+        async with spot(venue, **options) as adapter:
+            await connected(adapter)
+            await adapter.instruments()
+            (link,) = proxy.websockets
+            break_it(link)
+            result = await adapter.submit(order("lost", "90"))
+            assert isinstance(result, SubmitUnknown), result
+            found = await adapter.order("BTCUSDT", "lost")
+            placed = [item.client_order_id for item in venue.exchange.account.open_orders(None)]
+            assert placed == ([] if found is None else ["lost"])
+            assert len(placed) <= 1
