@@ -5,8 +5,9 @@ synced write-ahead log, so it is there as a whole or not at all.
 
 What it can't do, and the engine's own journal can:
 - tell where a torn tail was cut (torn_tail is always None): RocksDB drops the rest of an unfinished write in silence;
-- tell a damaged end of its log from a torn tail: records that were returned can go in silence, unless a snapshot
-  knows of them. Damage before the end stops the start;
+- tell a log whose end is missing from a torn tail: records that were returned would go in silence. A wrong byte stops
+  the start;
+- start from a snapshot without reading what is before it;
 - archive and drop segments;
 - keep space for emergencies: on a full disk safety commands can't be recorded until there is space;
 - be broken by the simulation's disk: it writes its files itself.

@@ -71,8 +71,8 @@ class Segment:
                         self._file = self._folder.open(self.name)
                     except FileNotFoundError as error:
                         raise JournalDroppedError(
-                            f"{self._folder.path(self.name)}: archived and dropped, or missing. Read it from the archive "
-                            "folder, or put it back."
+                            f"{self._folder.path(self.name)}: archived and dropped, or missing. Read it from the "
+                            "archive folder, or put it back."
                         ) from error
         return self._file
 
@@ -141,8 +141,10 @@ class _Loading:
         try:
             header, offset = decode_header(file.read(0, PREFIX_LENGTH_BYTES + HEADER_LIMIT_BYTES))
         except BadRecordError as error:
-            if is_last and is_torn_header(file.read(0, file.size())):
-                self._cut(name, file, 0)
+            if is_torn_header(file.read(0, file.size())):
+                # It held nothing. Before others: a roll that failed, whose records went on in the segment before it.
+                if is_last:
+                    self._cut(name, file, 0)
                 return
             raise self._damaged(name, 0, str(error)) from error
         if header.schema not in SCHEMA_VERSIONS:

@@ -169,5 +169,7 @@ class SegmentWriter:
             file.sync()
         except OSError:
             segment.close()
+            with contextlib.suppress(OSError):
+                self._folder.remove(name)
             raise
         self.segments.append(segment)
