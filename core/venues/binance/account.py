@@ -105,6 +105,7 @@ class BinanceAccount(ABC, Generic[TradeBody]):
         self._venue = venue
         self._symbols = symbols
         self._instruments: dict[str, Instrument] = {}
+        self._untraded: dict[str, wire.SymbolInfo] = {}
         self._client_ids: dict[tuple[str, str], str] = {}
         self.rest = BinanceRest(
             rest_url,
@@ -181,6 +182,7 @@ class BinanceAccount(ABC, Generic[TradeBody]):
         info = await self.rest.read(self.rest.paths.exchange_info, answer=wire.ExchangeInfo)
         self.rest.limiter.configure(info.rate_limits)
         found: dict[str, Instrument] = {}
+        self._untraded = {symbol.symbol: symbol for symbol in info.symbols}
         for symbol in info.symbols:
             wanted = self._symbols is None or symbol.symbol in self._symbols
             if not wanted or symbol.status != wire.TRADING or not self._lists(symbol):
@@ -414,8 +416,14 @@ class BinanceAccount(ABC, Generic[TradeBody]):
         return self._order_of(body, instrument)
 
     async def _instrument(self, symbol: str) -> Instrument:
-        if symbol not in self._instruments:
+        """Also of a symbol that isn't traded now, or not from here: the account may have orders there.
+
+        Raises KeyError for one that the venue doesn't list, ValueError for one whose rules can't be read.
+        """
+        if symbol not in self._instruments and symbol not in self._untraded:
             await self.instruments()
+        if symbol not in self._instruments:
+            self._instruments[symbol] = wire.instrument_of(self._untraded[symbol], self._venue, self.product)
         return self._instruments[symbol]
 
     async def _known_instrument(self, symbol: str) -> Instrument:
@@ -423,5 +431,7 @@ class BinanceAccount(ABC, Generic[TradeBody]):
             return await self._instrument(symbol)
         except KeyError as error:
             raise VenueUnavailableError(
-                f"exchangeInfo: the venue doesn't list the symbol {symbol!r}: check its spelling and the market"
+                f"exchangeInfo: the venue doesn't list the symbol {symbol[:40]!r}: check its spelling and the market"
             ) from error
+        except ValueError as error:
+            raise VenueUnavailableError(f"exchangeInfo: the rules of {symbol!r} can't be read: {error}") from error

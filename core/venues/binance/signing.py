@@ -7,7 +7,6 @@ percent-encoded payload, is hex for HMAC and base64 for Ed25519, and is itself p
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -39,7 +38,7 @@ class HmacSigner:
         self._secret = secret.encode()
 
     def sign(self, payload: str) -> str:
-        return hmac.new(self._secret, payload.encode(), hashlib.sha256).hexdigest()
+        return hmac.digest(self._secret, payload.encode(), "sha256").hex()
 
 
 class Ed25519Signer:

@@ -428,3 +428,22 @@ async def test_a_symbol_whose_limits_nobody_could_count_is_left_out_in_no_time()
         adapter = adapter_at(script.url)
         assert [item.symbol for item in await adapter.instruments()] == ["ETHUSDT"]
         await adapter.aclose()
+
+
+async def test_an_open_order_in_a_market_that_pauses_is_seen_and_the_market_is_not_traded() -> None:
+    symbols = msgspec.json.decode(msgspec.json.encode(EXCHANGE_INFO))["symbols"]
+    symbols[1]["status"] = "BREAK"
+
+    def respond(request: HttpRequest) -> bytes:
+        if request.path.endswith("exchangeInfo"):
+            return answer(200, {"symbols": symbols})
+        return answer(200, [ORDER, ORDER | {"symbol": "ETHUSDT", "clientOrderId": "paused"}])
+
+    async with scripted_http(respond) as script:
+        adapter = adapter_at(script.url)
+        assert [item.symbol for item in await adapter.instruments()] == ["BTCUSDT"]
+        assert [item.client_order_id for item in await adapter.all_open_orders()] == ["mine", "paused"]
+        events = await adapter._user_stream._read(msgspec.json.encode(REPORT | {"s": "ETHUSDT"}))
+        assert [type(event) for event in events] == [ExecutionReport]
+        assert len([item for item in script.requests if item.path.endswith("exchangeInfo")]) == 1
+        await adapter.aclose()

@@ -284,7 +284,7 @@ async def test_an_answer_lost_on_the_way_leaves_one_order_that_is_found_by_its_i
     tmp_path: Path, break_it: Break
 ) -> None:
     async with paper(tmp_path) as venue, ChaosProxy(venue.port) as proxy:
-        options = {"websocket_api_url": f"{proxy.websocket_url}/ws-api/v3", "read_timeout_s": 0.5}
+        options: dict[str, Any] = {"websocket_api_url": f"{proxy.websocket_url}/ws-api/v3", "read_timeout_s": 0.5}
         async with spot(venue, **options) as adapter:
             await connected(adapter)
             await adapter.instruments()
