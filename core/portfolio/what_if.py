@@ -131,8 +131,8 @@ def what_if(
     """The order first, then the price moves, in their order.
 
     limits by account, in the reporting currency: gross and net exposure, leverage, and of the order its notional and
-    the worth of its symbol's position are told; others are ignored. Raises KeyError for an account or an instrument that
-    the portfolio doesn't have, ValueError for a shock that names no move or both kinds.
+    the worth of its symbol's position are told; others are ignored. Raises KeyError for an account or an instrument
+    that the portfolio doesn't have, ValueError for a shock that names no move or both kinds.
     """
     after, execution = portfolio, None
     if order is not None:

@@ -177,7 +177,7 @@ def test_an_account_is_liquidated_when_its_balance_is_its_maintenance_margin(wal
 
 def test_an_account_without_positions_is_never_liquidated() -> None:
     state = margin_state(D(0), [])
-    assert (state.is_liquidated, state.margin_ratio, state.free_margin) == (False, 0, 0)
+    assert (state.is_liquidated, state.margin_ratio, state.free_margin) == (False, D(0), D(0))
 
 
 @pytest.mark.parametrize(
