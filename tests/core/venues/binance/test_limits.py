@@ -260,7 +260,7 @@ def test_an_endpoints_weight_is_the_venues(method: str, path: str, parameters: d
 def test_every_path_that_is_called_is_in_the_table_and_cancels_come_first(product: Product) -> None:
     paths = PATHS[product]
     for name in paths.__struct_fields__:
-        method = "POST" if name == "listen_key" else "GET"
+        method = {"listen_key": "POST", "amend": "PUT"}.get(name, "GET")
         assert (method, getattr(paths, name)) in ENDPOINTS
     assert endpoint_of("DELETE", paths.order).priority is Priority.SAFETY
     assert endpoint_of("POST", paths.order).orders == 1
