@@ -17,7 +17,9 @@ from api.audit_trail.endpoints import router as audit_router
 from api.auth.endpoints import router as auth_router
 from api.limits import BodyLimitMiddleware
 from api.metrics.endpoints import router as metrics_router
+from api.orders.endpoints import router as orders_router
 from api.patience import ImpatientProtocol
+from api.risk.endpoints import router as risk_router
 from api.runs.endpoints import router as runs_router
 from api.services import Services, open_services
 from api.suggestions.endpoints import router as suggestions_router
@@ -35,7 +37,16 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.add_middleware(BodyLimitMiddleware)
     problems.install(app)
-    for router in (health.router, metrics_router, auth_router, runs_router, suggestions_router, audit_router):
+    for router in (
+        health.router,
+        metrics_router,
+        auth_router,
+        runs_router,
+        suggestions_router,
+        orders_router,
+        risk_router,
+        audit_router,
+    ):
         app.include_router(router)
     return app
 

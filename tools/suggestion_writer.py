@@ -75,6 +75,9 @@ class SuggestionWriter:
         )
 
 
+_CHECK_CELLS = ("name", "passed", "limit", "actual", "unit")
+
+
 def checks_cells(view: PreTradeView) -> list[dict[str, Any]]:
     """Risk checks as plain cells."""
-    return [msgspec.to_builtins(check) for check in view.checks]
+    return [{name: getattr(check, name) for name in _CHECK_CELLS} for check in view.checks]

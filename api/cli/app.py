@@ -10,6 +10,7 @@ import typer
 
 from api.cli.data import register as register_data
 from api.cli.session import Session, reporting_errors
+from api.cli.trading import register as register_trading
 
 app = typer.Typer(
     name="veloz",
@@ -19,6 +20,7 @@ app = typer.Typer(
 audit_app = typer.Typer(help="Read the audit trail.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
 register_data(app)
+register_trading(app)
 
 AsUser = Annotated[Optional[str], typer.Option("--as", metavar="USER", help="Log in as this user.")]  # noqa: UP045
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]

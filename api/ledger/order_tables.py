@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api.ledger.authority import authority_of
 from api.ledger.records import NO_ORDER, OrderContext
 from api.ledger.statements import insert, json_list, json_text, upsert, utc
-from core.portfolio.positions import Fill, Position, apply_fill
+from core.portfolio.book import fill_of
+from core.portfolio.positions import Position, apply_fill
 from core.types.authority import ApprovalAuthority, Authority, MandateAuthority, SessionAuthority
 from core.types.events import (
     ApprovalDecided,
@@ -68,7 +69,7 @@ _INSERT_ORDER = insert(
     client_order_id account_id suggestion_id trace_id venue symbol side order_type time_in_force quantity price status
     venue_order_id engine_id created_sequence updated_sequence created_at updated_at strategy_id post_only reduce_only
     stop_price activation_price trailing_offset_bps expires_at price_scale quantity_scale group_id role parent_id
-    replaces authority authority_id notional_quote rules_version
+    replaces authority authority_id notional_quote rules_version armed_quantity
     """,
     "authority_record checks market",
     "(client_order_id) DO NOTHING",
@@ -94,7 +95,9 @@ _UPDATE_ORDER = text(
         refusal = coalesce(CAST(:refusal AS jsonb), refusal),
         filled_quantity = filled_quantity + :filled_quantity,
         filled_notional = filled_notional + :filled_notional,
-        quantity = coalesce(CAST(:quantity AS numeric), quantity),
+        quantity = CASE WHEN :is_triggered THEN coalesce(armed_quantity, quantity)
+                        ELSE coalesce(CAST(:quantity AS numeric), quantity) END,
+        armed_quantity = coalesce(CAST(:armed_quantity AS numeric), armed_quantity),
         price = coalesce(CAST(:price AS numeric), price),
         extreme_price = coalesce(CAST(:extreme_price AS numeric), extreme_price),
         trigger_price = coalesce(CAST(:trigger_price AS numeric), trigger_price),
@@ -115,6 +118,8 @@ _NO_CHANGE: dict[str, Any] = {
     "filled_quantity": Decimal(0),
     "filled_notional": Decimal(0),
     "quantity": None,
+    "is_triggered": False,
+    "armed_quantity": None,
     "price": None,
     "extreme_price": None,
     "trigger_price": None,
@@ -219,6 +224,8 @@ async def project_intended(connection: AsyncConnection, entry: JournalEntry, eve
         role=event.role,
         parent_id=event.parent_id,
         replaces=event.replaces,
+        # A child waits for what its parent fills.
+        armed_quantity=0 if event.is_held and event.parent_id and not event.replaces else None,
     )
     if not inserted:
         return
@@ -297,6 +304,7 @@ def _changes(event: ExistingOrderEvent, order: OrderScales) -> dict[str, Any]:
             return {
                 "status": OrderStatus.INTENDED,
                 "only_from": OrderStatus.HELD.value,
+                "is_triggered": True,
                 "trigger_price": from_scaled(event.trigger_price, order.price_scale),
                 "checks": json_list(event.checks),
                 "market": json_text(event.market),
@@ -304,7 +312,7 @@ def _changes(event: ExistingOrderEvent, order: OrderScales) -> dict[str, Any]:
         case OrderTrailed():
             return {"extreme_price": from_scaled(event.extreme_price, order.price_scale)}
         case OrderArmed():
-            return {"quantity": from_scaled(event.quantity, order.quantity_scale)}
+            return {"armed_quantity": from_scaled(event.quantity, order.quantity_scale)}
         case OrderAmendRequested():
             kind, authority_id = authority_of(event.authority)
             asked = _amendment(event, order) | {"authority": kind, "authority_id": authority_id}
@@ -342,7 +350,16 @@ async def _insert_order(
 ) -> bool:
     """Whether it wasn't there yet."""
     kind, authority_id = authority_of(authority)
-    optional = ("suggestion_id", "venue_order_id", "group_id", "role", "parent_id", "replaces", "notional_quote")
+    optional = (
+        "suggestion_id",
+        "venue_order_id",
+        "group_id",
+        "role",
+        "parent_id",
+        "replaces",
+        "notional_quote",
+        "armed_quantity",
+    )
     inserted = await connection.execute(
         _INSERT_ORDER,
         {
@@ -433,16 +450,7 @@ async def _project_strategy_position(
     """By the same arithmetic as the kernel's: the journal holds only the account's position."""
     state = await connection.scalar(_READ_STRATEGY_POSITION, key)
     before = Position() if state is None else msgspec.json.decode(state, type=Position)
-    fill = Fill(
-        event.client_order_id,
-        event.trade_id,
-        event.side,
-        event.price,
-        event.quantity,
-        event.fee_quote,
-        event.venue_ts_ns,
-    )
-    after, _ = apply_fill(before, fill, "/".join(key.values()))
+    after, _ = apply_fill(before, fill_of(event), "/".join(key.values()))
     await connection.execute(
         _UPSERT_STRATEGY_POSITION,
         key

@@ -26,6 +26,7 @@ from core.types.views import (
     EngineStatusView,
     ExecutionEstimateView,
     ExecutionOutcomeView,
+    ExposureView,
     FeedHealthView,
     InstrumentView,
     KlineView,
@@ -33,14 +34,20 @@ from core.types.views import (
     OrderView,
     PositionView,
     PreTradeView,
+    ReconciliationView,
+    RiskExplanationView,
+    RiskRulesView,
     RiskStateView,
     TickerView,
+    WhatIfView,
 )
 
 READ_DEADLINE_S = 2.0
 CHECK_DEADLINE_S = 3.0
 EXECUTE_DEADLINE_S = 10.0
 SAFETY_DEADLINE_S = 5.0
+EXPLAIN_DEADLINE_S = 10.0
+RECONCILE_DEADLINE_S = 30.0
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 # An engine that restarts is back within seconds; gRPC's own backoff would grow to two minutes.
 CHANNEL_OPTIONS = [
@@ -52,6 +59,24 @@ CHANNEL_OPTIONS = [
 ]
 
 T = TypeVar("T")
+
+
+class SignedRequest(msgspec.Struct, frozen=True):
+    """By what authority a ticket is sent: a session's key or a mandate's has signed it. Exactly one id is set."""
+
+    signature: bytes
+    session_id: str = ""
+    mandate_id: str = ""
+    strategy_id: str = ""
+
+    def message(self) -> pb.CommandAuthority:
+        if self.session_id:
+            session = pb.SessionSignature(session_id=self.session_id, signature=self.signature)
+            return pb.CommandAuthority(session=session)
+        mandate = pb.MandateReference(
+            mandate_id=self.mandate_id, strategy_id=self.strategy_id, signature=self.signature
+        )
+        return pb.CommandAuthority(mandate=mandate)
 
 
 class EngineClient:
@@ -131,6 +156,119 @@ class EngineClient:
         )
         return from_message(answer, ExecutionOutcomeView)
 
+    async def submit_order(
+        self, ticket: bytes, authority: SignedRequest, trace: TraceContext | None = None
+    ) -> ExecutionOutcomeView:
+        """An order under a session or a mandate. Without an answer it isn't known whether it was taken: asking again
+        with the same ticket finds the first order."""
+        request = pb.SubmitOrderRequest(ticket=ticket, authority=authority.message())
+        answer = await self._call(self._stub.SubmitOrder, request, EXECUTE_DEADLINE_S, *_trace(trace))
+        return from_message(answer, ExecutionOutcomeView)
+
+    async def submit_oco(
+        self, ticket: bytes, authority: SignedRequest, trace: TraceContext | None = None
+    ) -> ExecutionOutcomeView:
+        """Two orders of which one cancels the other."""
+        request = pb.SubmitOcoRequest(ticket=ticket, authority=authority.message())
+        answer = await self._call(self._stub.SubmitOco, request, EXECUTE_DEADLINE_S, *_trace(trace))
+        return from_message(answer, ExecutionOutcomeView)
+
+    async def amend_order(
+        self, ticket: bytes, authority: SignedRequest, trace: TraceContext | None = None
+    ) -> Refusal | None:
+        """A new total quantity or limit price; None when it is on its way."""
+        request = pb.AmendOrderRequest(ticket=ticket, authority=authority.message())
+        return _decision(await self._call(self._stub.AmendOrder, request, EXECUTE_DEADLINE_S, *_trace(trace)))
+
+    async def open_session(self, grant: bytes, key_id: str, signature: bytes) -> Refusal | None:
+        """A session that its user's enrolled key has signed in."""
+        return await self._signed(self._stub.OpenSession, grant, [(key_id, signature)])
+
+    async def install_mandate(self, mandate: bytes, signatures: list[tuple[str, bytes]]) -> Refusal | None:
+        """What a strategy may do, signed by its approvers."""
+        return await self._signed(self._stub.InstallMandate, mandate, signatures)
+
+    async def administer(self, document: bytes, signatures: list[tuple[str, bytes]]) -> Refusal | None:
+        """Carry out a document that administrators, or the root key, have signed."""
+        return await self._signed(self._stub.Administer, document, signatures)
+
+    async def close_session(self, session_id: str, requested_by: str) -> Refusal | None:
+        request = pb.CloseSessionRequest(session_id=session_id, requested_by=requested_by)
+        return _decision(await self._call(self._stub.CloseSession, request, SAFETY_DEADLINE_S))
+
+    async def revoke_mandate(self, mandate_id: str, requested_by: str) -> Refusal | None:
+        request = pb.RevokeMandateRequest(mandate_id=mandate_id, requested_by=requested_by)
+        return _decision(await self._call(self._stub.RevokeMandate, request, SAFETY_DEADLINE_S))
+
+    async def renew_dead_mans_timer(self, requested_by: str) -> Refusal | None:
+        request = pb.RenewDeadMansTimerRequest(requested_by=requested_by)
+        return _decision(await self._call(self._stub.RenewDeadMansTimer, request, SAFETY_DEADLINE_S))
+
+    async def orders(
+        self, account_id: str, symbol: str | None = None, *, include_final: bool = False, limit: int = 0
+    ) -> list[OrderView]:
+        """An account's orders, newest first; a limit of 0 is the engine's own."""
+        request = pb.ListOrdersRequest(account_id=account_id, symbol=symbol, include_final=include_final, limit=limit)
+        answer = await self._call(self._stub.ListOrders, request, READ_DEADLINE_S)
+        return [from_message(item, OrderView) for item in answer.orders]
+
+    async def order(self, client_order_id: str) -> OrderView:
+        request = pb.OrderRequest(client_order_id=client_order_id)
+        return from_message(await self._call(self._stub.GetOrder, request, READ_DEADLINE_S), OrderView)
+
+    async def rules(self) -> RiskRulesView:
+        answer = await self._call(self._stub.GetRules, pb.GetRulesRequest(), READ_DEADLINE_S)
+        return from_message(answer, RiskRulesView)
+
+    async def check_rules(self, document: str) -> Refusal | None:
+        """Whether the engine would take these rules; None when it would."""
+        request = pb.CheckRulesRequest(document=document)
+        return _decision(await self._call(self._stub.CheckRules, request, CHECK_DEADLINE_S))
+
+    async def explain_risk(self, client_order_id: str) -> RiskExplanationView:
+        """Which rules an order met, and how near each was."""
+        request = pb.OrderRequest(client_order_id=client_order_id)
+        answer = await self._call(self._stub.ExplainRisk, request, EXPLAIN_DEADLINE_S)
+        return from_message(answer, RiskExplanationView)
+
+    async def reconcile(self, dry_run: bool, requested_by: str) -> ReconciliationView:
+        """Compare with the venue; unless dry_run, apply what follows."""
+        request = pb.ReconcileRequest(dry_run=dry_run, requested_by=requested_by)
+        return from_message(await self._call(self._stub.Reconcile, request, RECONCILE_DEADLINE_S), ReconciliationView)
+
+    async def exposure(self, account_id: str) -> ExposureView:
+        answer = await self._call(self._stub.GetExposure, pb.AccountRequest(account_id=account_id), READ_DEADLINE_S)
+        return from_message(answer, ExposureView)
+
+    async def what_if(
+        self,
+        account_id: str,
+        symbol: str,
+        *,
+        side: Side | None = None,
+        quantity: Decimal | None = None,
+        price: Decimal | None = None,
+        price_move_bps: int | None = None,
+    ) -> WhatIfView:
+        """The account after an order, after a price move of the symbol, or after both."""
+        request = pb.WhatIfRequest(
+            account_id=account_id,
+            symbol=symbol,
+            side=side,
+            quantity=None if quantity is None else decimal_text(quantity),
+            price=None if price is None else decimal_text(price),
+            price_move_bps=price_move_bps,
+        )
+        return from_message(await self._call(self._stub.WhatIf, request, CHECK_DEADLINE_S), WhatIfView)
+
+    async def cancel_all(
+        self, account_id: str, symbol: str | None, requested_by: str, trace: TraceContext | None = None
+    ) -> int:
+        """How many cancels were asked for. A safety command."""
+        request = pb.CancelAllRequest(account_id=account_id, symbol=symbol, requested_by=requested_by)
+        answer = await self._call(self._stub.CancelAll, request, SAFETY_DEADLINE_S, *_trace(trace))
+        return int(answer.requested)
+
     async def cancel_order(
         self, client_order_id: str, requested_by: str, trace: TraceContext | None = None
     ) -> Refusal | None:
@@ -140,10 +278,11 @@ class EngineClient:
         return from_message(answer.refusal, Refusal) if answer.HasField("refusal") else None
 
     async def set_kill_switch(
-        self, state: str, requested_by: str, reason: str, trace: TraceContext | None = None
+        self, state: str, requested_by: str, reason: str, trace: TraceContext | None = None, account_id: str = ""
     ) -> EngineStatusView:
-        """Tighten the kill switch. Loosening is refused with AUTHORITY_KIND_NOT_ACCEPTED."""
-        request = pb.SetKillSwitchRequest(state=state, requested_by=requested_by, reason=reason)
+        """Tighten the kill switch, of one account or of the whole engine (empty account_id). Loosening is refused with
+        AUTHORITY_KIND_NOT_ACCEPTED."""
+        request = pb.SetKillSwitchRequest(state=state, requested_by=requested_by, reason=reason, account_id=account_id)
         answer = await self._call(self._stub.SetKillSwitch, request, SAFETY_DEADLINE_S, *_trace(trace))
         return from_message(answer, EngineStatusView)
 
@@ -161,12 +300,23 @@ class EngineClient:
             call.cancel()
         raise refuse(ReasonCode.SERVICE_ENGINE_UNAVAILABLE, "The engine ended the journal's stream; connect again.")
 
+    async def _signed(self, method: Any, document: bytes, signatures: list[tuple[str, bytes]]) -> Refusal | None:
+        request = pb.SignedDocument(
+            document=document,
+            signatures=[pb.ApprovalSignature(key_id=key_id, signature=value) for key_id, value in signatures],
+        )
+        return _decision(await self._call(method, request, EXECUTE_DEADLINE_S))
+
     async def _call(self, method: Any, request: Any, deadline_s: float, *metadata: tuple[str, str]) -> Any:
         call: Awaitable[Any] = method(request, timeout=deadline_s, metadata=(self._authorization, *metadata))
         try:
             return await call
         except grpc.aio.AioRpcError as error:
             raise _refusal_of(error) from error
+
+
+def _decision(answer: Any) -> Refusal | None:
+    return from_message(answer.refusal, Refusal) if answer.HasField("refusal") else None
 
 
 def _trace(trace: TraceContext | None) -> tuple[tuple[str, str], ...]:

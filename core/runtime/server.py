@@ -6,15 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from decimal import Decimal, InvalidOperation
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
-import msgspec
-import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
@@ -22,12 +18,25 @@ from grpc_reflection.v1alpha import reflection
 from core.risk.kill_switch import KillSwitch
 from core.runtime._proto import engine_pb2 as pb
 from core.runtime._proto import engine_pb2_grpc
-from core.runtime.messages import AUTHORIZATION_KEY, REFUSAL_KEY, TRACEPARENT_KEY, to_message
-from core.runtime.service import EngineService
+from core.runtime.answering import (
+    REASON_LENGTH_LIMIT,
+    REQUESTED_BY_LENGTH_LIMIT,
+    Context,
+    abort,
+    check_length,
+    read_decimal,
+    read_side,
+    reply,
+    reply_later,
+    trace_of,
+)
+from core.runtime.messages import AUTHORIZATION_KEY, to_message
+from core.runtime.trading_calls import TradingCalls
 from core.storage.journal import JournalReader
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
-from core.types.ids import TraceContext, parse_traceparent
-from core.types.orders import Side
+
+if TYPE_CHECKING:
+    from core.runtime.service import EngineService
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Engine"].full_name
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
@@ -36,28 +45,9 @@ STREAM_BATCH_RECORDS = 256
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_CONCURRENT_CALLS = 1_000
 STOP_GRACE_S = 1.0
-REQUESTED_BY_LENGTH_LIMIT = 128
-REASON_LENGTH_LIMIT = 512
-TEXT_IN_REFUSAL_LIMIT = 1_500
-
-T = TypeVar("T")
-_log = structlog.get_logger("engine.server")
-
-_STATUS_BY_CODE = {
-    ReasonCode.MARKET_INSTRUMENT_UNKNOWN: grpc.StatusCode.NOT_FOUND,
-    ReasonCode.ORDER_UNKNOWN: grpc.StatusCode.NOT_FOUND,
-    ReasonCode.RESOURCE_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
-    ReasonCode.REQUEST_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
-    ReasonCode.AUTH_TOKEN_INVALID: grpc.StatusCode.UNAUTHENTICATED,
-    ReasonCode.AUTHORITY_KIND_NOT_ACCEPTED: grpc.StatusCode.PERMISSION_DENIED,
-    ReasonCode.SERVICE_INTERNAL_ERROR: grpc.StatusCode.INTERNAL,
-    ReasonCode.SERVICE_JOURNAL_UNAVAILABLE: grpc.StatusCode.RESOURCE_EXHAUSTED,
-}
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class EngineServicer(engine_pb2_grpc.EngineServicer):
+class EngineServicer(TradingCalls):
     """The calls, each a thin translation to the service."""
 
     def __init__(self, service: EngineService) -> None:
@@ -65,10 +55,10 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
         self._streams = 0
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.EngineStatus:
-        return await _answer(context, lambda: to_message(self._service.status(), pb.EngineStatus))
+        return await reply(context, lambda: to_message(self._service.status(), pb.EngineStatus))
 
     async def ListInstruments(self, request: pb.ListInstrumentsRequest, context: Context) -> pb.ListInstrumentsResponse:
-        return await _answer(
+        return await reply(
             context,
             lambda: pb.ListInstrumentsResponse(
                 instruments=[to_message(view, pb.Instrument) for view in self._service.instruments()]
@@ -76,10 +66,10 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
         )
 
     async def GetTicker(self, request: pb.SymbolRequest, context: Context) -> pb.Ticker:
-        return await _answer(context, lambda: to_message(self._service.hub.ticker(request.symbol), pb.Ticker))
+        return await reply(context, lambda: to_message(self._service.hub.ticker(request.symbol), pb.Ticker))
 
     async def GetOrderBook(self, request: pb.GetOrderBookRequest, context: Context) -> pb.OrderBook:
-        return await _answer(
+        return await reply(
             context,
             lambda: to_message(self._service.hub.order_book(request.symbol, request.depth), pb.OrderBook),
         )
@@ -91,7 +81,7 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
                 klines=[to_message(bar, pb.Kline) for bar in bars], as_of_ns=self._service.clock.now_ns()
             )
 
-        return await _answer(context, answer)
+        return await reply(context, answer)
 
     async def GetFeedHealth(self, request: pb.GetFeedHealthRequest, context: Context) -> pb.GetFeedHealthResponse:
         def answer() -> pb.GetFeedHealthResponse:
@@ -101,19 +91,19 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
                 feeds=[to_message(hub.feed_health(symbol), pb.FeedHealth) for symbol in symbols]
             )
 
-        return await _answer(context, answer)
+        return await reply(context, answer)
 
     async def EstimateExecution(self, request: pb.EstimateExecutionRequest, context: Context) -> pb.ExecutionEstimate:
         def answer() -> pb.ExecutionEstimate:
-            side, quantity = _side(request.side), _decimal("quantity", request.quantity)
+            side, quantity = read_side(request.side), read_decimal("quantity", request.quantity)
             return to_message(
                 self._service.hub.estimate_execution(request.symbol, side, quantity), pb.ExecutionEstimate
             )
 
-        return await _answer(context, answer)
+        return await reply(context, answer)
 
     async def GetPositions(self, request: pb.AccountRequest, context: Context) -> pb.GetPositionsResponse:
-        return await _answer(
+        return await reply(
             context,
             lambda: pb.GetPositionsResponse(
                 positions=[to_message(view, pb.Position) for view in self._service.positions(request.account_id)],
@@ -122,7 +112,7 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
         )
 
     async def GetOpenOrders(self, request: pb.AccountRequest, context: Context) -> pb.GetOpenOrdersResponse:
-        return await _answer(
+        return await reply(
             context,
             lambda: pb.GetOpenOrdersResponse(
                 orders=[to_message(view, pb.Order) for view in self._service.open_orders(request.account_id)],
@@ -131,38 +121,38 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
         )
 
     async def GetRiskState(self, request: pb.AccountRequest, context: Context) -> pb.RiskState:
-        return await _answer(context, lambda: to_message(self._service.risk_state(request.account_id), pb.RiskState))
+        return await reply(context, lambda: to_message(self._service.risk_state(request.account_id), pb.RiskState))
 
     async def CheckProposal(self, request: pb.CheckProposalRequest, context: Context) -> pb.PreTrade:
         async def answer() -> pb.PreTrade:
             return to_message(await self._service.check_proposal(request.proposal), pb.PreTrade)
 
-        return await _answer_later(context, answer)
+        return await reply_later(context, answer)
 
     async def ExecuteApproval(self, request: pb.ExecuteApprovalRequest, context: Context) -> pb.ExecutionOutcome:
         async def answer() -> pb.ExecutionOutcome:
             signatures = [(item.key_id, item.signature) for item in request.signatures]
             outcome = await self._service.execute_approval(
-                request.proposal, request.digest_hex, signatures, _trace(context)
+                request.proposal, request.digest_hex, signatures, trace_of(context)
             )
             return to_message(outcome, pb.ExecutionOutcome)
 
-        return await _answer_later(context, answer)
+        return await reply_later(context, answer)
 
     async def CancelOrder(self, request: pb.CancelOrderRequest, context: Context) -> pb.CancelOrderResponse:
         async def answer() -> pb.CancelOrderResponse:
-            _check_length("requested_by", request.requested_by, REQUESTED_BY_LENGTH_LIMIT)
-            refusal = await self._service.cancel_order(request.client_order_id, request.requested_by, _trace(context))
+            check_length("requested_by", request.requested_by, REQUESTED_BY_LENGTH_LIMIT)
+            refusal = await self._service.cancel_order(request.client_order_id, request.requested_by, trace_of(context))
             if refusal is None:
                 return pb.CancelOrderResponse(requested=True)
             return pb.CancelOrderResponse(requested=False, refusal=to_message(refusal, pb.Refusal))
 
-        return await _answer_later(context, answer)
+        return await reply_later(context, answer)
 
     async def SetKillSwitch(self, request: pb.SetKillSwitchRequest, context: Context) -> pb.EngineStatus:
         async def answer() -> pb.EngineStatus:
-            _check_length("requested_by", request.requested_by, REQUESTED_BY_LENGTH_LIMIT)
-            _check_length("reason", request.reason, REASON_LENGTH_LIMIT)
+            check_length("requested_by", request.requested_by, REQUESTED_BY_LENGTH_LIMIT)
+            check_length("reason", request.reason, REASON_LENGTH_LIMIT)
             try:
                 state = KillSwitch(request.state)
             except ValueError as error:
@@ -170,19 +160,25 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
                 raise refuse(
                     ReasonCode.REQUEST_INVALID, f"There is no kill switch state {request.state[:32]!r}; use {states}."
                 ) from error
-            refusal = await self._service.set_kill_switch(state, request.requested_by, request.reason, _trace(context))
+            refusal = await self._service.set_kill_switch(
+                state,
+                request.requested_by,
+                request.reason,
+                trace_of(context),
+                **({"account_id": request.account_id} if request.account_id else {}),
+            )
             if refusal is not None:
                 raise RefusalError(refusal)
             return to_message(self._service.status(), pb.EngineStatus)
 
-        return await _answer_later(context, answer)
+        return await reply_later(context, answer)
 
     async def StreamJournal(
         self, request: pb.StreamJournalRequest, context: Context
     ) -> AsyncIterator[pb.JournalRecord]:
         journal = self._service.journal
         if not 0 <= request.after_sequence <= journal.sequence:
-            await _abort(
+            await abort(
                 context,
                 Refusal(
                     ReasonCode.REQUEST_INVALID,
@@ -194,7 +190,7 @@ class EngineServicer(engine_pb2_grpc.EngineServicer):
                 ),
             )
         if self._streams >= STREAMS_LIMIT:
-            await _abort(
+            await abort(
                 context,
                 Refusal(
                     ReasonCode.AUTH_RATE_EXCEEDED, "Too many readers stream the journal.", limit=str(STREAMS_LIMIT)
@@ -256,50 +252,16 @@ def build_server(service: EngineService, address: str, token: str) -> tuple[grpc
     return server, health
 
 
-async def _answer(context: Context, answer: Callable[[], T]) -> T:
-    async def later() -> T:
-        return answer()
-
-    return await _answer_later(context, later)
-
-
-async def _answer_later(context: Context, answer: Callable[[], Awaitable[T]]) -> T:
-    try:
-        return await answer()
-    except RefusalError as error:
-        await _abort(context, error.refusal)
-    except Exception:
-        _log.exception("call_failed")
-        await _abort(
-            context,
-            Refusal(ReasonCode.SERVICE_INTERNAL_ERROR, "The engine failed at this call; its log says more."),
-        )
-
-
-async def _abort(context: Context, refusal: Refusal) -> NoReturn:
-    metadata = ((REFUSAL_KEY, encode_refusal(refusal)),)
-    status = _STATUS_BY_CODE.get(refusal.code, grpc.StatusCode.FAILED_PRECONDITION)
-    await context.abort(status, f"{refusal.code}", trailing_metadata=metadata)
-    raise AssertionError("abort raises")
-
-
-def encode_refusal(refusal: Refusal) -> str:
-    """JSON in ASCII: other characters can't stand in metadata."""
-    plain = msgspec.to_builtins(refusal)
-    plain["message"] = plain["message"][:TEXT_IN_REFUSAL_LIMIT]
-    return json.dumps(plain)
-
-
 def _refusing(handler: Any) -> Any:
     refusal = Refusal(
         ReasonCode.AUTH_TOKEN_INVALID, "The control token is missing or wrong. Read secrets/engine-control.token again."
     )
 
     async def refuse_one(_request: Any, context: Context) -> Any:
-        await _abort(context, refusal)
+        await abort(context, refusal)
 
     async def refuse_stream(_request: Any, context: Context) -> AsyncIterator[Any]:
-        await _abort(context, refusal)
+        await abort(context, refusal)
         yield  # pragma: no cover - makes this a generator
 
     if handler.request_streaming and handler.response_streaming:
@@ -309,33 +271,3 @@ def _refusing(handler: Any) -> Any:
     if handler.request_streaming:
         return grpc.stream_unary_rpc_method_handler(refuse_one)
     return grpc.unary_unary_rpc_method_handler(refuse_one)
-
-
-def _trace(context: Context) -> TraceContext | None:
-    for key, value in context.invocation_metadata() or ():
-        if key == TRACEPARENT_KEY and isinstance(value, str):
-            try:
-                return parse_traceparent(value)
-            except ValueError:
-                # W3C: a header that can't be read is ignored, the call goes on.
-                return None
-    return None
-
-
-def _side(text: str) -> Side:
-    try:
-        return Side(text)
-    except ValueError as error:
-        raise refuse(ReasonCode.REQUEST_INVALID, f"side must be BUY or SELL, is {text[:32]!r}.") from error
-
-
-def _decimal(name: str, text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except InvalidOperation as error:
-        raise refuse(ReasonCode.REQUEST_INVALID, f"{name} must be a decimal, is {text[:32]!r}.") from error
-
-
-def _check_length(name: str, text: str, limit: int) -> None:
-    if not 0 < len(text) <= limit:
-        raise refuse(ReasonCode.REQUEST_INVALID, f"{name} must have 1 to {limit} characters, has {len(text)}.")

@@ -15,6 +15,7 @@ ALTER TABLE orders
     ADD COLUMN trailing_offset_bps integer,
     ADD COLUMN extreme_price       numeric, -- the best price that a trailing stop has seen
     ADD COLUMN trigger_price       numeric, -- where a held order's condition came true
+    ADD COLUMN armed_quantity      numeric, -- of a bracket's child: what its parent has filled; NULL for all
     ADD COLUMN expires_at          timestamptz, -- GTD
     ADD COLUMN price_scale         integer NOT NULL,
     ADD COLUMN quantity_scale      integer NOT NULL,

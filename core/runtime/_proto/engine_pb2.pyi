@@ -534,12 +534,14 @@ class SessionSignature(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class MandateReference(_message.Message):
-    __slots__ = ("mandate_id", "strategy_id")
+    __slots__ = ("mandate_id", "strategy_id", "signature")
     MANDATE_ID_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_ID_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     mandate_id: str
     strategy_id: str
-    def __init__(self, mandate_id: _Optional[str] = ..., strategy_id: _Optional[str] = ...) -> None: ...
+    signature: bytes
+    def __init__(self, mandate_id: _Optional[str] = ..., strategy_id: _Optional[str] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class SubmitOrderRequest(_message.Message):
     __slots__ = ("ticket", "authority")

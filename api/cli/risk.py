@@ -1,0 +1,163 @@
+"""`veloz risk show | check | reload | rollback | explain | history`."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+
+from api.cli.engine import ask_engine, local_settings, refused, whoami
+from api.cli.safety import print_table
+from api.cli.session import EXIT_REFUSED, EXIT_USAGE, CommandError
+from api.cli.text import printable
+from core.config import ConfigurationError, Settings
+from core.types.codes import ReasonCode, Refusal
+
+DIGEST_DIGITS_SHOWN = 12
+DOCUMENT_VALID_S = 60
+NEAR_PERCENT = Decimal(80)
+"""A check that used this much of its limit is shown in yellow."""
+
+
+def show(as_json: bool) -> None:
+    """The rules in force, as they were installed."""
+    rules = ask_engine(local_settings(), lambda client: client.rules())
+    current = next((item for item in rules.history if item.version == rules.version), None)
+    if as_json:
+        document = None if current is None else current.document
+        typer.echo(json.dumps({"version": rules.version, "digest_hex": rules.digest_hex, "document": document}))
+        return
+    typer.secho(f"# version {rules.version}, digest {rules.digest_hex[:DIGEST_DIGITS_SHOWN]}…", bold=True)
+    typer.echo("# none are installed" if current is None else printable(current.document))
+
+
+def history(as_json: bool) -> None:
+    """The versions that can be gone back to."""
+    rules = ask_engine(local_settings(), lambda client: client.rules())
+    if as_json:
+        typer.echo(json.dumps([msgspec.to_builtins(item) for item in rules.history]))
+        return
+    rows: list[tuple[str, ...]] = [("version", "digest", "bytes", "")]
+    for item in reversed(rules.history):
+        mark = "in force" if item.version == rules.version else ""
+        rows.append((str(item.version), item.digest_hex[:DIGEST_DIGITS_SHOWN], str(len(item.document.encode())), mark))
+    print_table(rows)
+
+
+def check(file: Path, as_json: bool) -> None:
+    """Whether a file would be taken, without an engine."""
+    document = _read(file)
+    _parse(document, str(file))
+    answer = {"file": str(file), "valid": True}
+    typer.echo(json.dumps(answer) if as_json else f"{file}: valid. `veloz risk reload {file}` puts it in force.")
+
+
+def reload(file: Path, key: Path | None, key_id: str | None, as_json: bool) -> None:
+    """Put a file's rules in force, under an administrator's signature."""
+    document = _read(file)
+    _parse(document, str(file))
+    _administer("rules.install", {"document": document}, key, key_id, as_json)
+
+
+def rollback(to: int | None, key: Path | None, key_id: str | None, as_json: bool) -> None:
+    """Put an earlier version's rules in force again: by default those before the current ones."""
+    settings = local_settings()
+    rules = ask_engine(settings, lambda client: client.rules())
+    versions = [item.version for item in rules.history]
+    target = to if to is not None else max((version for version in versions if version < rules.version), default=0)
+    if target not in versions or target == rules.version:
+        others = ", ".join(str(version) for version in versions if version != rules.version) or "none"
+        raise CommandError(
+            "RISK_VERSION_UNKNOWN",
+            f"There is no version {target} to go back to; the engine still has: {others}.",
+            EXIT_USAGE,
+        )
+    _administer("rules.rollback", {"version": str(target)}, key, key_id, as_json)
+
+
+def explain(client_order_id: str, as_json: bool) -> None:
+    """Which rules an order met when it was decided on, and how near each limit was."""
+    view = ask_engine(local_settings(), lambda client: client.explain_risk(client_order_id))
+    if as_json:
+        plain: dict[str, Any] = msgspec.to_builtins(view)
+        typer.echo(json.dumps(plain))
+        return
+    typer.secho(
+        f"{view.client_order_id}  {view.symbol}  {view.account_id}  under {view.authority} {view.authority_id}",
+        bold=True,
+    )
+    typer.echo(
+        f"rules version {view.rules_version}, mid {view.mid_price or '?'}, book {view.book_state}, "
+        f"{view.book_age_ms} ms old, valued at {view.notional_quote or '?'} quote"
+    )
+    name_width = max((len(item.name) for item in view.checks), default=0)
+    for item in view.checks:
+        used = "" if item.used_percent is None else f"{item.used_percent.quantize(Decimal('0.1'))} %"
+        limit = f"{item.actual or '-'} of {item.limit or '-'} {item.unit or ''}".strip()
+        near = item.used_percent is not None and item.used_percent >= NEAR_PERCENT
+        colour = "red" if not item.passed else "yellow" if near else None
+        mark = "✓" if item.passed else "✗"
+        line = f"{mark} {item.name:<{name_width}}  {limit:<36} {used:>8}  {item.source or ''}"
+        typer.secho(printable(line.rstrip()), fg=colour)
+    if view.refusal is not None:
+        typer.secho(printable(f"refused: {view.refusal.code}: {view.refusal.message}"), fg="red")
+
+
+def _administer(kind: str, body: dict[str, str], key: Path | None, key_id: str | None, as_json: bool) -> None:
+    from api.cli.signing import signed_administration
+
+    settings = local_settings()
+    signer_id, seed = administrator_key(settings, key, key_id)
+
+    async def done(client: Any) -> tuple[Refusal | None, int]:
+        status = await client.status()
+        document, signature = signed_administration(status, kind, body, seed, whoami(), DOCUMENT_VALID_S)
+        refusal = await client.administer(document, [(signer_id, signature)])
+        return refusal, (await client.rules()).version
+
+    refusal, version = ask_engine(settings, done)
+    if refusal is not None:
+        raise refused(refusal)
+    if as_json:
+        typer.echo(json.dumps({"kind": kind, "version": version, "signed_by": signer_id}))
+    else:
+        typer.secho(f"Risk rules version {version} are in force, signed by {signer_id}.", fg="green")
+        typer.echo("Undo: veloz risk rollback")
+
+
+def administrator_key(settings: Settings, key: Path | None, key_id: str | None) -> tuple[str, str]:
+    """The key's id and its Ed25519 seed in hex: of the file key, else this host's root key.
+
+    Raises CommandError.
+    """
+    path = key or settings.paths.secret("root.key")
+    try:
+        seed = path.read_text().strip()
+    except OSError as error:
+        raise CommandError(
+            "KEY_UNREADABLE",
+            f"{path}: {error.strerror}. Name the file of an administrator's key with --key.",
+            EXIT_USAGE,
+        ) from error
+    return key_id or path.stem, seed
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError("FILE_UNREADABLE", f"{file}: {error}", EXIT_USAGE) from error
+
+
+def _parse(document: str, name: str) -> None:
+    """Raises CommandError with the line and the cure."""
+    from core.risk.rules import parse_risk_rules
+
+    try:
+        parse_risk_rules(document, name)
+    except (ConfigurationError, ValueError) as error:
+        raise CommandError(ReasonCode.RISK_RULES_INVALID.value, str(error), EXIT_REFUSED, file=name) from error

@@ -1,0 +1,184 @@
+"""`veloz kill | reconcile | rebuild | risk ... | orders ...`: definitions. What they do is in the neighbours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from api.cli.session import reporting_errors
+
+risk_app = typer.Typer(help="The engine's risk rules: show, check, reload, roll back, explain.", no_args_is_help=True)
+orders_app = typer.Typer(help="Orders, straight from the engine.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Key = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--key", metavar="FILE", help="An administrator's Ed25519 seed in hex; by default secrets/root.key."),
+]
+KeyId = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--key-id", help="The key's id in the roster; by default the file's name without its ending."),
+]
+Account = Annotated[str, typer.Option("--account", metavar="ID", help="The account.")]
+Symbol = Annotated[Optional[str], typer.Option("--symbol", help="Only this symbol.")]  # noqa: UP045
+
+
+def kill(
+    account: Annotated[str, typer.Option("--account", metavar="ID", help="Only this account; empty is all.")] = "",
+    state: Annotated[str, typer.Option("--state", help="HALTED, CANCEL_ONLY or REDUCE_ONLY.")] = "HALTED",
+    reason: Annotated[str, typer.Option("--reason", help="Why; it goes into the journal.")] = "veloz kill",
+    venue: Annotated[
+        bool,
+        typer.Option("--venue", help="When the engine doesn't answer: halt it and cancel at the venue without it."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Stop trading, now. Needs the engine only, and with --venue not even that.
+
+    Exit 0 done, 1 refused, 2 wrong usage, 3 the engine doesn't answer and nothing was changed.
+    """
+    from api.cli import safety as commands
+
+    with reporting_errors(as_json):
+        commands.kill(state.upper(), account, reason, venue, as_json)
+
+
+def reconcile(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the differences; change nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare the engine's orders, fills and balances with the venue's, and apply what follows.
+
+    Exit 0 they agree or the differences were applied, 1 a dry run found differences, 3 the engine doesn't answer.
+    """
+    from api.cli import safety as commands
+
+    with reporting_errors(as_json):
+        commands.reconcile(dry_run, as_json)
+
+
+def rebuild(
+    check: Annotated[bool, typer.Option("--check", help="Only compare; change nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make the SQL projections again from the engine's journal, in one transaction, and compare.
+
+    Audit records, suggestions and reviews aren't touched; the ledger waits meanwhile. Exit 0 every row was what the
+    journal gives, 1 some weren't (without --check they are now) or it can't run, 3 engine or database don't answer.
+    """
+    from api.cli import rebuilding as commands
+
+    with reporting_errors(as_json):
+        commands.rebuild(check, as_json)
+
+
+@risk_app.command("show", epilog="Example: veloz risk show > risk.toml")
+def risk_show(as_json: Json = False) -> None:
+    """The rules in force."""
+    from api.cli import risk as commands
+
+    with reporting_errors(as_json):
+        commands.show(as_json)
+
+
+@risk_app.command("history", epilog="Example: veloz risk history --json")
+def risk_history(as_json: Json = False) -> None:
+    """The versions that the engine can go back to."""
+    from api.cli import risk as commands
+
+    with reporting_errors(as_json):
+        commands.history(as_json)
+
+
+@risk_app.command("check", epilog="Example: veloz risk check risk.toml && veloz risk reload risk.toml")
+def risk_check(file: Path, as_json: Json = False) -> None:
+    """Whether a rules file is valid, without an engine. Exit 1 with the line and the cure when it isn't."""
+    from api.cli import risk as commands
+
+    with reporting_errors(as_json):
+        commands.check(file, as_json)
+
+
+@risk_app.command("reload", epilog="Examples: veloz risk reload risk.toml · veloz risk reload risk.toml --key ada.key")
+def risk_reload(file: Path, key: Key = None, key_id: KeyId = None, as_json: Json = False) -> None:
+    """Put a file's rules in force between two events, signed by an administrator."""
+    from api.cli import risk as commands
+
+    with reporting_errors(as_json):
+        commands.reload(file, key, key_id, as_json)
+
+
+@risk_app.command("rollback", epilog="Examples: veloz risk rollback · veloz risk rollback --to 3")
+def risk_rollback(
+    to: Annotated[Optional[int], typer.Option("--to", metavar="N", help="By default the one before.")] = None,  # noqa: UP045
+    key: Key = None,
+    key_id: KeyId = None,
+    as_json: Json = False,
+) -> None:
+    """Put an earlier version's rules in force again, signed by an administrator."""
+    from api.cli import risk as commands
+
+    with reporting_errors(as_json):
+        commands.rollback(to, key, key_id, as_json)
+
+
+@risk_app.command("explain", epilog="Example: veloz risk explain vz0123...")
+def risk_explain(client_order_id: Annotated[str, typer.Argument(metavar="ORDER_ID")], as_json: Json = False) -> None:
+    """Which rules an order met, and how near each limit was."""
+    from api.cli import risk as commands
+
+    with reporting_errors(as_json):
+        commands.explain(client_order_id, as_json)
+
+
+@orders_app.command("list", epilog="Examples: veloz orders list · veloz orders list --all --symbol BTCUSDT --json")
+def orders_list(
+    account: Account = "acct-demo",
+    symbol: Symbol = None,
+    include_final: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="The newest so many.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """Open orders, newest first."""
+    from api.cli import orders as commands
+
+    with reporting_errors(as_json):
+        commands.list_orders(account, symbol, include_final, limit, as_json)
+
+
+@orders_app.command("show", epilog="Example: veloz orders show vz0123... --json")
+def orders_show(client_order_id: Annotated[str, typer.Argument(metavar="ORDER_ID")], as_json: Json = False) -> None:
+    """One order with all its terms and its authority."""
+    from api.cli import orders as commands
+
+    with reporting_errors(as_json):
+        commands.show(client_order_id, as_json)
+
+
+@orders_app.command("cancel", epilog="Example: veloz orders cancel vz0123...")
+def orders_cancel(client_order_id: Annotated[str, typer.Argument(metavar="ORDER_ID")], as_json: Json = False) -> None:
+    """Cancel one order. A safety command: it needs no approval."""
+    from api.cli import orders as commands
+
+    with reporting_errors(as_json):
+        commands.cancel(client_order_id, as_json)
+
+
+@orders_app.command("cancel-all", epilog="Example: veloz orders cancel-all --symbol BTCUSDT")
+def orders_cancel_all(account: Account = "acct-demo", symbol: Symbol = None, as_json: Json = False) -> None:
+    """Cancel every open order of an account, or of one of its symbols."""
+    from api.cli import orders as commands
+
+    with reporting_errors(as_json):
+        commands.cancel_all(account, symbol, as_json)
+
+
+def register(app: typer.Typer) -> None:
+    examples = 'Examples: veloz kill · veloz kill --account acct-demo --reason "fat finger" · veloz kill --venue'
+    app.command(epilog=examples)(kill)
+    app.command(epilog="Examples: veloz reconcile --dry-run · veloz reconcile --json")(reconcile)
+    app.command(epilog="Examples: veloz rebuild · veloz rebuild --check --json")(rebuild)
+    app.add_typer(risk_app, name="risk")
+    app.add_typer(orders_app, name="orders")
