@@ -18,12 +18,23 @@ from core.types.events import JournalEntry
 class Commit:
     """What Journal.begin returns. Every method may be called from any thread."""
 
-    __slots__ = ("_callbacks", "_entries", "_error", "_is_over", "_lock", "data", "hashes", "is_emergency", "payloads")
+    __slots__ = (
+        "_callbacks",
+        "_entries",
+        "_error",
+        "_is_over",
+        "_lock",
+        "data",
+        "hashes",
+        "is_emergency",
+        "payloads",
+    )
 
-    def __init__(self, payloads: Sequence[bytes], data: bytes, hashes: Sequence[bytes], *, is_emergency: bool) -> None:
+    def __init__(self, payloads: Sequence[bytes], *, is_emergency: bool) -> None:
         self.payloads = payloads
-        self.data = data
-        self.hashes = hashes
+        # What is to be written: framed by who begins it, so that the writer only writes.
+        self.data = b""
+        self.hashes: Sequence[bytes] = ()
         self.is_emergency = is_emergency
         self._entries: Callable[[], tuple[JournalEntry, ...]] | tuple[JournalEntry, ...] = ()
         self._error: Exception | None = None

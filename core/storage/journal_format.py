@@ -29,6 +29,7 @@ SCHEMA_VERSIONS = {"veloz.journal/1": 1, HEADER_SCHEMA: 2}
 FIRST_KIND = 0xFB
 FURTHER_KIND = 0xF5
 KINDS = frozenset({FIRST_KIND, FURTHER_KIND})
+UNFIT_LAST_BYTES = frozenset(byte for byte in range(256) if byte.bit_count() < 2)
 HEADER_LIMIT_BYTES = 4_096
 RECORD_LIMIT_BYTES = 1_048_576
 HASH_LENGTH_BYTES = 32
@@ -92,7 +93,7 @@ def decode_header(data: bytes) -> tuple[SegmentHeader, int]:
 
 def check_payload(payload: bytes) -> None:
     """Raises ValueError for a payload that no record can hold: see above for why; JSON text always can."""
-    if not 0 < len(payload) <= RECORD_LIMIT_BYTES or b"\0" in payload or payload[-1].bit_count() < 2:
+    if not 0 < len(payload) <= RECORD_LIMIT_BYTES or b"\0" in payload or payload[-1] in UNFIT_LAST_BYTES:
         raise ValueError(
             f"a journal record has 1 to {RECORD_LIMIT_BYTES} bytes of text, none of them zero, the last of more than "
             f"one bit; got {len(payload)} bytes"
@@ -108,7 +109,7 @@ def encode_group(previous: bytes, payloads: Sequence[bytes]) -> tuple[bytes, lis
     for payload in payloads:
         body = previous + payload
         word = pack(len(payload) << 8 | kind)
-        parts.extend((word, pack(checksum(word + body)), body))
+        parts += (word, pack(checksum(word + body)), body)
         previous = sha256(body).digest()
         hashes.append(previous)
         kind = FURTHER_KIND

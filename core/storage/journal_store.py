@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import count
+from operator import itemgetter
 from queue import SimpleQueue
 from threading import Thread
 from typing import Protocol
@@ -20,13 +21,14 @@ import msgspec
 
 from core.storage.journal_commit import Commit, post
 from core.storage.journal_errors import JournalUnavailableError, TornTail
-from core.storage.journal_format import check_payload, encode_group
+from core.storage.journal_format import RECORD_LIMIT_BYTES, UNFIT_LAST_BYTES, check_payload, encode_group
 from core.storage.journal_segments import READ_BATCH_RECORDS, Anchor
 from core.types.events import JournalEntry
 
 WAITING_APPENDS_LIMIT = 10_000
 GROUP_LIMIT_RECORDS = 4_096
 GROUP_LIMIT_BYTES = 32 * 1024 * 1024
+_LAST_BYTE = itemgetter(-1)
 
 
 class _Waiting(msgspec.Struct):
@@ -114,11 +116,12 @@ class JournalStore(ABC):
         if (dead := self.dead_reason) is not None:
             raise JournalUnavailableError(dead)
         check_group(payloads)
-        commit = self._frame(payloads, emergency)
+        commit = Commit(payloads, is_emergency=emergency)
         if not payloads:
             commit.finish(())
             return commit
         self._flight = commit
+        commit.data, commit.hashes = encode_group(self.head.hash, payloads)
         if self._thread is None:
             self._execute(commit)
         else:
@@ -224,10 +227,6 @@ class JournalStore(ABC):
             group.append(self._waiting.popleft())
         return group
 
-    def _frame(self, payloads: Sequence[bytes], emergency: bool) -> Commit:
-        data, hashes = encode_group(self.head.hash, payloads)
-        return Commit(payloads, data, hashes, is_emergency=emergency)
-
     def _run(self) -> None:
         while (commit := self._begun.get()) is not None:
             self._execute(commit)
@@ -272,10 +271,19 @@ class JournalReader:
 
 def check_group(payloads: Sequence[bytes]) -> None:
     """Raises ValueError for records that can't be written, or not together."""
-    for payload in payloads:
-        check_payload(payload)
-    if len(payloads) > GROUP_LIMIT_RECORDS or sum(map(len, payloads)) > GROUP_LIMIT_BYTES:
+    if not payloads:
+        return
+    sizes = list(map(len, payloads))
+    if len(sizes) > GROUP_LIMIT_RECORDS or sum(sizes) > GROUP_LIMIT_BYTES:
         raise ValueError(f"at most {GROUP_LIMIT_RECORDS} records and {GROUP_LIMIT_BYTES} bytes are appended together")
+    if (
+        min(sizes) < 1
+        or max(sizes) > RECORD_LIMIT_BYTES
+        or b"\0" in b"".join(payloads)
+        or not UNFIT_LAST_BYTES.isdisjoint(map(_LAST_BYTE, payloads))
+    ):
+        for payload in payloads:
+            check_payload(payload)
 
 
 def _entries(
