@@ -48,6 +48,7 @@ strategy_fills = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(strategy_fills, prices)
 def test_strategies_add_up_to_the_account(items: list[tuple[tuple[str, str, str], str, Fill]], mark: int) -> None:
     positions, strategies = books(*items)
@@ -66,6 +67,7 @@ def test_a_missing_strategy_fill_is_noticed() -> None:
     assert disagreements({}, strategies) == (KEY,)
 
 
+@settings(deadline=None)
 @given(fills, prices)
 def test_cash_and_position_are_worth_what_was_realised_and_is_not_yet(items: list[Fill], mark: int) -> None:
     position, cash = Position(), 0
@@ -78,6 +80,7 @@ def test_cash_and_position_are_worth_what_was_realised_and_is_not_yet(items: lis
             assert position.realised_pnl == cash
 
 
+@settings(deadline=None)
 @given(fills, sides, st.integers(2, 10**9), prices, st.data())
 def test_a_fill_cut_in_two_changes_nothing_but_the_rounding_of_a_share(
     items: list[Fill], side: Side, quantity: int, price: int, data: st.DataObject
@@ -95,6 +98,7 @@ def test_a_fill_cut_in_two_changes_nothing_but_the_rounding_of_a_share(
         assert (cut.cost, cut.realised_pnl) == (whole.cost, whole.realised_pnl)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(("BNB", "USDT", "BTC")), st.integers(1, 10**6)), max_size=20))
 def test_fees_are_kept_by_asset_and_their_unvalued_part_too(fees: list[tuple[str, int]]) -> None:
     position = Position()
@@ -212,7 +216,8 @@ def nautilus_fill(side: Side, quantity: int, price: int, number: int) -> Nautilu
 def test_quantity_average_price_and_pnl_agree_with_another_implementation(
     items: list[tuple[Side, int, int]],
 ) -> None:
-    """It computes in binary floating point and rounds each realisation to 8 decimals, hence the tolerances."""
+    """Each partial reduction rounds its share of the cost by half a unit (0.0001) at most; the other one computes in
+    binary floating point, which at these sizes is off by less than 0.0005."""
     position, other = Position(), None
     for number, (side, quantity, price) in enumerate(items, 1):
         position, _ = apply_fill(position, Fill(f"O-{number}", number, side, price, quantity, 0, number), "k")
@@ -235,11 +240,12 @@ def test_quantity_average_price_and_pnl_agree_with_another_implementation(
             else:
                 other.apply(event)
         assert Decimal(position.quantity).scaleb(-3) == other.signed_decimal_qty()
+        tolerance = number * D("0.00005") + D("0.0005")
         realised = Decimal(position.realised_pnl).scaleb(-4)
-        assert abs(realised - realised_before - other.realized_pnl.as_decimal()) < D("0.01")
+        assert abs(realised - realised_before - other.realized_pnl.as_decimal()) <= tolerance
         if position.quantity:
-            average = Decimal(position.cost) / abs(position.quantity) / 10
-            assert abs(average - Decimal(str(other.avg_px_open))) < D("0.001")
+            cost = Decimal(str(other.avg_px_open)) * abs(other.signed_decimal_qty())
+            assert abs(Decimal(position.cost).scaleb(-4) - cost) <= tolerance
             mark = Price.from_str("55555.5")
             unrealised = Decimal(unrealised_pnl(position, 555_555)).scaleb(-4)
-            assert abs(unrealised - other.unrealized_pnl(mark).as_decimal()) < D("0.01")
+            assert abs(unrealised - other.unrealized_pnl(mark).as_decimal()) <= tolerance

@@ -7,7 +7,7 @@ from decimal import Context, Decimal, localcontext
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.portfolio.exact import rounded
@@ -119,6 +119,7 @@ def test_a_position_that_its_margin_covers_down_to_zero_has_no_liquidation_price
 signed_quantities = st.integers(-20_000, 20_000).filter(bool).map(lambda units: D(units).scaleb(-2))
 
 
+@settings(deadline=None)
 @given(signed_quantities, st.integers(1, 100_000), st.integers(1, 5_000_000))
 def test_at_the_liquidation_price_the_margin_just_holds(quantity: Decimal, entry: int, own_margin: int) -> None:
     held = MarginPosition("X", quantity, quantity * entry, D(entry), 10, BRACKETS)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.portfolio.performance import (
@@ -70,6 +70,7 @@ ZONES = (
 )
 
 
+@settings(deadline=None)
 @given(st.integers(ns("2012-01-01T00:00"), ns("2040-01-01T00:00")), st.sampled_from(ZONES))
 def test_the_next_day_begins_where_this_one_ends(moment: int, zone: str) -> None:
     end = next_day_start_ns(moment, zone)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.portfolio.positions import Fill, Position, apply_fill, divide_half_even, fee_in_quote, unrealised_pnl
@@ -88,6 +88,7 @@ fills = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(fills)
 def test_nothing_drifts_whatever_the_order_of_fills(items: list[Fill]) -> None:
     position, closed = run(*items)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.portfolio.positions import EXACT
@@ -76,6 +76,7 @@ def test_a_spot_market_goes_before_the_perpetual_of_its_pair() -> None:
     assert RateBook.from_marks("USDT", instruments, {("b-spot", "BTCUSDT"): 0}).rate("BTC") is None
 
 
+@settings(deadline=None)
 @given(
     st.decimals(D("0.00000001"), D(10**9), places=8),
     st.sampled_from(("BTC", "ETH", "BNB", "USDT", "USDC")),

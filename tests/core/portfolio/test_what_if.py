@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.portfolio.valuation import value_account
@@ -236,6 +236,7 @@ def test_an_order_and_a_fall_together() -> None:
     assert together.accounts[0].equity_change.value == D(-48_000)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**6), st.integers(1, 10**7), st.sampled_from(Side), st.integers(1, 10**7))
 def test_there_and_back_at_one_price_without_fees_costs_nothing(
     quantity: int, held: int, side: Side, price: int
