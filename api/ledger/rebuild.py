@@ -105,7 +105,7 @@ async def rebuild(
     try:
         async with transaction(engine) as connection:
             cursor = await _hold_cursor(connection, engine_id)
-            compared_at = cursor if 0 < cursor <= head_sequence else head_sequence
+            compared_at = min(cursor, head_sequence)
             for table in TABLES:
                 await _set_aside(connection, table, engine_id)
             tables: tuple[TableComparison, ...] = ()
