@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api.ledger.authority import installing_authority, tightening_authority
 from api.ledger.statements import insert, json_list, json_text, upsert, utc
 from core.types.events import (
+    AccountEvent,
     BalancesObserved,
     EngineStarted,
     EquityObserved,
@@ -77,7 +78,7 @@ _INSERT_RECONCILIATION = insert(
 )
 
 
-async def project_setting(connection: AsyncConnection, entry: JournalEntry, event: SettingEvent) -> None:
+async def project_setting(connection: AsyncConnection, entry: JournalEntry, event: SettingEvent | AccountEvent) -> None:
     """What isn't about one order."""
     stamp = {"engine_id": entry.engine_id, "sequence": entry.sequence}
     at = utc(event.ts_ns)

@@ -11,9 +11,10 @@ import msgspec
 from core.authority.proposal import Proposal, parse_proposal, proposal_digest
 from core.authority.roster import threshold_quote
 from core.authority.signatures import verify_digest
+from core.types.authority import SignatureRecord
 from core.types.clock import format_utc_us
 from core.types.codes import ReasonCode, Refusal, RefusalError
-from core.types.events import Roster, RosterEntry, SignatureRecord
+from core.types.events import Roster, RosterEntry
 from core.types.money import decimal_text
 from core.types.orders import Mode, OrderType, TimeInForce
 

@@ -7,7 +7,7 @@ twice and in any order.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 
 import msgspec
@@ -24,21 +24,25 @@ from core.authority.verify import (
     read_proposal,
     verify_approval,
 )
+from core.kernel.inputs import Balances, DecisionInputs
 from core.kernel.kernel import Kernel
 from core.orders.machine import Order, status_after_fill
 from core.portfolio.positions import Fill, Position, apply_fill, fee_in_quote
 from core.risk.checks import EXACT, RiskDecision, RiskInputs, evaluate
 from core.risk.kill_switch import KillSwitch
 from core.risk.limits import limits_digest
+from core.types.authority import SafetyAuthority
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import (
     ApprovalDecided,
     CancelRequested,
     EngineStarted,
     InstrumentsLoaded,
+    JournalEvent,
     KillSwitchChanged,
-    MarketInputs,
     OrderAccepted,
+    OrderAmended,
+    OrderAmendRefused,
     OrderBecameUnknown,
     OrderClosed,
     OrderFilled,
@@ -56,24 +60,6 @@ THAW_CURE = (
     "This call can only tighten the kill switch. Thawing is administration: on the engine's host, with the root key, "
     "run `python -m core.runtime.thaw`."
 )
-
-
-class Balances(msgspec.Struct, frozen=True):
-    """What the venue said the account holds, free and locked together, by asset, and when."""
-
-    total: Mapping[str, Decimal]
-    as_of_ns: int
-
-
-class DecisionInputs(msgspec.Struct, frozen=True):
-    """The surroundings of one decision. worst_price and depth_quantity are of a sweep of the live book by the order's
-    quantity; balances is None when they aren't known."""
-
-    market: MarketInputs
-    venue_connected: bool
-    worst_price: Decimal | None = None
-    depth_quantity: Decimal | None = None
-    balances: Balances | None = None
 
 
 class FillReport(msgspec.Struct, frozen=True):
@@ -258,6 +244,8 @@ def decide_fill(kernel: Kernel, report: FillReport, now_ns: int) -> tuple[OrderF
         report.quantity,
         fee_quote or 0,
         report.venue_ts_ns,
+        report.fee,
+        report.fee_asset,
     )
     position, closed = apply_fill(kernel.positions.get(key, Position()), fill, "/".join(key))
     return (
@@ -298,32 +286,104 @@ def decide_closed(
     return (OrderClosed(ts_ns=now_ns, trace_id=order.trace_id, client_order_id=order_id, status=status, reason=reason),)
 
 
+def decide_amended(
+    kernel: Kernel, order_id: str, quantity: int, price: int | None, now_ns: int
+) -> tuple[OrderAmended, ...]:
+    """The venue shows the order with this total quantity and limit price."""
+    order = kernel.orders[order_id]
+    if order.status.is_final or (
+        order.pending_amend is None
+        and (quantity, price or order.intent.price) == (order.intent.quantity, order.intent.price)
+    ):
+        return ()
+    return (
+        OrderAmended(ts_ns=now_ns, trace_id=order.trace_id, client_order_id=order_id, quantity=quantity, price=price),
+    )
+
+
+def decide_amend_refused(kernel: Kernel, order_id: str, refusal: Refusal, now_ns: int) -> tuple[OrderAmendRefused, ...]:
+    """The order stands as it was."""
+    order = kernel.orders[order_id]
+    if order.pending_amend is None:
+        return ()
+    return (OrderAmendRefused(ts_ns=now_ns, trace_id=order.trace_id, client_order_id=order_id, refusal=refusal),)
+
+
+def unknown_order(order_id: str) -> Refusal:
+    return Refusal(ReasonCode.ORDER_UNKNOWN, f"This engine knows no order {order_id[:64]!r}. Check its id.")
+
+
+def cancel_events(order: Order, requested_by: str, trace_id: str | None, now_ns: int) -> tuple[JournalEvent, ...]:
+    """What a cancel makes true: asked of the venue, or, for what is held here, done."""
+    requested = CancelRequested(
+        ts_ns=now_ns,
+        trace_id=trace_id or order.trace_id,
+        client_order_id=order.intent.client_order_id,
+        requested_by=requested_by,
+    )
+    if order.status is not OrderStatus.HELD:
+        return (requested,)
+    closed = OrderClosed(
+        ts_ns=now_ns,
+        trace_id=requested.trace_id,
+        client_order_id=requested.client_order_id,
+        status=OrderStatus.CANCELED,
+        reason=f"cancelled by {requested_by} while it was held here",
+    )
+    return (requested, closed)
+
+
 def decide_cancel(
     kernel: Kernel, order_id: str, requested_by: str, trace_id: str | None, now_ns: int
-) -> Refusal | CancelRequested:
+) -> Refusal | tuple[JournalEvent, ...]:
+    """A held order ends at once: the venue knows nothing of it."""
     order = kernel.orders.get(order_id)
     if order is None:
-        return Refusal(ReasonCode.ORDER_UNKNOWN, f"This engine knows no order {order_id[:64]!r}. Check its id.")
+        return unknown_order(order_id)
     if order.status.is_final:
         return Refusal(
             ReasonCode.ORDER_ALREADY_FINAL,
             f"Order {order_id} is {order.status}; there is nothing left to cancel.",
             actual=order.status,
         )
-    return CancelRequested(
-        ts_ns=now_ns, trace_id=trace_id or order.trace_id, client_order_id=order_id, requested_by=requested_by
-    )
+    return cancel_events(order, requested_by, trace_id, now_ns)
 
 
 def decide_kill_switch(
-    kernel: Kernel, state: KillSwitch, requested_by: str, reason: str, trace_id: str | None, now_ns: int
-) -> Refusal | tuple[KillSwitchChanged, ...]:
-    """Tighten. Loosening is refused; the state it is in already gives no event."""
-    if state.tightness < kernel.kill_switch.tightness:
-        return Refusal(ReasonCode.AUTHORITY_KIND_NOT_ACCEPTED, THAW_CURE, limit=kernel.kill_switch, actual=state)
-    if state is kernel.kill_switch:
+    kernel: Kernel,
+    state: KillSwitch,
+    requested_by: str,
+    reason: str,
+    trace_id: str | None,
+    now_ns: int,
+    *,
+    account_id: str = "",
+) -> Refusal | tuple[JournalEvent, ...]:
+    """Tighten, for one account or (empty) the whole engine. Loosening is refused; the state it is in already gives no
+    event. HALTED also ends what is held here; what is at the venue is cancelled there."""
+    current = kernel.account_kill_switches.get(account_id, KillSwitch.NORMAL) if account_id else kernel.kill_switch
+    if state.tightness < current.tightness:
+        return Refusal(ReasonCode.AUTHORITY_KIND_NOT_ACCEPTED, THAW_CURE, limit=current, actual=state)
+    if state is current:
         return ()
-    return (KillSwitchChanged(ts_ns=now_ns, trace_id=trace_id, state=state, requested_by=requested_by, reason=reason),)
+    changed = KillSwitchChanged(
+        ts_ns=now_ns,
+        trace_id=trace_id,
+        state=state,
+        requested_by=requested_by,
+        reason=reason,
+        account_id=account_id,
+        authority=SafetyAuthority(requested_by),
+    )
+    if state is not KillSwitch.HALTED:
+        return (changed,)
+    held = [
+        event
+        for order in kernel.open_orders()
+        if order.status is OrderStatus.HELD and account_id in {"", order.intent.account_id}
+        for event in cancel_events(order, requested_by, trace_id, now_ns)
+    ]
+    return (changed, *held)
 
 
 def decide_thaw(

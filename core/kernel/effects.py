@@ -1,4 +1,4 @@
-"""What the shell has to do after an event was applied. Replay ignores them all."""
+"""What the shell has to do after an event was applied and is durable. Replay ignores them all."""
 
 from __future__ import annotations
 
@@ -20,8 +20,22 @@ class CancelOrder(msgspec.Struct, frozen=True):
     client_order_id: str
 
 
+class AmendOrder(msgspec.Struct, frozen=True):
+    """Change a resting order in place to this total quantity and limit price, once."""
+
+    intent: OrderIntent
+    quantity: int
+    price: int | None
+
+
+class ReviewGroup(msgspec.Struct, frozen=True):
+    """Something happened to an order on which others depend: core.kernel.decide_groups.review tells what follows."""
+
+    client_order_id: str
+
+
 class PublishTrading(msgspec.Struct, frozen=True):
     event: JournalEvent
 
 
-Effect = SubmitOrder | CancelOrder | PublishTrading
+Effect = SubmitOrder | CancelOrder | AmendOrder | ReviewGroup | PublishTrading

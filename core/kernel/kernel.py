@@ -1,75 +1,253 @@
 """The engine's state, and how each event changes it. Facts in, effects out; nothing here decides.
 
-Deciding is in core.kernel.decide: pure functions from this state, a command and the market inputs to events. The same
-kernel serves live, paper, backtest and simulation.
+Deciding is in core.kernel.decide and its neighbours: pure functions from this state, a command and the market inputs to
+events. The same kernel serves live, paper, backtest and simulation. What it keeps doesn't grow with the orders that
+ever were: final ones leave memory beyond FINAL_ORDERS_KEPT, and approvals once they are expired.
 """
 
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections.abc import Iterable
-from typing import Any, assert_never
+from decimal import Decimal
+from typing import assert_never
 
 import msgspec
 
 from core.authority.proposal import Proposal
-from core.kernel.effects import CancelOrder, Effect, PublishTrading, SubmitOrder
-from core.orders.machine import ImpossibleTransitionError, Order, OrderEvent, transition
-from core.portfolio.positions import Fill, Position, apply_fill
+from core.authority.state import MandateState, SessionState
+from core.kernel.effects import AmendOrder, CancelOrder, Effect, PublishTrading, ReviewGroup, SubmitOrder
+from core.kernel.records import (
+    AccountSwitch,
+    Consumed,
+    FundingTotal,
+    Head,
+    InstrumentKey,
+    Listing,
+    PositionKey,
+    RulesVersion,
+    StrategyPositionKey,
+)
+from core.kernel.state import Savepoint, State, Table
+from core.orders.machine import (
+    ImpossibleTransitionError,
+    Order,
+    OrderEvent,
+    order_from_adopted,
+    order_from_intended,
+    transition,
+)
+from core.portfolio.book import fill_of
+from core.portfolio.positions import EXACT, Position, apply_fill
 from core.risk.kill_switch import KillSwitch
+from core.types.authority import AdministrationAuthority, ApprovalAuthority, MandateAuthority, SessionAuthority
+from core.types.clock import NS_PER_S
 from core.types.events import (
+    AccountEvent,
     ApprovalDecided,
+    BalancesObserved,
     CancelRequested,
     EngineStarted,
+    EquityObserved,
+    FreezeChanged,
+    FundingSettled,
     InstrumentsLoaded,
     JournalEvent,
     KillSwitchChanged,
+    MandateInstalled,
+    MandateRevoked,
     OrderAccepted,
+    OrderAdopted,
+    OrderAmended,
+    OrderAmendRefused,
+    OrderAmendRequested,
+    OrderArmed,
     OrderBecameUnknown,
     OrderClosed,
     OrderFilled,
+    OrderIntended,
+    OrderRefused,
     OrderRejected,
+    OrderTrailed,
+    OrderTriggered,
+    Reconciled,
     RiskLimits,
     RiskLimitsInstalled,
+    RiskRulesInstalled,
     Roster,
     RosterInstalled,
+    SessionClosed,
+    SessionOpened,
+    SettingEvent,
 )
 from core.types.instruments import Instrument
 from core.types.orders import OrderStatus
 
-InstrumentKey = tuple[str, str]
-PositionKey = tuple[str, str, str]
+SNAPSHOT_SCHEMA = "veloz.kernel-snapshot/1"
+FINAL_ORDERS_KEPT = 5_000
+RULES_VERSIONS_KEPT = 20
+TIDY_INTERVAL_EVENTS = 512
+GRANTS_KEPT_NS = 24 * 3600 * NS_PER_S
+"""How long a session or a mandate can be looked at after it has expired."""
 
-NO_ROSTER = Roster(version=0, entries=(), two_approvals_above_quote="0")
+
+class _Snapshot(msgspec.Struct, frozen=True):
+    schema: str
+    sequence: int
+    last_ts_ns: int
+    tables: dict[str, bytes]
 
 
 class Kernel:
-    """The state that the journal's events add up to.
-
-    consumed maps a suggestion to the version of it that was decided on. sequence counts the events applied, which is
-    the journal's own. kill_switch_changed_ns is when the switch came to where it is.
-    """
+    """The state that the journal's events add up to. sequence counts the events applied, which is the journal's own."""
 
     def __init__(self) -> None:
-        self.engine_id = ""
-        self.environment = ""
-        self.mode = ""
-        self.epoch = 0
-        self.sequence = 0
-        self.last_ts_ns = 0
-        self.instruments: dict[InstrumentKey, Instrument] = {}
-        self.listed: tuple[InstrumentKey, ...] = ()
-        self.roster = NO_ROSTER
-        self.roster_signature_hex = ""
-        self.limits: RiskLimits | None = None
-        self.rules_version = 0
-        self.rules_digest_hex = ""
-        self.kill_switch = KillSwitch.NORMAL
-        self.kill_switch_changed_ns = 0
-        self.consumed: dict[str, int] = {}
-        self.orders: dict[str, Order] = {}
         self.open_order_ids: dict[str, None] = {}
-        self.positions: dict[PositionKey, Position] = {}
+        self.groups: dict[str, tuple[str, ...]] = {}
+        self.children: dict[str, tuple[str, ...]] = {}
+        self._open_by_market: dict[PositionKey, dict[str, None]] = {}
+        self._final_order_ids: dict[str, None] = {}
+        self._listing = Listing((), {})
+        self._heads: Table[str, Head] = Table("head", str, Head)
+        self.instruments: Table[InstrumentKey, Instrument] = Table("instruments", InstrumentKey, Instrument)
+        self.rule_versions: Table[int, RulesVersion] = Table("rules", int, RulesVersion)
+        self.account_switches: Table[str, AccountSwitch] = Table("account_switches", str, AccountSwitch)
+        self.frozen: Table[str, str] = Table("frozen", str, str)
+        self.consumptions: Table[str, Consumed] = Table("consumed", str, Consumed, self._consumption_changed)
+        self.documents: Table[str, int] = Table("documents", str, int)
+        self.sessions: Table[str, SessionState] = Table("sessions", str, SessionState)
+        self.mandates: Table[str, MandateState] = Table("mandates", str, MandateState)
+        self.orders: Table[str, Order] = Table("orders", str, Order, self._order_changed)
+        self.retired: Table[int, bool] = Table("retired", int, bool)
+        self.positions: Table[PositionKey, Position] = Table("positions", PositionKey, Position)
+        self.strategy_positions: Table[StrategyPositionKey, Position] = Table(
+            "strategy_positions", StrategyPositionKey, Position
+        )
+        self.balances: Table[tuple[str, str], BalancesObserved] = Table("balances", tuple[str, str], BalancesObserved)
+        self.equity: Table[str, EquityObserved] = Table("equity", str, EquityObserved)
+        self.funding: Table[StrategyPositionKey, FundingTotal] = Table("funding", StrategyPositionKey, FundingTotal)
+        self.consumed: dict[str, int] = {}
+        self._state = State(
+            (
+                self._heads,
+                self.instruments,
+                self.rule_versions,
+                self.account_switches,
+                self.frozen,
+                self.consumptions,
+                self.documents,
+                self.sessions,
+                self.mandates,
+                self.orders,
+                self.retired,
+                self.positions,
+                self.strategy_positions,
+                self.balances,
+                self.equity,
+                self.funding,
+            )
+        )
+        self._state.put(self._heads, "", Head())
+
+    # what it holds
+
+    @property
+    def sequence(self) -> int:
+        return self._state.sequence
+
+    @property
+    def last_ts_ns(self) -> int:
+        return self._state.last_ts_ns
+
+    @property
+    def head(self) -> Head:
+        return self._heads[""]
+
+    @property
+    def engine_id(self) -> str:
+        return self.head.engine_id
+
+    @property
+    def environment(self) -> str:
+        return self.head.environment
+
+    @property
+    def mode(self) -> str:
+        return self.head.mode
+
+    @property
+    def epoch(self) -> int:
+        return self.head.epoch
+
+    @property
+    def listed(self) -> tuple[InstrumentKey, ...]:
+        return self.head.listed
+
+    @property
+    def listed_keys(self) -> frozenset[InstrumentKey]:
+        return self._current_listing().keys
+
+    @property
+    def roster(self) -> Roster:
+        return self.head.roster
+
+    @property
+    def limits(self) -> RiskLimits | None:
+        """Of journals of earlier releases."""
+        return self.head.limits
+
+    @property
+    def rules_version(self) -> int:
+        return self.head.rules_version
+
+    @property
+    def rules_digest_hex(self) -> str:
+        return self.head.rules_digest_hex
+
+    @property
+    def rules_history(self) -> tuple[RulesVersion, ...]:
+        """The last RULES_VERSIONS_KEPT versions, newest last."""
+        return tuple(self.rule_versions[version] for version in sorted(self.rule_versions))
+
+    @property
+    def kill_switch(self) -> KillSwitch:
+        return self.head.kill_switch
+
+    @property
+    def kill_switch_changed_ns(self) -> int:
+        return self.head.kill_switch_changed_ns
+
+    @property
+    def account_kill_switches(self) -> dict[str, KillSwitch]:
+        return {account_id: switch.state for account_id, switch in self.account_switches.items()}
+
+    def effective_kill_switch(self, account_id: str) -> KillSwitch:
+        """The tighter of the engine's and the account's own."""
+        switch = self.account_switches.get(account_id)
+        whole = self.head.kill_switch
+        return whole if switch is None or switch.state.tightness <= whole.tightness else switch.state
+
+    def open_orders(self) -> list[Order]:
+        """Every order without a final status, oldest first."""
+        return [self.orders[order_id] for order_id in self.open_order_ids]
+
+    def open_orders_of(self, account_id: str, venue: str, symbol: str) -> list[Order]:
+        return [self.orders[order_id] for order_id in self._open_by_market.get((account_id, venue, symbol), ())]
+
+    def knows_order(self, client_order_id: str) -> bool:
+        """Also when it has left memory: an id is used once."""
+        return client_order_id in self.orders or _short(client_order_id) in self.retired
+
+    def instrument_versions(self) -> dict[InstrumentKey, int]:
+        """Of what can be traded now."""
+        return {key: self.instruments[key].version for key in self.listed}
+
+    def markets_between(self, asset: str, other: str) -> tuple[tuple[InstrumentKey, bool], ...]:
+        """The listed instruments of two assets, and whether each is the other way round (`other` is the base)."""
+        return self._current_listing().between.get((asset, other), ())
+
+    # how it changes
 
     def apply(self, event: JournalEvent) -> tuple[Effect, ...]:
         """Take in one fact and return what it asks of the shell.
@@ -77,132 +255,251 @@ class Kernel:
         Raises ImpossibleTransitionError for an event that can't follow this state; the state is then unchanged.
         """
         effects = self._apply(event)
-        self.sequence += 1
-        self.last_ts_ns = max(self.last_ts_ns, event.ts_ns)
+        state = self._state
+        state.sequence += 1
+        state.last_ts_ns = max(state.last_ts_ns, event.ts_ns)
+        if state.sequence % TIDY_INTERVAL_EVENTS == 0:
+            self._tidy(state.last_ts_ns)
         return (*effects, PublishTrading(event))
-
-    def check(self, event: JournalEvent) -> None:
-        """Raise ImpossibleTransitionError where apply would, and change nothing.
-
-        To be called before an event becomes durable: what the journal holds, every later start has to apply.
-        """
-        match event:
-            case OrderFilled():
-                self._filled(event)
-            case OrderAccepted() | OrderRejected() | OrderBecameUnknown() | OrderClosed() | CancelRequested():
-                transition(self._order(event.client_order_id), event)
-            case ApprovalDecided(intent=intent) if intent is not None and intent.client_order_id in self.orders:
-                raise ImpossibleTransitionError(f"order {intent.client_order_id} is intended twice")
 
     def replay(self, events: Iterable[JournalEvent]) -> None:
         """Rebuild the state from a journal. Decides nothing again, does nothing to the world."""
         for event in events:
             self.apply(event)
 
-    def open_orders(self) -> list[Order]:
-        """Every order without a final status, oldest first."""
-        return [self.orders[order_id] for order_id in self.open_order_ids]
+    def begin(self) -> None:
+        """What is applied from here on can be undone until commit."""
+        self._state.begin()
 
-    def instrument_versions(self) -> dict[InstrumentKey, int]:
-        """Of what can be traded now."""
-        return {key: self.instruments[key].version for key in self.listed}
+    def savepoint(self) -> Savepoint:
+        return self._state.savepoint()
+
+    def rollback(self, to: Savepoint) -> None:
+        """Undo the events applied since, because they didn't become durable. Rate windows keep counting them."""
+        self._state.rollback(to)
+
+    def commit(self) -> None:
+        self._state.commit()
 
     def state_digest(self) -> str:
-        """Hex SHA-256 over the whole state; two replays of one journal have the same. Books aren't part of it."""
-        state: dict[str, Any] = {
-            "engine": [self.engine_id, self.environment, self.mode, self.epoch, self.sequence, self.last_ts_ns],
-            "instruments": {"/".join(key): value for key, value in self.instruments.items()},
-            "listed": ["/".join(key) for key in self.listed],
-            "roster": [self.roster, self.roster_signature_hex],
-            "limits": [self.limits, self.rules_version, self.rules_digest_hex],
-            "kill_switch": [self.kill_switch, self.kill_switch_changed_ns],
-            "consumed": self.consumed,
-            "orders": self.orders,
-            "positions": {"/".join(key): value for key, value in self.positions.items()},
-        }
-        return hashlib.sha256(msgspec.json.encode(state, order="sorted")).hexdigest()
+        """Hex SHA-256 over the whole state; two replays of one journal have the same. Books aren't part of it, nor
+        are rate windows, which forget by themselves."""
+        return self._state.digest()
+
+    def snapshot(self) -> bytes:
+        """All of the state, for Kernel.from_snapshot."""
+        state = self._state
+        return msgspec.msgpack.encode(_Snapshot(SNAPSHOT_SCHEMA, state.sequence, state.last_ts_ns, state.dump()))
+
+    @classmethod
+    def from_snapshot(cls, data: bytes) -> Kernel:
+        """Raises ValueError when the bytes aren't a snapshot that this release reads."""
+        kernel = cls()
+        try:
+            snapshot = msgspec.msgpack.decode(data, type=_Snapshot)
+            if snapshot.schema != SNAPSHOT_SCHEMA:
+                raise ValueError(f"the snapshot's schema is {snapshot.schema!r}, this engine reads {SNAPSHOT_SCHEMA!r}")
+            kernel._state.load(snapshot.tables, snapshot.sequence, snapshot.last_ts_ns)
+        except (msgspec.MsgspecError, KeyError) as error:
+            raise ValueError(f"not a snapshot of this release: {error}") from error
+        return kernel
 
     def _apply(self, event: JournalEvent) -> tuple[Effect, ...]:
         match event:
-            case EngineStarted():
-                self.engine_id, self.environment, self.mode = event.engine_id, event.environment, event.mode
-                self.epoch = event.epoch
-            case InstrumentsLoaded():
-                loaded = {(item.venue, item.symbol): item for item in event.instruments}
-                # A delisted instrument stays known: positions and old orders are shown at its scales.
-                self.instruments.update(loaded)
-                self.listed = tuple(loaded)
-            case RosterInstalled():
-                self.roster, self.roster_signature_hex = event.roster, event.signature_hex
-            case RiskLimitsInstalled():
-                self.limits, self.rules_version = event.limits, event.version
-                self.rules_digest_hex = event.digest_hex
+            case (
+                OrderAccepted()
+                | OrderRejected()
+                | OrderBecameUnknown()
+                | OrderClosed()
+                | OrderTrailed()
+                | OrderArmed()
+                | OrderAmended()
+                | OrderAmendRefused()
+            ):
+                return self._apply_to_order(event)
+            case OrderFilled():
+                return self._apply_fill(event)
+            case OrderIntended():
+                return self._apply_intended(event)
             case ApprovalDecided():
                 return self._apply_approval(event)
-            case OrderFilled():
-                self._apply_fill(event)
+            case OrderTriggered():
+                order = self._transition(event)
+                return (SubmitOrder(order.intent),)
+            case OrderAmendRequested():
+                order = self._transition(event)
+                return (AmendOrder(order.intent, event.quantity, event.price),)
             case CancelRequested():
-                self._apply_to_order(event)
-                return (self._cancel(event.client_order_id),)
-            case OrderAccepted() | OrderRejected() | OrderBecameUnknown() | OrderClosed():
-                self._apply_to_order(event)
+                order = self._transition(event)
+                return () if order.status is OrderStatus.HELD else (_cancel(order),)
+            case OrderAdopted():
+                return self._apply_adopted(event)
+            case OrderRefused() | Reconciled():
+                return ()
             case KillSwitchChanged():
-                self.kill_switch = KillSwitch(event.state)
-                self.kill_switch_changed_ns = event.ts_ns
-                if self.kill_switch is KillSwitch.HALTED:
-                    return tuple(self._cancel(order_id) for order_id in self.open_order_ids)
+                return self._apply_kill_switch(event)
+            case BalancesObserved() | FundingSettled() | EquityObserved():
+                self._apply_account(event)
+                return ()
+            case _:
+                self._apply_setting(event)
+                return ()
+
+    def _apply_setting(
+        self,
+        event: SettingEvent,
+    ) -> None:
+        put = self._state.put
+        match event:
+            case EngineStarted():
+                self._change_head(
+                    engine_id=event.engine_id, environment=event.environment, mode=event.mode, epoch=event.epoch
+                )
+            case InstrumentsLoaded():
+                # A delisted instrument stays known: positions and old orders are shown at its scales.
+                for item in event.instruments:
+                    put(self.instruments, (item.venue, item.symbol), item)
+                self._change_head(listed=tuple((item.venue, item.symbol) for item in event.instruments))
+            case RosterInstalled():
+                self._remember(event.authority)
+                self._change_head(roster=event.roster, roster_signature_hex=event.signature_hex)
+            case RiskLimitsInstalled():
+                self._change_head(limits=event.limits, rules_version=event.version, rules_digest_hex=event.digest_hex)
+            case RiskRulesInstalled():
+                self._remember(event.authority)
+                put(
+                    self.rule_versions,
+                    event.version,
+                    RulesVersion(event.version, event.digest_hex, event.document),
+                )
+                put(self.rule_versions, event.version - RULES_VERSIONS_KEPT, None)
+                self._change_head(rules_version=event.version, rules_digest_hex=event.digest_hex)
+            case FreezeChanged():
+                self._remember(event.authority)
+                put(self.frozen, event.account_id, event.reason if event.frozen else None)
+            case SessionOpened():
+                put(self.sessions, event.grant.session_id, SessionState.opened(event))
+            case SessionClosed():
+                put(self.sessions, event.session_id, self.sessions[event.session_id].close())
+            case MandateInstalled():
+                put(self.mandates, event.mandate.mandate_id, MandateState.installed(event))
+            case MandateRevoked():
+                self._remember(event.authority)
+                put(self.mandates, event.mandate_id, self.mandates[event.mandate_id].revoke())
             case _:
                 assert_never(event)
-        return ()
+
+    def _apply_account(self, event: AccountEvent) -> None:
+        match event:
+            case BalancesObserved():
+                self._state.put(self.balances, (event.account_id, event.venue), event)
+            case FundingSettled():
+                self._add_funding(event)
+            case EquityObserved():
+                self._state.put(self.equity, event.account_id, event)
+            case _:
+                assert_never(event)
 
     def _apply_approval(self, event: ApprovalDecided) -> tuple[Effect, ...]:
-        self.consumed[event.suggestion_id] = event.version
+        proposal = msgspec.json.decode(event.proposal, type=Proposal)
         intent = event.intent
+        if intent is not None and self.knows_order(intent.client_order_id):
+            raise ImpossibleTransitionError(f"order {intent.client_order_id} is intended twice")
+        self._state.put(self.consumptions, event.suggestion_id, Consumed(event.version, proposal.expires_ns))
         if intent is None:
             return ()
-        self.check(event)
-        self.orders[intent.client_order_id] = Order(
+        order = Order(
             intent=intent,
             status=OrderStatus.INTENDED,
             created_ns=event.ts_ns,
             updated_ns=event.ts_ns,
             suggestion_id=event.suggestion_id,
             trace_id=event.trace_id,
-            notional_quote=msgspec.json.decode(event.proposal, type=Proposal).notional_quote,
+            notional_quote=proposal.notional_quote,
+            authority=ApprovalAuthority(event.suggestion_id, event.version, event.digest_hex, event.signatures),
         )
-        self.open_order_ids[intent.client_order_id] = None
+        self._store(order)
         return (SubmitOrder(intent),)
 
-    def _apply_fill(self, event: OrderFilled) -> None:
-        order, position = self._filled(event)
-        self.positions[event.account_id, event.venue, event.symbol] = position
+    def _apply_intended(self, event: OrderIntended) -> tuple[Effect, ...]:
+        intent = event.intent
+        if self.knows_order(intent.client_order_id):
+            raise ImpossibleTransitionError(f"order {intent.client_order_id} is intended twice")
+        order = order_from_intended(event)
+        self._count(event)
         self._store(order)
+        if event.is_held:
+            return (ReviewGroup(intent.client_order_id),)
+        return (SubmitOrder(intent),)
 
-    def _filled(self, event: OrderFilled) -> tuple[Order, Position]:
+    def _apply_adopted(self, event: OrderAdopted) -> tuple[Effect, ...]:
+        if self.knows_order(event.intent.client_order_id):
+            raise ImpossibleTransitionError(f"order {event.intent.client_order_id} is this engine's own")
+        self._store(order_from_adopted(event))
+        return ()
+
+    def _apply_fill(self, event: OrderFilled) -> tuple[Effect, ...]:
         order = transition(self._order(event.client_order_id), event)
         key = (event.account_id, event.venue, event.symbol)
-        position, _ = apply_fill(
-            self.positions.get(key, Position()),
-            Fill(
-                event.client_order_id,
-                event.trade_id,
-                event.side,
-                event.price,
-                event.quantity,
-                event.fee_quote,
-                event.venue_ts_ns,
-            ),
-            "/".join(key),
-        )
+        strategy_key = (*key, order.intent.strategy_id)
+        fill = fill_of(event)
+        position, _ = apply_fill(self.positions.get(key, Position()), fill, "/".join(key))
         if position.snapshot() != event.position:
             raise ImpossibleTransitionError(
                 f"trade {event.trade_id} of {event.symbol}: the journal's position {event.position} isn't what its "
                 f"fills add up to, {position.snapshot()}"
             )
-        return order, position
+        own, _ = apply_fill(self.strategy_positions.get(strategy_key, Position()), fill, "/".join(strategy_key))
+        self._state.put(self.positions, key, position)
+        self._state.put(self.strategy_positions, strategy_key, own)
+        self._store(order)
+        return self._review(order)
 
-    def _apply_to_order(self, event: OrderEvent) -> None:
-        self._store(transition(self._order(event.client_order_id), event))
+    def _apply_to_order(self, event: OrderEvent) -> tuple[Effect, ...]:
+        return self._review(self._transition(event))
+
+    def _apply_kill_switch(self, event: KillSwitchChanged) -> tuple[Effect, ...]:
+        state = KillSwitch(event.state)
+        self._remember(event.authority)
+        if event.account_id:
+            switch = None if state is KillSwitch.NORMAL else AccountSwitch(state, event.ts_ns)
+            self._state.put(self.account_switches, event.account_id, switch)
+        else:
+            self._change_head(kill_switch=state, kill_switch_changed_ns=event.ts_ns)
+        if state is not KillSwitch.HALTED:
+            return ()
+        return tuple(
+            _cancel(order)
+            for order in self.open_orders()
+            if order.status is not OrderStatus.HELD and event.account_id in {"", order.intent.account_id}
+        )
+
+    def _add_funding(self, event: FundingSettled) -> None:
+        key = (event.account_id, event.venue, event.symbol, event.asset)
+        before = self.funding.get(key, FundingTotal("0", 0))
+        amount = EXACT.add(Decimal(before.amount), Decimal(event.amount))
+        self._state.put(self.funding, key, FundingTotal(format(amount, "f"), max(before.last_ns, event.venue_ts_ns)))
+
+    def _count(self, event: OrderIntended) -> None:
+        """What the order takes of its session's or its mandate's allowance."""
+        match event.authority:
+            case SessionAuthority(session_id=session_id):
+                session = self.sessions[session_id]
+                self._state.put(self.sessions, session_id, session.with_order(Decimal(event.notional_quote)))
+            case MandateAuthority(mandate_id=mandate_id):
+                mandate = self.mandates[mandate_id]
+                self._state.put(self.mandates, mandate_id, mandate.with_order(Decimal(event.notional_quote)))
+
+    def _review(self, order: Order) -> tuple[Effect, ...]:
+        order_id = order.intent.client_order_id
+        if order.group_id or order.parent_id or order.replaces or order_id in self.children:
+            return (ReviewGroup(order_id),)
+        return ()
+
+    def _transition(self, event: OrderEvent) -> Order:
+        order = transition(self._order(event.client_order_id), event)
+        self._store(order)
+        return order
 
     def _order(self, client_order_id: str) -> Order:
         order = self.orders.get(client_order_id)
@@ -211,13 +508,94 @@ class Kernel:
         return order
 
     def _store(self, order: Order) -> None:
-        client_order_id = order.intent.client_order_id
-        self.orders[client_order_id] = order
-        if order.status.is_final:
-            self.open_order_ids.pop(client_order_id, None)
-        else:
-            self.open_order_ids[client_order_id] = None
+        self._state.put(self.orders, order.intent.client_order_id, order)
 
-    def _cancel(self, client_order_id: str) -> CancelOrder:
-        intent = self.orders[client_order_id].intent
-        return CancelOrder(intent.venue, intent.symbol, client_order_id)
+    def _change_head(self, **changes: object) -> None:
+        self._state.put(self._heads, "", msgspec.structs.replace(self.head, **changes))
+
+    def _remember(self, authority: object) -> None:
+        if isinstance(authority, AdministrationAuthority):
+            self._state.put(self.documents, authority.document_id, authority.expires_ns)
+
+    def _current_listing(self) -> Listing:
+        if self._listing.listed is not self.head.listed:
+            self._listing = Listing(self.head.listed, self.instruments)
+        return self._listing
+
+    # what follows from a change, and from its undoing
+
+    def _order_changed(self, order_id: str, old: Order | None, new: Order | None) -> None:
+        was_open = old is not None and not old.status.is_final
+        is_open = new is not None and not new.status.is_final
+        known = new or old
+        assert known is not None
+        if was_open != is_open:
+            intent = known.intent
+            market = self._open_by_market.setdefault((intent.account_id, intent.venue, intent.symbol), {})
+            if is_open:
+                self.open_order_ids[order_id] = market[order_id] = None
+            else:
+                self.open_order_ids.pop(order_id, None)
+                market.pop(order_id, None)
+        if new is not None and not is_open:
+            self._final_order_ids[order_id] = None
+        else:
+            self._final_order_ids.pop(order_id, None)
+        if old is None or new is None:
+            for index, name in ((self.groups, known.group_id), (self.children, known.parent_id)):
+                if name is not None:
+                    _list(index, name, order_id, add=new is not None)
+
+    def _consumption_changed(self, suggestion_id: str, _old: Consumed | None, new: Consumed | None) -> None:
+        if new is None:
+            self.consumed.pop(suggestion_id, None)
+        else:
+            self.consumed[suggestion_id] = new.version
+
+    def _tidy(self, now_ns: int) -> None:
+        """Let go of what can't matter any more. A function of the events alone, so that every replay does the same."""
+        put = self._state.put
+        for suggestion_id in [key for key, value in self.consumptions.items() if value.expires_ns <= now_ns]:
+            put(self.consumptions, suggestion_id, None)
+        for document_id in [key for key, expires_ns in self.documents.items() if expires_ns <= now_ns]:
+            put(self.documents, document_id, None)
+        for session_id in [k for k, v in self.sessions.items() if v.expires_ns + GRANTS_KEPT_NS <= now_ns]:
+            put(self.sessions, session_id, None)
+        for mandate_id in [k for k, v in self.mandates.items() if v.expires_ns + GRANTS_KEPT_NS <= now_ns]:
+            put(self.mandates, mandate_id, None)
+        excess = len(self._final_order_ids) - FINAL_ORDERS_KEPT
+        if excess > 0:
+            for _, order_id in heapq.nsmallest(
+                excess, ((self.orders[order_id].updated_ns, order_id) for order_id in self._final_order_ids)
+            ):
+                self._retire(order_id)
+
+    def _retire(self, order_id: str) -> None:
+        order = self.orders[order_id]
+        related = (
+            *self.groups.get(order.group_id or "", ()),
+            *self.children.get(order_id, ()),
+            *((order.parent_id,) if order.parent_id else ()),
+        )
+        if any(other in self.open_order_ids for other in related):
+            return
+        self._state.put(self.orders, order_id, None)
+        self._state.put(self.retired, _short(order_id), True)
+
+
+def _cancel(order: Order) -> CancelOrder:
+    return CancelOrder(order.intent.venue, order.intent.symbol, order.intent.client_order_id)
+
+
+def _list(index: dict[str, tuple[str, ...]], name: str, order_id: str, *, add: bool) -> None:
+    rest = tuple(other for other in index.get(name, ()) if other != order_id)
+    members = (*rest, order_id) if add else rest
+    if members:
+        index[name] = members
+    else:
+        index.pop(name, None)
+
+
+def _short(client_order_id: str) -> int:
+    """64 bits of an id: one order in 10^7 is then refused by mistake after 10^6 million orders, none is doubled."""
+    return int.from_bytes(hashlib.sha256(client_order_id.encode()).digest()[:8], "big") >> 1

@@ -56,6 +56,9 @@ class ScaledBook(NamedTuple):
     asks: tuple[Level, ...]
 
 
+SWEEP_ALL = (1 << 63) - 1
+
+
 class _SymbolMarket:
     __slots__ = ("instrument", "klines", "last_trade", "meter", "missed", "repeated", "sync", "ticker", "trade_id")
 
@@ -336,7 +339,18 @@ class MarketHub:
             book_state=state,
             book_update_id=market.sync.book.last_update_id,
             book_age_ms=max(0, (now_ns - last_ns) // NS_PER_MS) if last_ns else NO_BOOK_AGE_MS,
+            last_price=None
+            if market.last_trade is None
+            else decimal_text(from_scaled(market.last_trade.price, scale)),
         )
+
+    def visible_quantity(self, symbol: str, side: Side) -> Decimal | None:
+        """All that a taker on this side could meet in the live book; None when the book isn't LIVE."""
+        market = self._market(symbol)
+        if market.sync.state_at(self._clock.now_ns())[0] is not BookState.LIVE:
+            return None
+        filled = market.sync.book.sweep(side is Side.BUY, SWEEP_ALL)[0]
+        return from_scaled(filled, market.instrument.quantity_scale)
 
     def mark_price(self, symbol: str) -> Decimal | None:
         """Mid of the live book, else of a ticker that isn't stale, else None."""

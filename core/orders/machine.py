@@ -4,25 +4,56 @@ from __future__ import annotations
 
 import msgspec
 
+from core.types.authority import Authority
 from core.types.codes import Refusal
 from core.types.events import (
     CancelRequested,
     OrderAccepted,
+    OrderAdopted,
+    OrderAmended,
+    OrderAmendRefused,
+    OrderAmendRequested,
+    OrderArmed,
     OrderBecameUnknown,
     OrderClosed,
     OrderFilled,
+    OrderIntended,
     OrderRejected,
+    OrderTrailed,
+    OrderTriggered,
 )
 from core.types.orders import FINAL_STATUSES, OrderIntent, OrderStatus
 
-OrderEvent = OrderAccepted | OrderRejected | OrderBecameUnknown | OrderFilled | OrderClosed | CancelRequested
+OrderEvent = (
+    OrderAccepted
+    | OrderRejected
+    | OrderBecameUnknown
+    | OrderFilled
+    | OrderClosed
+    | CancelRequested
+    | OrderTriggered
+    | OrderTrailed
+    | OrderArmed
+    | OrderAmendRequested
+    | OrderAmended
+    | OrderAmendRefused
+)
+
+
+class Amendment(msgspec.Struct, frozen=True):
+    """What was asked of the venue and isn't answered yet: total quantity and limit price."""
+
+    quantity: int
+    price: int | None
 
 
 class Order(msgspec.Struct, frozen=True):
     """An order as the engine knows it. filled_notional is an int at price_scale + quantity_scale.
 
-    notional_quote is what the approved proposal valued the order at, as decimal text.
+    notional_quote is what the order was valued at when it was decided, as decimal text.
     unresolved_since_ns is when the engine learnt that it doesn't know; the submit was over by then.
+    armed_quantity: how much of a held bracket child may act, for what its parent has filled; None when all may.
+    trail_extreme: the best price that a held trailing stop has seen. authority: of whose will it is.
     """
 
     intent: OrderIntent
@@ -39,6 +70,15 @@ class Order(msgspec.Struct, frozen=True):
     unresolved_since_ns: int | None = None
     cancel_requested: bool = False
     refusal: Refusal | None = None
+    authority: Authority | None = None
+    group_id: str | None = None
+    role: str | None = None
+    parent_id: str | None = None
+    replaces: str | None = None
+    armed_quantity: int | None = None
+    trail_extreme: int | None = None
+    triggered_ns: int | None = None
+    pending_amend: Amendment | None = None
 
     @property
     def remaining_quantity(self) -> int:
@@ -51,6 +91,42 @@ class ImpossibleTransitionError(Exception):
 
 class OverFillError(ImpossibleTransitionError):
     """The venue reports more filled than was ordered: the position can't be trusted until a human looked."""
+
+
+def order_from_intended(event: OrderIntended) -> Order:
+    """The order that begins with this event."""
+    # A child waits for what its parent fills.
+    waits = event.is_held and event.parent_id is not None and event.replaces is None
+    return Order(
+        intent=event.intent,
+        status=OrderStatus.HELD if event.is_held else OrderStatus.INTENDED,
+        created_ns=event.ts_ns,
+        updated_ns=event.ts_ns,
+        suggestion_id=None,
+        trace_id=event.trace_id,
+        notional_quote=event.notional_quote,
+        authority=event.authority,
+        group_id=event.group_id,
+        role=event.role,
+        parent_id=event.parent_id,
+        replaces=event.replaces,
+        armed_quantity=0 if waits else None,
+    )
+
+
+def order_from_adopted(event: OrderAdopted) -> Order:
+    """An order that was found at the venue."""
+    return Order(
+        intent=event.intent,
+        status=OrderStatus.ACCEPTED,
+        created_ns=event.ts_ns,
+        updated_ns=event.ts_ns,
+        suggestion_id=None,
+        trace_id=event.trace_id,
+        notional_quote=event.notional_quote,
+        venue_order_id=event.venue_order_id,
+        authority=event.authority,
+    )
 
 
 def status_after_fill(order: Order, quantity: int) -> OrderStatus:
@@ -78,6 +154,8 @@ def transition(order: Order, event: OrderEvent) -> Order:
     Raises ImpossibleTransitionError, and OverFillError for more filled than ordered.
     """
     match order.status, event:
+        case OrderStatus.HELD, _:
+            return _held(order, event)
         case (OrderStatus.INTENDED | OrderStatus.UNKNOWN, OrderAccepted()):
             return _accept(order, event, OrderStatus.ACCEPTED)
         # The user data stream often outruns the answer to the submit, which then only brings the venue's id.
@@ -96,14 +174,68 @@ def transition(order: Order, event: OrderEvent) -> Order:
             OrderStatus.INTENDED | OrderStatus.UNKNOWN | OrderStatus.ACCEPTED | OrderStatus.PARTIALLY_FILLED,
             OrderClosed(status=OrderStatus.CANCELED | OrderStatus.EXPIRED),
         ):
-            return _replace(order, event, status=event.status, unresolved_since_ns=None)
+            return _replace(order, event, status=event.status, unresolved_since_ns=None, pending_amend=None)
         case (_, CancelRequested()) if order.status not in FINAL_STATUSES:
             return _replace(order, event, cancel_requested=True)
         case _:
-            raise ImpossibleTransitionError(
-                f"order {order.intent.client_order_id}: {type(event).__name__} can't happen to an order that is "
-                f"{order.status}"
-            )
+            return _amending(order, event)
+
+
+def _amending(order: Order, event: OrderEvent) -> Order:
+    match order.status, event:
+        case (OrderStatus.ACCEPTED | OrderStatus.PARTIALLY_FILLED, OrderAmendRequested()) if not order.pending_amend:
+            return _replace(order, event, pending_amend=Amendment(event.quantity, event.price))
+        # The venue may show a change that nobody here waits for: its word counts.
+        case (OrderStatus.ACCEPTED | OrderStatus.PARTIALLY_FILLED, OrderAmended()):
+            return _amend(order, event)
+        # The answer may come after the order has ended.
+        case (_, OrderAmendRefused()) if order.pending_amend is not None:
+            return _replace(order, event, pending_amend=None)
+        case _:
+            raise _impossible(order, event)
+
+
+def _held(order: Order, event: OrderEvent) -> Order:
+    """The venue knows nothing of it, so nothing that only a venue can say happens to it."""
+    match event:
+        case OrderTriggered():
+            intent = order.intent
+            if order.armed_quantity is not None:
+                intent = msgspec.structs.replace(intent, quantity=order.armed_quantity)
+            if intent.quantity <= 0:
+                raise _impossible(order, event)
+            return _replace(order, event, intent=intent, status=OrderStatus.INTENDED, triggered_ns=event.ts_ns)
+        case OrderTrailed():
+            return _replace(order, event, trail_extreme=event.extreme_price)
+        case OrderArmed() if 0 <= event.quantity <= order.intent.quantity:
+            return _replace(order, event, armed_quantity=event.quantity)
+        case OrderAmended():
+            return _amend(order, event)
+        case CancelRequested():
+            return _replace(order, event, cancel_requested=True)
+        case OrderClosed(status=OrderStatus.CANCELED | OrderStatus.EXPIRED):
+            return _replace(order, event, status=event.status)
+        case OrderRejected():
+            return _replace(order, event, status=OrderStatus.REJECTED, refusal=event.refusal)
+        case _:
+            raise _impossible(order, event)
+
+
+def _impossible(order: Order, event: OrderEvent) -> ImpossibleTransitionError:
+    return ImpossibleTransitionError(
+        f"order {order.intent.client_order_id}: {type(event).__name__} can't happen to an order that is {order.status}"
+    )
+
+
+def _amend(order: Order, event: OrderAmended) -> Order:
+    if event.quantity <= order.filled_quantity:
+        raise ImpossibleTransitionError(
+            f"order {order.intent.client_order_id}: amended to {event.quantity}, of which {order.filled_quantity} is "
+            f"filled (scale {order.intent.quantity_scale})"
+        )
+    price = order.intent.price if event.price is None else event.price
+    intent = msgspec.structs.replace(order.intent, quantity=event.quantity, price=price)
+    return _replace(order, event, intent=intent, pending_amend=None)
 
 
 def _accept(order: Order, event: OrderAccepted, status: OrderStatus) -> Order:

@@ -31,18 +31,19 @@ from core.runtime.address import prepare_address
 from core.runtime.backfill import KlineBackfill
 from core.runtime.follow import VenueFollower
 from core.runtime.market import MarketPublisher
+from core.runtime.recovery import SnapshotKeeper, recover
 from core.runtime.server import SERVICE_NAME, STOP_GRACE_S, build_server
 from core.runtime.service import EngineService
 from core.runtime.thaw import kill_file, thaw_file
 from core.storage.cache import open_cache_writer
 from core.storage.journal import Journal, JournalDamagedError, JournalLockedError, JournalUnavailableError
+from core.storage.journal_errors import JournalDroppedError
 from core.storage.journal_files import PosixFolder
 from core.types.clock import Clock, MonotonicClock, SystemClock
 from core.types.codes import Refusal
 from core.types.events import KillSwitchChanged, RiskLimits
-from core.venues.binance.adapter import BinanceSpot
 from core.venues.binance.feed import BinanceMarketFeed
-from core.venues.binance.signing import CredentialError, read_key_files
+from core.venues.connect import Venue, connect_venue
 
 SAFETY_POLL_S = 0.2
 BOOKS_WAIT_S = 5.0
@@ -61,19 +62,31 @@ async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None
     limits = _read_limits(settings)
     roster = _read_roster(settings)
     token = settings.read_secret("engine-control.token")
-    journal = _open_journal(settings)
+    folder = PosixFolder(settings.paths.journal)
+    journal = _open_journal(settings, folder)
     try:
-        kernel = Kernel()
-        kernel.replay(entry.event() for entry in journal.entries())
+        kernel = _recover(folder, journal)
         _check_surroundings(settings, kernel)
         clock = MonotonicClock(SystemClock(), floor_ns=kernel.last_ts_ns)
         bus = NatsBus(settings.nats.url, settings.read_secret("nats.token"), f"engine-{settings.engine.engine_id}")
-        venue = _connect_venue(settings, clock)
+        venue = connect_venue(settings, clock)
         try:
             hub = _build_hub(kernel, limits, clock)
-            service = EngineService(kernel, journal, venue, hub, clock, bus)
+            service = EngineService(
+                kernel,
+                journal,
+                venue,
+                hub,
+                clock,
+                bus,
+                account_id=settings.engine.account_id,
+                reporting_asset=settings.engine.reporting_asset,
+                root_public_key_hex=settings.read_secret("root.pub"),
+            )
+            keeper = SnapshotKeeper(kernel, journal, folder, service.sequencer)
             await _open_epoch(service, settings, roster, limits)
-            await _serve(settings, service, bus, venue, token, stop, ready)
+            await _serve(settings, service, bus, venue, token, keeper, stop, ready)
+            await keeper.take()
         except* InstrumentScaleChangedError as group:
             raise ConfigurationError(str(group.exceptions[0])) from group
         finally:
@@ -86,8 +99,9 @@ async def _serve(
     settings: Settings,
     service: EngineService,
     bus: NatsBus,
-    venue: BinanceSpot,
+    venue: Venue,
     token: str,
+    keeper: SnapshotKeeper,
     stop: asyncio.Event,
     ready: Callable[[], None],
 ) -> None:
@@ -133,6 +147,7 @@ async def _serve(
                 group.create_task(publisher.run()),
                 group.create_task(venue.rest.keep_time()),
                 group.create_task(_tell_ready(service, ready)),
+                group.create_task(keeper.run()),
             ]
             if cache is not None:
                 background.append(group.create_task(cache.run()))
@@ -252,10 +267,14 @@ async def _tell_ready(service: EngineService, ready: Callable[[], None]) -> None
         async with asyncio.timeout(BOOKS_WAIT_S):
             while True:
                 states = service.hub.book_states()
-                if states and service.venue_connected and all(state == "LIVE" for state in states.values()):
+                if (
+                    states
+                    and service.surroundings.venue_connected
+                    and all(state == "LIVE" for state in states.values())
+                ):
                     break
                 await asyncio.sleep(BOOKS_POLL_S)
-    _log.info("engine_ready", books=service.hub.book_states(), venue_connected=service.venue_connected)
+    _log.info("engine_ready", books=service.hub.book_states(), venue_connected=service.surroundings.venue_connected)
     ready()
 
 
@@ -279,9 +298,16 @@ def _read_roster(settings: Settings) -> SignedRoster:
         raise ConfigurationError(str(error)) from error
 
 
-def _open_journal(settings: Settings) -> Journal:
+def _recover(folder: PosixFolder, journal: Journal) -> Kernel:
     try:
-        journal = Journal.open(PosixFolder(settings.paths.journal), settings.engine.engine_id)
+        return recover(folder, journal)
+    except (JournalDamagedError, JournalDroppedError) as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def _open_journal(settings: Settings, folder: PosixFolder) -> Journal:
+    try:
+        journal = Journal.open(folder, settings.engine.engine_id)
     except (JournalDamagedError, JournalLockedError) as error:
         raise ConfigurationError(str(error)) from error
     except OSError as error:
@@ -299,27 +325,6 @@ def _check_surroundings(settings: Settings, kernel: Kernel) -> None:
             f"{settings.paths.journal}: this journal is of environment and mode {was}, the settings say {now}. Set "
             "them back, or use another VELOZ_HOME: positions and approvals of one can't go on in the other."
         )
-
-
-def _connect_venue(settings: Settings, clock: MonotonicClock) -> BinanceSpot:
-    for key, value in (("rest_url", settings.venue.rest_url), ("websocket_url", settings.venue.websocket_url)):
-        if not value:
-            raise ConfigurationError(f"venue.{key} is empty; `veloz up` sets it, or give VELOZ_VENUE__{key.upper()}")
-    reference = f"venue-{settings.venue.kind}"
-    try:
-        key, secret = read_key_files(reference, settings.paths.secret)
-        return BinanceSpot(
-            settings.venue.rest_url,
-            key,
-            secret,
-            clock,
-            settings.venue.recv_window_ms,
-            venue=settings.venue.kind,
-            websocket_url=settings.venue.websocket_url,
-            key_reference=reference,
-        )
-    except CredentialError as error:
-        raise ConfigurationError(str(error)) from error
 
 
 def _build_hub(

@@ -14,7 +14,8 @@ from typing import Any
 import structlog
 
 from core.kernel import decide
-from core.kernel.decide import Balances, FillReport
+from core.kernel.decide import FillReport
+from core.kernel.inputs import Balances
 from core.market.hub import MarketHub
 from core.orders.machine import ImpossibleTransitionError, Order
 from core.risk.kill_switch import KillSwitch
@@ -69,7 +70,7 @@ class VenueFollower:
         self._balances_due = asyncio.Event()
         self._catching_up: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        service.on_order_changed = self.order_changed
+        service.dispatcher.on_order_changed = self.order_changed
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until stop is set. The venue may be down at the start, and go and come back.
@@ -85,7 +86,7 @@ class VenueFollower:
                     self._tasks.discard(task)
                     task.result()
         finally:
-            self._service.venue_connected = False
+            self._service.surroundings.venue_connected = False
             self._stop_catching_up()
             await end([stopping, *self._tasks])
 
@@ -95,7 +96,7 @@ class VenueFollower:
         order = self._service.kernel.orders[order_id]
         if order.status is OrderStatus.UNKNOWN and order_id not in self._resolving:
             self._resolving.add(order_id)
-            self._service.spawn(self._resolve(order_id), f"resolve {order_id}")
+            self._service.dispatcher.spawn(self._resolve(order_id), "resolve", order_id)
 
     async def reconcile(self, order_id: str) -> None:
         """Ask the venue what became of one order, and record what it says.
@@ -118,12 +119,12 @@ class VenueFollower:
             for trade in await service.venue.trades_of(intent.symbol, seen.venue_order_id):
                 await self._fill(trade, order_id)
         await self._close_if_over(seen, "reconciled with the venue")
-        service.on_order_changed(order_id)
+        service.dispatcher.on_order_changed(order_id)
 
     async def _follow(self, stop: asyncio.Event) -> None:
         await self._load_instruments()
         service = self._service
-        service.hub = self._build_hub()
+        service.surroundings.hub = self._build_hub()
         for order in service.kernel.open_orders():
             self.order_changed(order.intent.client_order_id)
         self._start(self._feed(stop), self._user_events(), self._sweep(), self._keep_balances())
@@ -171,7 +172,7 @@ class VenueFollower:
                 self._catching_up = asyncio.create_task(self._catch_up())
             case UserStreamLost():
                 self._stop_catching_up()
-                self._service.venue_connected = False
+                self._service.surroundings.venue_connected = False
                 _log.warning("user_stream_lost", detail=event.detail)
 
     async def _catch_up(self) -> None:
@@ -180,7 +181,7 @@ class VenueFollower:
             if await self._reconcile_open():
                 break
             await asyncio.sleep(CATCH_UP_RETRY_S)
-        self._service.venue_connected = True
+        self._service.surroundings.venue_connected = True
         self._balances_due.set()
         _log.info("venue_connected", open_orders=len(self._service.kernel.open_order_ids))
 
@@ -213,10 +214,10 @@ class VenueFollower:
         if report.trade is not None:
             await self._fill(report.trade, order_id)
         if service.kernel.orders[order_id].filled_quantity < seen.filled_quantity:
-            service.spawn(self._reconcile_missed(order_id), f"reconcile {order_id}")
+            service.dispatcher.spawn(self._reconcile_missed(order_id), "reconcile", order_id)
         else:
             await self._close_if_over(seen, report.reason)
-        service.on_order_changed(order_id)
+        service.dispatcher.on_order_changed(order_id)
 
     async def _reconcile_missed(self, order_id: str) -> None:
         try:
@@ -303,9 +304,9 @@ class VenueFollower:
             self._balances_due.clear()
             as_of_ns = service.clock.now_ns()
             try:
-                service.balances = Balances(await service.venue.balances(), as_of_ns)
+                service.surroundings.balances = Balances(await service.venue.balances(), as_of_ns)
             except VenueUnavailableError as error:
-                service.balances = None
+                service.surroundings.balances = None
                 _log.warning("balances_unknown", error=str(error))
                 await asyncio.sleep(CATCH_UP_RETRY_S)
                 continue
@@ -322,11 +323,11 @@ class VenueFollower:
         service, made_good = self._service, 0
         while True:
             await asyncio.sleep(HEAL_INTERVAL_S)
-            failures = service.journal_failures
+            failures = service.sequencer.failures
             if failures == made_good:
                 continue
             try:
-                await service.record_what_is_missing()
+                await service.sequencer.settle()
             except JournalUnavailableError:
                 continue
             if await self._reconcile_open():

@@ -435,14 +435,15 @@ SettingEvent = (
     | SessionClosed
     | MandateInstalled
     | MandateRevoked
-    | BalancesObserved
-    | FundingSettled
-    | EquityObserved
 )
-"""What isn't about one order."""
+"""What the engine goes by."""
+
+AccountEvent = BalancesObserved | FundingSettled | EquityObserved
+"""What an account holds and is worth."""
 
 JournalEvent = (
     SettingEvent
+    | AccountEvent
     | ApprovalDecided
     | OrderIntended
     | OrderRefused

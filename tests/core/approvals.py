@@ -11,10 +11,10 @@ from core.authority.proposal import PROPOSAL_SCHEMA, Proposal, proposal_bytes, p
 from core.authority.roster import SignedRoster, sign_roster
 from core.authority.signatures import public_key_hex, sign_digest
 from core.kernel import decide
-from core.kernel.decide import DecisionInputs
+from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
 from core.types.clock import NS_PER_S
-from core.types.events import ApprovalDecided, MarketInputs, RiskLimits, Roster, RosterEntry
+from core.types.events import ApprovalDecided, JournalEvent, MarketInputs, RiskLimits, Roster, RosterEntry
 from core.types.instruments import Instrument
 from core.types.money import decimal_text
 
@@ -102,7 +102,16 @@ def started_kernel(
 ) -> Kernel:
     """A kernel in its first epoch with instruments, roster and limits."""
     kernel = Kernel()
-    kernel.apply(
+    kernel.replay(started_events(limits=limits, roster=roster, instruments=instruments))
+    return kernel
+
+
+def started_events(
+    *, limits: RiskLimits = LIMITS, roster: Roster = ROSTER, instruments: tuple[Instrument, ...] = (BTC,)
+) -> tuple[JournalEvent, ...]:
+    """The first records of an engine's journal."""
+    kernel = Kernel()
+    return (
         decide.decide_started(
             engine_id=ENGINE_ID,
             epoch=1,
@@ -110,15 +119,11 @@ def started_kernel(
             mode="PAPER",
             software_version="test",
             now_ns=NOW_NS,
-        )
-    )
-    for event in (
+        ),
         *decide.decide_roster(kernel, signed_roster(roster), NOW_NS),
         *decide.decide_limits(kernel, limits, NOW_NS),
         *decide.decide_instruments(kernel, instruments, NOW_NS),
-    ):
-        kernel.apply(event)
-    return kernel
+    )
 
 
 def decide_on(

@@ -8,8 +8,8 @@ import pytest
 
 from core.authority.proposal import proposal_bytes
 from core.config import Settings
+from core.runtime import dispatch
 from core.runtime import engine as engine_module
-from core.runtime import service
 from core.types.codes import ReasonCode
 from core.types.events import ApprovalDecided, OrderAccepted, OrderBecameUnknown, OrderRejected
 from core.types.orders import OrderStatus
@@ -72,7 +72,7 @@ async def test_an_order_without_an_answer_blocks_its_kind_survives_a_restart_and
     assert same_side.refusal.code is ReasonCode.RISK_INTENT_UNRESOLVED
     other_side = await first.client.check_proposal(await sell(first))
     assert other_side.refusal is None, "only the same account, symbol and side wait"
-    monkeypatch.setattr(service, "STOP_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(dispatch, "STOP_TIMEOUT_S", 0.1)
     monkeypatch.setattr(engine_module, "BOOKS_WAIT_S", 0.1)
     await first.close()
 

@@ -8,15 +8,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.orders.machine import ImpossibleTransitionError, Order, OrderEvent, OverFillError, transition
+from core.orders.machine import Amendment, ImpossibleTransitionError, Order, OrderEvent, OverFillError, transition
+from core.types.authority import DerivedAuthority
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import (
     CancelRequested,
+    MarketInputs,
     OrderAccepted,
+    OrderAmended,
+    OrderAmendRefused,
+    OrderAmendRequested,
+    OrderArmed,
     OrderBecameUnknown,
     OrderClosed,
     OrderFilled,
     OrderRejected,
+    OrderTrailed,
+    OrderTriggered,
     PositionSnapshot,
 )
 from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
@@ -72,6 +80,7 @@ CANCELED = OrderClosed(**COMMON, status=S.CANCELED, reason="")
 EXPIRED = OrderClosed(**COMMON, status=S.EXPIRED, reason="")
 CANCEL = CancelRequested(**COMMON, requested_by="me")
 PART = fill(10, S.PARTIALLY_FILLED)
+NO_MARKET = MarketInputs(None, None, None, "NONE", 0, 0)
 EVENTS: dict[str, OrderEvent] = {
     "accepted": ACCEPTED,
     "rejected": REJECTED,
@@ -80,8 +89,23 @@ EVENTS: dict[str, OrderEvent] = {
     "expired": EXPIRED,
     "cancel": CANCEL,
     "part": PART,
+    "triggered": OrderTriggered(**COMMON, trigger_price=6_000, market=NO_MARKET, checks=()),
+    "trailed": OrderTrailed(**COMMON, extreme_price=6_100),
+    "armed": OrderArmed(**COMMON, quantity=50),
+    "amend_requested": OrderAmendRequested(
+        **COMMON,
+        quantity=90,
+        price=None,
+        authority=DerivedAuthority("vz0", "amend"),
+        rules_version=1,
+        market=NO_MARKET,
+        checks=(),
+    ),
+    "amended": OrderAmended(**COMMON, quantity=90, price=6_001),
+    "amend_refused": OrderAmendRefused(**COMMON, refusal=Refusal(ReasonCode.ORDER_REJECTED_BY_VENUE, "no")),
 }
 OPEN = (S.INTENDED, S.UNKNOWN, S.ACCEPTED, S.PARTIALLY_FILLED)
+WORKING = (S.ACCEPTED, S.PARTIALLY_FILLED)
 POSSIBLE: dict[tuple[OrderStatus, str], OrderStatus] = {
     (S.INTENDED, "accepted"): S.ACCEPTED,
     (S.UNKNOWN, "accepted"): S.ACCEPTED,
@@ -93,6 +117,13 @@ POSSIBLE: dict[tuple[OrderStatus, str], OrderStatus] = {
     **{(status, "expired"): S.EXPIRED for status in OPEN},
     **{(status, "cancel"): status for status in OPEN},
     **{(status, "part"): S.PARTIALLY_FILLED for status in (*OPEN, S.REJECTED)},
+    # what only the engine knows of: nothing that a venue says can happen to it
+    (S.HELD, "triggered"): S.INTENDED,
+    (S.HELD, "canceled"): S.CANCELED,
+    (S.HELD, "expired"): S.EXPIRED,
+    (S.HELD, "rejected"): S.REJECTED,
+    **{(S.HELD, name): S.HELD for name in ("cancel", "trailed", "armed", "amended")},
+    **{(status, name): status for status in WORKING for name in ("amend_requested", "amended")},
     # an answer to the submit that the user stream has outrun
     **{(status, "accepted"): status for status in (S.ACCEPTED, S.PARTIALLY_FILLED, S.FILLED, S.CANCELED, S.EXPIRED)},
 }
@@ -113,6 +144,39 @@ def test_every_pair_of_status_and_event_is_decided(status: OrderStatus, name: st
             transition(before, event)
     else:
         assert transition(before, event).status is expected
+
+
+def test_an_amendment_changes_the_terms_once_the_venue_shows_it() -> None:
+    asked = transition(order(S.PARTIALLY_FILLED, 20), EVENTS["amend_requested"])
+    assert (asked.intent.quantity, asked.pending_amend) == (100, Amendment(90, None))
+    with pytest.raises(ImpossibleTransitionError):
+        transition(asked, EVENTS["amend_requested"])
+    done = transition(asked, EVENTS["amended"])
+    assert (done.intent.quantity, done.intent.price, done.pending_amend) == (90, 6_001, None)
+    with pytest.raises(OverFillError):
+        transition(done, fill(71, S.FILLED))
+    assert transition(done, fill(70, S.FILLED)).status is S.FILLED
+
+
+@pytest.mark.parametrize("status", [S.ACCEPTED, S.PARTIALLY_FILLED])
+def test_a_refused_amendment_leaves_the_order_as_it_was(status: OrderStatus) -> None:
+    before = order(status, 20 if status is S.PARTIALLY_FILLED else 0)
+    after = transition(transition(before, EVENTS["amend_requested"]), EVENTS["amend_refused"])
+    assert after == msgspec.structs.replace(before, updated_ns=9)
+
+
+@pytest.mark.parametrize("quantity", [0, 20])
+def test_nothing_is_amended_to_what_is_filled_already(quantity: int) -> None:
+    with pytest.raises(ImpossibleTransitionError, match="of which 20 is filled"):
+        transition(order(S.PARTIALLY_FILLED, 20), OrderAmended(**COMMON, quantity=quantity, price=None))
+
+
+def test_a_held_child_sends_what_its_parent_has_filled() -> None:
+    waiting = msgspec.structs.replace(order(S.HELD), armed_quantity=0, venue_order_id=None)
+    with pytest.raises(ImpossibleTransitionError):
+        transition(waiting, EVENTS["triggered"])
+    sent = transition(transition(waiting, EVENTS["armed"]), EVENTS["triggered"])
+    assert (sent.status, sent.intent.quantity, sent.triggered_ns) == (S.INTENDED, 50, 9)
 
 
 def test_the_last_fill_ends_the_order() -> None:

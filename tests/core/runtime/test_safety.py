@@ -21,7 +21,7 @@ from core.config import ConfigurationError, Settings
 from core.risk.kill_switch import KillSwitch
 from core.runtime import engine as engine_module
 from core.runtime import follow
-from core.runtime import service as service_module
+from core.runtime import sequencer as sequencer_module
 from core.runtime.address import engine_address
 from core.runtime.client import EngineClient
 from core.runtime.server import SERVICE_NAME
@@ -31,6 +31,7 @@ from core.types.clock import SystemClock
 from core.types.codes import ReasonCode, RefusalError
 from core.types.events import KillSwitchChanged, OrderBecameUnknown, OrderClosed, OrderFilled, OrderRejected
 from core.types.orders import OrderIntent, OrderStatus
+from core.venues import connect as connect_module
 from core.venues.binance.adapter import BinanceSpot
 from core.venues.ports import SubmitResult, SubmitUnknown
 from tests.core.approvals import ACCOUNT, APPROVER_SEED, ROOT_SEED
@@ -151,7 +152,7 @@ async def test_safety_works_also_when_no_more_of_it_can_be_kept_for_the_journal(
     order_id = await resting(engine)
     await engine.event(lambda event: getattr(event, "venue_order_id", None) is not None)
     before = (await engine.client.status()).journal_sequence
-    monkeypatch.setattr(service_module, "UNRECORDED_LIMIT", 0)
+    monkeypatch.setattr(sequencer_module, "UNRECORDED_LIMIT", 0)
     disk.append = always_full(disk)
 
     assert await engine.client.cancel_order(order_id, "user-trader") is None
@@ -221,7 +222,7 @@ class LossyVenue(BinanceSpot):
 async def test_an_order_whose_answer_was_lost_is_unknown_until_the_venue_tells(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "BinanceSpot", LossyVenue)
+    monkeypatch.setattr(connect_module, "BinanceSpot", LossyVenue)
     monkeypatch.setattr(LossyVenue, "submits", 0)
     engine = RunningEngine(settings)
     await engine.start()
@@ -238,7 +239,7 @@ async def test_an_order_whose_answer_was_lost_is_unknown_until_the_venue_tells(
 async def test_an_order_that_never_arrived_is_rejected_only_when_it_cant_arrive_any_more(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "BinanceSpot", LossyVenue)
+    monkeypatch.setattr(connect_module, "BinanceSpot", LossyVenue)
     monkeypatch.setattr(LossyVenue, "arrives", False)
     monkeypatch.setattr(follow, "ARRIVAL_MARGIN_MS", 400)
     quick = settings.model_copy(update={"venue": settings.venue.model_copy(update={"recv_window_ms": 300})})

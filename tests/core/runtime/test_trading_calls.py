@@ -84,7 +84,11 @@ class Service:
         def call(*arguments: Any, **named: Any) -> Any:
             self.asked = (name, arguments, named)
             answer = self.answer if self.answer is not None else ANSWERS.get(name)
-            return _awaited(answer) if name not in {"exposure", "what_if", "check_rules", "renew_dead_mans_timer"} else answer
+            return (
+                _awaited(answer)
+                if name not in {"exposure", "what_if", "check_rules", "renew_dead_mans_timer"}
+                else answer
+            )
 
         return call
 

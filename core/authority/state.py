@@ -1,0 +1,78 @@
+"""What the kernel remembers of sessions and mandates: the document, and how much of its allowance is used."""
+
+from __future__ import annotations
+
+from decimal import Context, Decimal
+
+import msgspec
+
+from core.types.authority import Mandate, SessionGrant
+from core.types.events import MandateInstalled, SessionOpened
+from core.types.money import decimal_text
+
+EXACT = Context(prec=80)
+
+
+class SessionState(msgspec.Struct, frozen=True):
+    """notional_used_quote is decimal text: what all orders under the session were valued at."""
+
+    grant: SessionGrant
+    opened_ns: int
+    orders_used: int = 0
+    notional_used_quote: str = "0"
+    closed: bool = False
+
+    @classmethod
+    def opened(cls, event: SessionOpened) -> SessionState:
+        return cls(event.grant, event.ts_ns)
+
+    @property
+    def user_id(self) -> str:
+        return self.grant.user_id
+
+    @property
+    def expires_ns(self) -> int:
+        return int(self.grant.expires_at_ns)
+
+    def with_order(self, notional_quote: Decimal) -> SessionState:
+        return msgspec.structs.replace(
+            self,
+            orders_used=self.orders_used + 1,
+            notional_used_quote=_sum(self.notional_used_quote, notional_quote),
+        )
+
+    def close(self) -> SessionState:
+        return msgspec.structs.replace(self, closed=True)
+
+
+class MandateState(msgspec.Struct, frozen=True):
+    """notional_used_quote is decimal text: what all orders under the mandate were valued at."""
+
+    mandate: Mandate
+    digest_hex: str
+    installed_ns: int
+    orders_used: int = 0
+    notional_used_quote: str = "0"
+    revoked: bool = False
+
+    @classmethod
+    def installed(cls, event: MandateInstalled) -> MandateState:
+        return cls(event.mandate, event.digest_hex, event.ts_ns)
+
+    @property
+    def expires_ns(self) -> int:
+        return int(self.mandate.expires_at_ns)
+
+    def with_order(self, notional_quote: Decimal) -> MandateState:
+        return msgspec.structs.replace(
+            self,
+            orders_used=self.orders_used + 1,
+            notional_used_quote=_sum(self.notional_used_quote, notional_quote),
+        )
+
+    def revoke(self) -> MandateState:
+        return msgspec.structs.replace(self, revoked=True)
+
+
+def _sum(text: str, amount: Decimal) -> str:
+    return decimal_text(EXACT.add(Decimal(text), amount))

@@ -1,0 +1,357 @@
+"""One writer: what is decided is applied, made durable with what waits beside it, and only then acted upon (I4).
+
+Commands and reports wait in a queue. A batch of them is decided one after the other, each on the state that the ones
+before it left, and applied; then the whole batch goes to the journal in one group. When that fails, the batch is undone
+as if it had never been asked for. While the disk works on one batch the next one gathers, and nothing holds the loop
+for longer than INLINE_WAIT_S.
+
+Safety commands (cancel, tighten, revoke) come first and in batches of their own. They go ahead when they can't be
+recorded, or not within SAFETY_PATIENCE_S, and are recorded when the journal heals (I7, I10).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+import msgspec
+import structlog
+
+from core.kernel.effects import CancelOrder, Effect, PublishTrading
+from core.kernel.kernel import Kernel
+from core.kernel.state import Savepoint
+from core.orders.machine import ImpossibleTransitionError
+from core.storage.journal import JournalUnavailableError
+from core.types.clock import Clock
+from core.types.codes import Refusal
+from core.types.events import CancelRequested, JournalEntry, JournalEvent, encode_event
+
+BATCH_LIMIT = 256
+WAITING_LIMIT = 20_000
+INLINE_WAIT_S = 0.002
+SAFETY_PATIENCE_S = 0.2
+UNRECORDED_LIMIT = 1_000
+
+Decision = Callable[[int], Sequence[JournalEvent] | Refusal]
+Perform = Callable[[tuple[Effect, ...], JournalEntry | None], None]
+
+T = TypeVar("T")
+_log = structlog.get_logger("engine.sequencer")
+
+
+class Commit(Protocol):
+    """One group on its way to the disk."""
+
+    def wait(self, timeout_s: float) -> bool: ...
+    def result(self) -> Sequence[JournalEntry]: ...
+    def notify(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None: ...
+
+
+class GroupJournal(Protocol):
+    """core.storage.journal.Journal, as far as it is needed here."""
+
+    @property
+    def sequence(self) -> int: ...
+    def begin(self, payloads: Sequence[bytes], *, emergency: bool = False) -> Commit: ...
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """What became durable; entries is empty for a safety command that went ahead without its record."""
+
+    events: tuple[JournalEvent, ...]
+    entries: tuple[JournalEntry, ...]
+
+
+class _Item(msgspec.Struct, eq=False):
+    decision: Decision
+    done: asyncio.Future[Recorded | Refusal]
+    events: tuple[JournalEvent, ...] = ()
+    effects: tuple[tuple[Effect, ...], ...] = ()
+    performed: bool = False
+
+
+class _Flight(msgspec.Struct, eq=False):
+    items: list[_Item]
+    is_safety: bool
+    base: Savepoint
+    owed: int
+    began_s: float
+    commit: Commit | None = None
+
+
+class Sequencer:
+    """The only one that changes the kernel. perform acts upon what is durable; it MUST NOT block or raise."""
+
+    def __init__(self, kernel: Kernel, journal: GroupJournal, clock: Clock, perform: Perform) -> None:
+        self.failures = 0
+        self.error: str | None = None
+        self._kernel = kernel
+        self._journal = journal
+        self._clock = clock
+        self._perform = perform
+        self._waiting: deque[_Item] = deque()
+        self._safety: deque[_Item] = deque()
+        self._unrecorded: deque[JournalEvent] = deque()
+        self._between: deque[Callable[[], None]] = deque()
+        self._flight: _Flight | None = None
+        self._scheduled = False
+        self._patience: asyncio.TimerHandle | None = None
+
+    @property
+    def owes(self) -> bool:
+        """Whether safety commands went ahead that the journal doesn't hold yet."""
+        return bool(self._unrecorded)
+
+    async def record(self, decision: Decision) -> Recorded | Refusal:
+        """Decide on the engine's clock when its turn comes, and return when what was decided is durable.
+
+        Raises JournalUnavailableError (what was decided is then not so), ImpossibleTransitionError for a report that
+        contradicts what is known, and what the decision raises. Once begun it goes on without its caller.
+        """
+        if len(self._waiting) >= WAITING_LIMIT:
+            raise JournalUnavailableError(f"{WAITING_LIMIT} commands are waiting for the disk already")
+        return await self._enter(self._waiting, decision)
+
+    async def record_safety(self, decision: Decision) -> Recorded | Refusal:
+        """The same for a command that only reduces: it goes ahead without its record when there can't be one."""
+        return await self._enter(self._safety, decision)
+
+    async def between_batches(self, work: Callable[[], T]) -> T:
+        """Run something on a state that is durable as a whole: between two batches, and nothing owed.
+
+        Raises JournalUnavailableError while something is owed that can't be written, and what the work raises.
+        """
+        await self.settle()
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def run() -> None:
+            try:
+                if not self.owes:
+                    result = work()
+                    if not done.done():
+                        done.set_result(result)
+                elif not done.done():
+                    done.set_exception(JournalUnavailableError("safety commands wait for their record"))
+            except Exception as error:
+                if not done.done():
+                    done.set_exception(error)
+
+        self._between.append(run)
+        if self._flight is None:
+            self._schedule(asyncio.get_running_loop())
+        return await done
+
+    async def settle(self) -> None:
+        """Write what is owed. Raises JournalUnavailableError while it isn't possible."""
+        if self._unrecorded:
+            await self.record(lambda _now_ns: ())
+
+    async def stop(self) -> None:
+        """Return once nothing is on its way to the disk."""
+        while self._flight is not None or self._waiting or self._safety:
+            await self.record(lambda _now_ns: ())
+
+    async def _enter(self, queue: deque[_Item], decision: Decision) -> Recorded | Refusal:
+        loop = asyncio.get_running_loop()
+        item = _Item(decision, loop.create_future())
+        queue.append(item)
+        if self._flight is None:
+            self._schedule(loop)
+        elif queue is self._safety:
+            self._watch_patience(loop)
+        return await item.done
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            # What is ready to ask by now shares this sync.
+            loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._scheduled = False
+        loop = asyncio.get_running_loop()
+        while self._between and self._flight is None:
+            self._between.popleft()()
+        while self._flight is None and (self._safety or self._waiting):
+            flight = self._decide()
+            payloads = [encode_event(event) for event in self._unrecorded]
+            payloads.extend(encode_event(event) for item in flight.items for event in item.events)
+            if not payloads:
+                self._kernel.commit()
+                for item in flight.items:
+                    _finish(item, Recorded((), ()))
+                continue
+            self._flight = flight
+            try:
+                flight.commit = self._journal.begin(payloads, emergency=flight.is_safety)
+            except JournalUnavailableError as error:
+                self._failed(error)
+                continue
+            if flight.commit.wait(INLINE_WAIT_S):
+                self._landed()
+            else:
+                flight.commit.notify(loop, self._landed_later)
+                if flight.is_safety or self._safety:
+                    self._watch_patience(loop)
+
+    def _decide(self) -> _Flight:
+        """Decide and apply the next batch. Those that fail or are refused have their answer when it returns."""
+        kernel, is_safety = self._kernel, bool(self._safety)
+        queue = self._safety if is_safety else self._waiting
+        kernel.begin()
+        flight = _Flight([], is_safety, kernel.savepoint(), len(self._unrecorded), asyncio.get_running_loop().time())
+        while queue and len(flight.items) < BATCH_LIMIT:
+            item = queue.popleft()
+            if self._decide_one(item):
+                flight.items.append(item)
+        return flight
+
+    def _decide_one(self, item: _Item) -> bool:
+        kernel = self._kernel
+        before = kernel.savepoint()
+        try:
+            events = item.decision(self._clock.now_ns())
+            if isinstance(events, Refusal):
+                _finish(item, events)
+                return False
+            item.events = tuple(events)
+            item.effects = tuple([kernel.apply(event) for event in item.events])
+        except Exception as error:
+            kernel.rollback(before)
+            _fail(item, error)
+            return False
+        return True
+
+    def _landed_later(self) -> None:
+        self._landed()
+        if self._safety or self._waiting or self._between:
+            self._schedule(asyncio.get_running_loop())
+
+    def _landed(self) -> None:
+        flight = self._flight
+        assert flight is not None
+        assert flight.commit is not None
+        try:
+            entries = flight.commit.result()
+        except JournalUnavailableError as error:
+            self._failed(error)
+            return
+        self._flight = None
+        self._kernel.commit()
+        if self.error is not None:
+            _log.info("journal_available_again", recorded_late=flight.owed)
+            self.error = None
+        for entry in entries[: flight.owed]:
+            self._perform(_publications(self._unrecorded.popleft()), entry)
+        position = flight.owed
+        assert self._kernel.sequence - len(self._unrecorded) == self._journal.sequence
+        for item in flight.items:
+            own = tuple(entries[position : position + len(item.events)])
+            position += len(item.events)
+            for event, effects, entry in zip(item.events, item.effects, own, strict=True):
+                self._perform(_publications(event) if item.performed else effects, entry)
+            _finish(item, Recorded(item.events, own))
+
+    def _failed(self, error: JournalUnavailableError) -> None:
+        flight = self._flight
+        assert flight is not None
+        self._flight = None
+        if self.error is None:
+            _log.error("journal_unavailable", error=str(error))
+        self.error = str(error)
+        self.failures += 1
+        self._kernel.rollback(flight.base)
+        self._kernel.commit()
+        self._apply_again(flight)
+        for item in flight.items:
+            if item.performed:
+                continue
+            if flight.is_safety:
+                self._go_ahead(item)
+            else:
+                _fail(item, JournalUnavailableError(str(error)))
+
+    def _apply_again(self, flight: _Flight) -> None:
+        """What went ahead while the undone batch was on its way stays so; the events before it were never undone."""
+        ahead = [event for item in flight.items if item.performed for event in item.events]
+        ahead.extend(list(self._unrecorded)[flight.owed :])
+        while len(self._unrecorded) > flight.owed:
+            self._unrecorded.pop()
+        for event in ahead:
+            try:
+                self._kernel.apply(event)
+            except ImpossibleTransitionError as error:
+                # A cancel of an order that, as it turned out, was never intended.
+                _log.warning("unrecorded_dropped", error=str(error))
+            else:
+                self._unrecorded.append(event)
+
+    def _go_ahead(self, item: _Item) -> None:
+        """Act without a record: in memory at once, in the journal before anything that comes after."""
+        try:
+            events = item.decision(self._clock.now_ns())
+            if isinstance(events, Refusal):
+                _finish(item, events)
+                return
+            for event in events:
+                self._go_ahead_with(event)
+        except Exception as error:
+            _fail(item, error)
+            return
+        _finish(item, Recorded(tuple(events), ()))
+
+    def _go_ahead_with(self, event: JournalEvent) -> None:
+        if isinstance(event, CancelRequested) and len(self._unrecorded) >= UNRECORDED_LIMIT:
+            # Carried out all the same; that it was asked for, only the log tells. Tightenings are few.
+            _log.error("unrecorded_limit_reached", limit=UNRECORDED_LIMIT, cancel=event.client_order_id)
+            intent = self._kernel.orders[event.client_order_id].intent
+            self._perform((CancelOrder(intent.venue, intent.symbol, event.client_order_id),), None)
+            return
+        effects = self._kernel.apply(event)
+        self._unrecorded.append(event)
+        self._perform(effects, None)
+
+    def _watch_patience(self, loop: asyncio.AbstractEventLoop) -> None:
+        flight = self._flight
+        assert flight is not None
+        if self._patience is not None:
+            self._patience.cancel()
+        self._patience = loop.call_at(flight.began_s + SAFETY_PATIENCE_S, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        """The disk hangs: what only reduces doesn't wait for it."""
+        self._patience = None
+        flight = self._flight
+        if flight is None:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < flight.began_s + SAFETY_PATIENCE_S:
+            self._watch_patience(loop)
+            return
+        if flight.is_safety:
+            for item in flight.items:
+                if not item.performed:
+                    item.performed = True
+                    for effects in item.effects:
+                        self._perform(effects, None)
+                    _finish(item, Recorded(item.events, ()))
+        while self._safety:
+            self._go_ahead(self._safety.popleft())
+
+
+def _publications(event: JournalEvent) -> tuple[Effect, ...]:
+    return (PublishTrading(event),)
+
+
+def _finish(item: _Item, outcome: Recorded | Refusal) -> None:
+    if not item.done.done():
+        item.done.set_result(outcome)
+
+
+def _fail(item: _Item, error: Exception) -> None:
+    if not item.done.done():
+        item.done.set_exception(error)
+        # The caller may have gone; its error isn't one that nobody looked at.
+        item.done.exception()

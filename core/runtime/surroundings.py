@@ -1,0 +1,132 @@
+"""What decisions are made on besides the kernel's state: the market, the venue's state, what the account holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+
+from core.kernel.inputs import Balances, DecisionInputs, InstrumentKey, MarginInputs
+from core.kernel.kernel import Kernel
+from core.market.hub import NO_BOOK_AGE_MS, MarketHub
+from core.portfolio.positions import EXACT
+from core.types.codes import RefusalError
+from core.types.events import MarketInputs
+from core.types.money import from_scaled
+from core.types.orders import Side
+
+NO_MARKET = MarketInputs(
+    bid_price=None,
+    ask_price=None,
+    mid_price=None,
+    book_state="NONE",
+    book_update_id=0,
+    book_age_ms=NO_BOOK_AGE_MS,
+)
+
+
+class Surroundings:
+    """Kept up to date by those who follow the venue. account_id is the account that the venue's key belongs to."""
+
+    def __init__(self, kernel: Kernel, hub: MarketHub, account_id: str, reporting_asset: str) -> None:
+        self.hub = hub
+        self.account_id = account_id
+        self.reporting_asset = reporting_asset
+        self.venue_connected = False
+        self.balances: Balances | None = None
+        self.margin: MarginInputs | None = None
+        self._kernel = kernel
+
+    def inputs(self, venue: str, symbol: str, side: Side | None = None, sweep: Decimal | None = None) -> DecisionInputs:
+        """For a decision on one instrument; sweep is the quantity of a market order."""
+        if (venue, symbol) not in self._kernel.listed_keys:
+            return DecisionInputs(NO_MARKET, self.venue_connected)
+        hub = self.hub
+        try:
+            market = hub.market_inputs(symbol)
+        except RefusalError:
+            return DecisionInputs(NO_MARKET, self.venue_connected, balances=self.balances)
+        worst_price = depth_quantity = visible_quantity = None
+        if side is not None:
+            visible_quantity = hub.visible_quantity(symbol, side)
+            if sweep is not None:
+                worst_price, depth_quantity = self._sweep(symbol, side, sweep)
+        marks = Marks(self._kernel, hub)
+        return DecisionInputs(
+            market,
+            self.venue_connected,
+            worst_price,
+            depth_quantity,
+            self.balances,
+            visible_quantity,
+            marks,
+            Rates(self._kernel, marks, self.reporting_asset),
+            self.margin,
+        )
+
+    def mark_price(self, symbol: str) -> Decimal | None:
+        try:
+            return self.hub.mark_price(symbol)
+        except RefusalError:
+            return None
+
+    def _sweep(self, symbol: str, side: Side, quantity: Decimal) -> tuple[Decimal | None, Decimal | None]:
+        try:
+            estimate = self.hub.estimate_execution(symbol, side, quantity)
+        except RefusalError:
+            return None, None
+        return estimate.worst_price, estimate.filled_quantity
+
+
+class Marks(Mapping[InstrumentKey, int]):
+    """The mid prices of this moment at each instrument's price_scale, asked for one by one; without one there is no
+    key. A mid of half a unit is rounded half to even."""
+
+    def __init__(self, kernel: Kernel, hub: MarketHub) -> None:
+        self._kernel = kernel
+        self._hub = hub
+
+    def __getitem__(self, key: InstrumentKey) -> int:
+        instrument = self._kernel.instruments.get(key)
+        if instrument is None or key not in self._kernel.listed_keys:
+            raise KeyError(key)
+        try:
+            mark = self._hub.mark_price(key[1])
+        except RefusalError:
+            mark = None
+        if mark is None:
+            raise KeyError(key)
+        return int(EXACT.to_integral_value(EXACT.scaleb(mark, instrument.price_scale)))
+
+    def __iter__(self) -> Iterator[InstrumentKey]:
+        return (key for key in self._kernel.listed if key in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class Rates(Mapping[str, Decimal]):
+    """What one unit of an asset is worth in the reporting currency: by a market against it, either way round."""
+
+    def __init__(self, kernel: Kernel, marks: Marks, reporting_asset: str) -> None:
+        self._kernel = kernel
+        self._marks = marks
+        self._reporting_asset = reporting_asset
+
+    def __getitem__(self, asset: str) -> Decimal:
+        if asset == self._reporting_asset:
+            return Decimal(1)
+        for key, is_inverse in self._kernel.markets_between(asset, self._reporting_asset):
+            mark = self._marks.get(key)
+            if mark:
+                price = from_scaled(mark, self._kernel.instruments[key].price_scale)
+                return EXACT.divide(Decimal(1), price) if is_inverse else price
+        raise KeyError(asset)
+
+    def __iter__(self) -> Iterator[str]:
+        assets = {
+            asset: None for item in self._kernel.instruments.values() for asset in (item.base_asset, item.quote_asset)
+        }
+        return (asset for asset in assets if asset in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

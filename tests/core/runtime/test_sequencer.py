@@ -1,0 +1,242 @@
+"""The one writer: decided in turn, durable in groups, undone as a whole, and safety never waits for a disk."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator
+
+import pytest
+
+from core.kernel import decide
+from core.kernel.effects import CancelOrder, Effect, PublishTrading, SubmitOrder
+from core.kernel.kernel import Kernel
+from core.orders.machine import ImpossibleTransitionError
+from core.risk.kill_switch import KillSwitch
+from core.runtime.sequencer import Recorded, Sequencer
+from core.storage.journal import Journal, JournalUnavailableError
+from core.types.codes import ReasonCode, Refusal
+from core.types.events import ApprovalDecided, JournalEntry, JournalEvent, KillSwitchChanged
+from core.types.orders import client_order_id
+from tests.core.approvals import ENGINE_ID, LIVE_INPUTS, NOW_NS, approve, proposal, started_events
+from tests.core.storage.faults import MemoryDisk
+
+WAIT_S = 10.0
+
+
+class Clock:
+    """Each look is a moment later."""
+
+    def __init__(self) -> None:
+        self.ns = NOW_NS
+
+    def now_ns(self) -> int:
+        self.ns += 1
+        return self.ns
+
+
+class Rig:
+    """A kernel and its journal on a disk that can be broken; performed keeps what was acted upon, in order."""
+
+    def __init__(self) -> None:
+        self.disk = MemoryDisk()
+        self.journal = Journal.open(self.disk.folder(), ENGINE_ID)
+        self.kernel = Kernel()
+        self.performed: list[tuple[Effect, JournalEntry | None]] = []
+        self.sequencer = Sequencer(self.kernel, self.journal, Clock(), self._perform)
+
+    def _perform(self, effects: tuple[Effect, ...], entry: JournalEntry | None) -> None:
+        self.performed.extend((effect, entry) for effect in effects)
+
+    def acts(self, kind: type[Effect]) -> list[Effect]:
+        return [effect for effect, _ in self.performed if isinstance(effect, kind)]
+
+    async def approve(self, suggestion_id: str) -> str:
+        """An approved order, recorded; its client order id."""
+        canonical, digest_hex, signatures = approve(proposal(suggestion_id=suggestion_id))
+
+        def decision(now_ns: int) -> Refusal | tuple[JournalEvent, ...]:
+            decided = decide.decide_approval(
+                self.kernel, canonical, digest_hex, signatures, trace_id=None, inputs=LIVE_INPUTS, now_ns=now_ns
+            )
+            return decided if isinstance(decided, Refusal) else (decided,)
+
+        recorded = await self.sequencer.record(decision)
+        assert isinstance(recorded, Recorded), recorded
+        (event,) = recorded.events
+        assert isinstance(event, ApprovalDecided)
+        assert event.refusal is None
+        return client_order_id(digest_hex)
+
+    async def cancel(self, order_id: str) -> Recorded | Refusal:
+        return await self.sequencer.record_safety(
+            lambda now_ns: decide.decide_cancel(self.kernel, order_id, "trader", None, now_ns)
+        )
+
+    async def tighten(self, state: KillSwitch) -> Recorded | Refusal:
+        return await self.sequencer.record_safety(
+            lambda now_ns: decide.decide_kill_switch(self.kernel, state, "trader", "drill", None, now_ns)
+        )
+
+    def assert_replays(self) -> None:
+        """What the journal holds is what the kernel is."""
+        replayed = Kernel()
+        replayed.replay(entry.event() for entry in self.journal.entries())
+        assert replayed.sequence == self.kernel.sequence == self.journal.sequence
+        assert replayed.state_digest() == self.kernel.state_digest()
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    rig = Rig()
+    await rig.sequencer.record(lambda _now_ns: started_events())
+    rig.performed.clear()
+    yield rig
+    await rig.journal.close()
+
+
+def disk_full() -> OSError:
+    return OSError(errno.ENOSPC, "No space left on device")
+
+
+async def test_nothing_happens_before_its_record_is_durable(rig: Rig) -> None:
+    gate = rig.disk.hang_sync()
+    asking = asyncio.create_task(rig.approve("sug-1"))
+    await asyncio.to_thread(rig.disk.syncing.wait, WAIT_S)
+    assert rig.performed == []
+    gate.set()
+    await asking
+    assert len(rig.acts(SubmitOrder)) == 1
+    rig.assert_replays()
+
+
+async def test_what_waits_while_the_disk_works_shares_one_sync(rig: Rig) -> None:
+    gate = rig.disk.hang_sync()
+    first = asyncio.create_task(rig.approve("sug-0"))
+    await asyncio.to_thread(rig.disk.syncing.wait, WAIT_S)
+    before = rig.disk.syncs
+    rest = [asyncio.create_task(rig.cancel("nope")) for _ in range(3)]
+    orders = [asyncio.create_task(rig.tighten(KillSwitch.REDUCE_ONLY)), asyncio.create_task(rig.approve("sug-0"))]
+    gate.set()
+    order_id, *others = await asyncio.gather(first, *rest, orders[0])
+    assert order_id in rig.kernel.orders
+    assert all(isinstance(other, Refusal) for other in others[:3])
+    with pytest.raises(AssertionError):
+        await orders[1]  # its approval was consumed by the first
+    assert rig.disk.syncs - before <= 2
+    rig.assert_replays()
+
+
+async def test_a_batch_that_cant_be_written_is_undone_as_a_whole(rig: Rig) -> None:
+    before = rig.kernel.state_digest()
+    rig.disk.write_errors.append(disk_full())
+    outcomes = await asyncio.gather(rig.approve("sug-1"), rig.approve("sug-2"), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [JournalUnavailableError, JournalUnavailableError]
+    assert rig.kernel.state_digest() == before
+    assert rig.acts(SubmitOrder) == []
+    await rig.approve("sug-1")
+    assert len(rig.acts(SubmitOrder)) == 1
+    rig.assert_replays()
+
+
+async def test_one_that_contradicts_what_is_known_leaves_its_neighbours_alone(rig: Rig) -> None:
+    order_id = await rig.approve("sug-1")
+
+    def accepted(venue_order_id: str) -> asyncio.Task[Recorded | Refusal]:
+        return asyncio.create_task(
+            rig.sequencer.record(lambda now_ns: decide.decide_accepted(rig.kernel, order_id, venue_order_id, now_ns))
+        )
+
+    first, contradiction, same = accepted("77"), accepted("78"), accepted("77")
+    await asyncio.gather(first, same)
+    with pytest.raises(ImpossibleTransitionError):
+        await contradiction
+    assert rig.kernel.orders[order_id].venue_order_id == "77"
+    rig.assert_replays()
+
+
+async def test_a_safety_command_doesnt_wait_for_a_disk_that_hangs(rig: Rig) -> None:
+    order_id = await rig.approve("sug-1")
+    gate = rig.disk.hang_sync()
+    hanging = asyncio.create_task(rig.approve("sug-2"))
+    await asyncio.to_thread(rig.disk.syncing.wait, WAIT_S)
+    async with asyncio.timeout(WAIT_S):
+        assert await rig.cancel(order_id) != ()
+        await rig.tighten(KillSwitch.CANCEL_ONLY)
+    assert rig.acts(CancelOrder) == [CancelOrder("paper", "BTCUSDT", order_id)]
+    assert rig.kernel.kill_switch is KillSwitch.CANCEL_ONLY
+    assert not hanging.done()
+    gate.set()
+    await hanging
+    await rig.sequencer.settle()
+    published = [effect.event for effect in rig.acts(PublishTrading) if isinstance(effect, PublishTrading)]
+    assert sum(isinstance(event, KillSwitchChanged) for event in published) == 2  # at once, and with its record
+    rig.assert_replays()
+
+
+@pytest.mark.parametrize("safety_first", [False, True])
+async def test_what_went_ahead_stays_when_the_batch_before_it_is_undone(rig: Rig, safety_first: bool) -> None:
+    """given a disk that hangs and then fails, safety commands are kept and recorded later; the order is undone."""
+    order_id = await rig.approve("sug-1")
+    gate = rig.disk.hang_sync()
+    first = asyncio.create_task(rig.tighten(KillSwitch.REDUCE_ONLY) if safety_first else rig.approve("sug-2"))
+    await asyncio.to_thread(rig.disk.syncing.wait, WAIT_S)
+    async with asyncio.timeout(WAIT_S):
+        await rig.cancel(order_id)
+        await rig.tighten(KillSwitch.CANCEL_ONLY)
+    # The write came through, its sync didn't: the journal is dead until the next start.
+    rig.disk.sync_errors.append(OSError(errno.EIO, "Input/output error"))
+    gate.set()
+    if safety_first:
+        assert isinstance(await first, Recorded)
+    else:
+        with pytest.raises(JournalUnavailableError):
+            await first
+    assert rig.sequencer.owes
+    assert rig.kernel.kill_switch is KillSwitch.CANCEL_ONLY
+    assert rig.kernel.orders[order_id].cancel_requested
+    assert len(rig.kernel.orders) == 1
+    assert await rig.tighten(KillSwitch.HALTED) == Recorded(
+        (rig.performed[-1][0].event,) if isinstance(rig.performed[-1][0], PublishTrading) else (), ()
+    )
+
+
+async def test_safety_is_recorded_before_what_comes_after_it(rig: Rig) -> None:
+    rig.disk.write_errors.extend([disk_full(), disk_full()])
+    assert await rig.tighten(KillSwitch.REDUCE_ONLY) != ()
+    assert rig.kernel.kill_switch is KillSwitch.REDUCE_ONLY
+    assert rig.journal.sequence < rig.kernel.sequence
+    with pytest.raises(JournalUnavailableError):
+        await rig.sequencer.settle()
+    await rig.sequencer.settle()
+    assert not rig.sequencer.owes
+    rig.assert_replays()
+
+
+async def test_a_refusal_is_an_answer_and_no_record(rig: Rig) -> None:
+    before = rig.journal.sequence
+    refused = await rig.cancel("nope")
+    assert isinstance(refused, Refusal)
+    assert refused.code is ReasonCode.ORDER_UNKNOWN
+    assert rig.journal.sequence == before
+
+
+async def test_between_batches_the_state_is_durable_as_a_whole(rig: Rig) -> None:
+    asking = [asyncio.create_task(rig.approve(f"sug-{n}")) for n in range(3)]
+    sequences = await rig.sequencer.between_batches(lambda: (rig.kernel.sequence, rig.journal.sequence))
+    assert sequences[0] == sequences[1]
+    outcomes = await asyncio.gather(*asking, return_exceptions=True)
+    assert outcomes[0] in rig.kernel.orders
+    rig.assert_replays()
+
+
+async def test_a_caller_that_goes_away_interrupts_nothing(rig: Rig) -> None:
+    gate = rig.disk.hang_sync()
+    asking = asyncio.create_task(rig.approve("sug-1"))
+    await asyncio.to_thread(rig.disk.syncing.wait, WAIT_S)
+    asking.cancel()
+    gate.set()
+    await asyncio.gather(asking, return_exceptions=True)
+    await rig.sequencer.between_batches(lambda: None)
+    assert len(rig.acts(SubmitOrder)) == 1
+    rig.assert_replays()
