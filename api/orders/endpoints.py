@@ -29,7 +29,7 @@ async def list_orders(
 ) -> list[dict[str, Any]]:
     """The newest orders in your accounts, with all terms and by what authority they are there."""
     repository = OrdersRepository(services.transactions)
-    return await repository.list(
+    return await repository.listed(
         principal.account_ids, account_id=account_id, symbol=symbol, only_open=only_open, limit=limit
     )
 

@@ -60,7 +60,7 @@ class OrdersRepository:
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
-    async def list(
+    async def listed(
         self,
         account_ids: tuple[str, ...],
         *,

@@ -17,7 +17,7 @@ from api.supervisor.files import ensure_secret, new_hex_key, new_password, priva
 from core.authority.roster import render_signed_roster, sign_roster
 from core.authority.signatures import public_key_hex
 from core.config import HomePaths, Settings
-from core.risk.limits import RISK_SCHEMA
+from core.risk.rules import render_default_rules
 from core.types.events import Roster, RosterEntry
 
 FIRM_ID = "firm-demo"
@@ -49,22 +49,6 @@ HEX_KEYS = (
     f"{APPROVER_KEY_ID}.key",
     f"{TRADER_KEY_ID}.key",
 )
-RISK_LIMITS = f"""\
-# The engine's risk limits. Every one must be set: none defaults to no limit. Changes apply at the next start.
-schema = "{RISK_SCHEMA}"
-
-# Largest value of one order, in the instrument's quote currency.
-max_notional_per_order_quote = "1000000"
-
-# How far a limit price may lie from the middle of the book, in basis points (1/100 %).
-price_collar_bps = 500
-
-# How far the market may move between the proposal and its execution; beyond it a human looks again.
-max_deviation_bps = 50
-
-# After this long without a verified update a book is stale, and orders on it are refused.
-book_stale_after_ms = 5000
-"""
 
 
 def prepare_home(paths: HomePaths) -> None:
@@ -85,7 +69,7 @@ def prepare_home(paths: HomePaths) -> None:
             raise OSError(f"{paths.secret('root.pub')}: not the public half of root.key; restore the pair")
         write_durably(roster_file, render_signed_roster(sign_roster(root_seed, _demo_roster(paths))))
     if not paths.risk_file.exists():
-        write_durably(paths.risk_file, RISK_LIMITS)
+        write_durably(paths.risk_file, render_default_rules())
     demo_logins(paths)
 
 

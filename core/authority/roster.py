@@ -19,6 +19,8 @@ from core.types.money import decimal_text
 
 ROSTER_DOMAIN_TAG = b"veloz/roster/v1\x00"
 ROSTER_ENTRIES_LIMIT = 1_000
+ADMINISTRATION_KINDS = ("mandate.revoke", "rules.install", "rules.rollback", "thaw", "unfreeze")
+"""What an entry can administer; rosters are the root key's alone."""
 
 
 class RosterError(Exception):
@@ -36,6 +38,10 @@ def roster_bytes(roster: Roster) -> bytes:
     """What the root key signs."""
     plain = msgspec.to_builtins(roster)
     plain["version"] = str(roster.version)
+    for entry in plain["entries"]:
+        # Rosters signed before there were administrators stay what they were.
+        if not entry["administers"]:
+            del entry["administers"]
     return ROSTER_DOMAIN_TAG + bytes(rfc8785.dumps(plain))
 
 
@@ -109,6 +115,10 @@ def threshold_quote(roster: Roster, file_name: str = "roster") -> Decimal:
 def _check_entry(entry: RosterEntry, file_name: str) -> None:
     if not entry.key_id or not entry.user_id:
         raise RosterError(f"{file_name}: an entry lacks its key_id or user_id")
+    if unknown := [kind for kind in entry.administers if kind not in ADMINISTRATION_KINDS]:
+        raise RosterError(
+            f"{file_name}: key {entry.key_id!r} administers {unknown[0]!r}; known are {', '.join(ADMINISTRATION_KINDS)}"
+        )
     try:
         length = len(bytes.fromhex(entry.public_key_hex))
     except ValueError:

@@ -8,6 +8,7 @@ from decimal import Context, Decimal
 
 import msgspec
 
+from core.authority.documents import EngineIdentity
 from core.authority.proposal import Proposal, parse_proposal, proposal_digest
 from core.authority.roster import threshold_quote
 from core.authority.signatures import verify_digest
@@ -22,14 +23,6 @@ SIGNATURES_LIMIT = 16
 VERSION_LENGTH_LIMIT = 18
 DECIMAL_LENGTH_LIMIT = 40
 EXACT = Context(prec=4 * DECIMAL_LENGTH_LIMIT)
-
-
-class EngineIdentity(msgspec.Struct, frozen=True):
-    """Which engine this is: an approval names exactly one."""
-
-    engine_id: str
-    environment: str
-    mode: str
 
 
 class Approved(msgspec.Struct, frozen=True):

@@ -6,31 +6,29 @@ twice and in any order.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from decimal import Decimal
 
 import msgspec
 
-from core.authority.proposal import Proposal
+from core.authority.documents import EngineIdentity
+from core.authority.proposal import Proposal, proposal_digest
 from core.authority.roster import RosterError, SignedRoster, roster_digest
 from core.authority.thaw import SignedThaw, verify_thaw
 from core.authority.verify import (
-    Approved,
-    EngineIdentity,
     check_expiry,
     check_identity,
     check_instrument,
     read_proposal,
     verify_approval,
 )
-from core.kernel.inputs import Balances, DecisionInputs
+from core.kernel.decide_risk import APPROVALS_FOR_TWO, RiskSubject, run_risk
+from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
 from core.orders.machine import Order, status_after_fill
 from core.portfolio.positions import Fill, Position, apply_fill, fee_in_quote
-from core.risk.checks import EXACT, RiskDecision, RiskInputs, evaluate
+from core.risk.checks import RiskDecision
 from core.risk.kill_switch import KillSwitch
-from core.risk.limits import limits_digest
 from core.types.authority import SafetyAuthority
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import (
@@ -47,15 +45,12 @@ from core.types.events import (
     OrderClosed,
     OrderFilled,
     OrderRejected,
-    RiskLimits,
-    RiskLimitsInstalled,
     RosterInstalled,
 )
 from core.types.instruments import Instrument
-from core.types.money import from_scaled, to_scaled
+from core.types.money import decimal_text, from_scaled, to_scaled
 from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce, client_order_id
 
-UNANSWERED = frozenset({OrderStatus.INTENDED, OrderStatus.UNKNOWN})
 THAW_CURE = (
     "This call can only tighten the kill switch. Thawing is administration: on the engine's host, with the root key, "
     "run `python -m core.runtime.thaw`."
@@ -109,13 +104,6 @@ def decide_roster(kernel: Kernel, signed: SignedRoster, now_ns: int) -> tuple[Ro
     return (RosterInstalled(ts_ns=now_ns, roster=signed.roster, signature_hex=signed.signature_hex),)
 
 
-def decide_limits(kernel: Kernel, limits: RiskLimits, now_ns: int) -> tuple[RiskLimitsInstalled, ...]:
-    digest = limits_digest(limits)
-    if digest == kernel.rules_digest_hex:
-        return ()
-    return (RiskLimitsInstalled(ts_ns=now_ns, version=kernel.rules_version + 1, digest_hex=digest, limits=limits),)
-
-
 def decide_instruments(kernel: Kernel, loaded: Sequence[Instrument], now_ns: int) -> tuple[InstrumentsLoaded, ...]:
     """Take over the venue's instruments. A changed rule raises the instrument's version.
 
@@ -138,7 +126,10 @@ def decide_check(kernel: Kernel, canonical: bytes, inputs: DecisionInputs, now_n
     refusal = _not_for_this_engine(kernel, proposal, now_ns)
     if refusal is not None:
         return RiskDecision((), refusal)
-    return _run_risk(kernel, proposal, inputs, at_send=False)
+    intent = _intent(kernel, proposal, proposal_digest(canonical))
+    if isinstance(intent, Refusal):
+        return RiskDecision((), intent)
+    return _run_risk(kernel, intent, proposal, None, inputs, now_ns)
 
 
 def decide_approval(
@@ -169,7 +160,11 @@ def decide_approval(
     if isinstance(verdict, Refusal):
         return verdict
     proposal = verdict.proposal
-    decision = _run_risk(kernel, proposal, inputs, at_send=True)
+    intent = _intent(kernel, proposal, digest_hex)
+    if isinstance(intent, Refusal):
+        decision = RiskDecision((), intent)
+    else:
+        decision = _run_risk(kernel, intent, proposal, len(verdict.signatures), inputs, now_ns)
     return ApprovalDecided(
         ts_ns=now_ns,
         trace_id=trace_id or proposal.trace_id or None,
@@ -185,7 +180,7 @@ def decide_approval(
         rules_version=kernel.rules_version,
         market=inputs.market,
         checks=decision.checks,
-        intent=_intent(kernel, verdict) if decision.refusal is None else None,
+        intent=intent if decision.refusal is None and not isinstance(intent, Refusal) else None,
         refusal=decision.refusal,
     )
 
@@ -427,69 +422,33 @@ def _not_for_this_engine(kernel: Kernel, proposal: Proposal, now_ns: int) -> Ref
     )
 
 
-def _run_risk(kernel: Kernel, proposal: Proposal, inputs: DecisionInputs, *, at_send: bool) -> RiskDecision:
-    assert kernel.limits is not None, "the engine installs its limits before it serves"
-    instrument = kernel.instruments[proposal.venue, proposal.symbol]
-    side = Side(proposal.side)
-    position = kernel.positions.get((proposal.account_id, proposal.venue, proposal.symbol), Position())
-    mine = [
-        order
-        for order in kernel.open_orders()
-        if (order.intent.account_id, order.intent.venue, order.intent.symbol, order.intent.side)
-        == (proposal.account_id, proposal.venue, proposal.symbol, side)
-    ]
-    return evaluate(
-        RiskInputs(
-            instrument=instrument,
-            side=side,
-            order_type=OrderType(proposal.order_type),
-            quantity=Decimal(proposal.quantity),
-            price=Decimal(proposal.price) if proposal.price else None,
-            reduce_only=proposal.reduce_only == "true",
-            limits=kernel.limits,
-            kill_switch=kernel.kill_switch,
-            venue_connected=inputs.venue_connected,
-            market=inputs.market,
-            position_quantity=from_scaled(position.quantity, instrument.quantity_scale),
-            reducing_quantity=from_scaled(sum(o.remaining_quantity for o in mine), instrument.quantity_scale),
-            intent_unresolved=any(order.status is OrderStatus.UNKNOWN for order in mine),
-            worst_price=inputs.worst_price,
-            depth_quantity=inputs.depth_quantity,
-            reference_price=Decimal(proposal.reference_price) if at_send else None,
-            max_deviation_bps=Decimal(proposal.max_deviation_bps),
-            available=None if inputs.balances is None else _available(kernel, inputs.balances),
-        )
+def _run_risk(
+    kernel: Kernel, intent: OrderIntent, proposal: Proposal, approvals: int | None, inputs: DecisionInputs, now_ns: int
+) -> RiskDecision:
+    """approvals is None for the first run: nobody has signed yet, and the mid is the one that will be shown."""
+    subject = RiskSubject(
+        intent,
+        approvals=APPROVALS_FOR_TWO if approvals is None else approvals,
+        reference_price=None if approvals is None else Decimal(proposal.reference_price),
+        max_deviation_bps=Decimal(proposal.max_deviation_bps),
     )
+    return run_risk(kernel, subject, inputs, now_ns)
 
 
-def _available(kernel: Kernel, balances: Balances) -> dict[str, Decimal]:
-    """What the venue said there is, less what our orders take: all of an order that changed since, else its rest."""
-    available = dict(balances.total)
-    recent = itertools.takewhile(lambda o: o.created_ns > balances.as_of_ns, reversed(kernel.orders.values()))
-    older = (o for o in kernel.open_orders() if o.created_ns <= balances.as_of_ns)
-    for order in itertools.chain(recent, older):
-        if order.status is OrderStatus.REJECTED:
-            continue
-        whole = order.updated_ns > balances.as_of_ns or order.status in UNANSWERED
-        asset, amount = _reservation(kernel, order, order.intent.quantity if whole else order.remaining_quantity)
-        available[asset] = EXACT.subtract(available.get(asset, Decimal(0)), amount)
-    return available
-
-
-def _reservation(kernel: Kernel, order: Order, quantity: int) -> tuple[str, Decimal]:
-    intent = order.intent
-    instrument = kernel.instruments[intent.venue, intent.symbol]
-    amount = from_scaled(quantity, intent.quantity_scale)
-    if intent.side is Side.SELL:
-        return instrument.base_asset, amount
-    if intent.price is None:
-        return instrument.quote_asset, Decimal(order.notional_quote)
-    return instrument.quote_asset, EXACT.multiply(amount, from_scaled(intent.price, intent.price_scale))
-
-
-def _intent(kernel: Kernel, approved: Approved) -> OrderIntent:
-    proposal = approved.proposal
+def _intent(kernel: Kernel, proposal: Proposal, digest_hex: str) -> OrderIntent | Refusal:
     instrument = kernel.instruments[proposal.venue, proposal.symbol]
+    try:
+        quantity = to_scaled(Decimal(proposal.quantity), instrument.quantity_scale)
+    except ValueError:
+        return _not_a_multiple(
+            ReasonCode.ORDER_LOT_SIZE_VIOLATED, instrument.lot_size, instrument.quantity_scale, proposal.quantity
+        )
+    try:
+        price = to_scaled(Decimal(proposal.price), instrument.price_scale) if proposal.price else None
+    except ValueError:
+        return _not_a_multiple(
+            ReasonCode.ORDER_TICK_SIZE_VIOLATED, instrument.tick_size, instrument.price_scale, proposal.price
+        )
     return OrderIntent(
         account_id=proposal.account_id,
         venue=proposal.venue,
@@ -497,13 +456,19 @@ def _intent(kernel: Kernel, approved: Approved) -> OrderIntent:
         side=Side(proposal.side),
         order_type=OrderType(proposal.order_type),
         time_in_force=TimeInForce(proposal.time_in_force),
-        quantity=to_scaled(Decimal(proposal.quantity), instrument.quantity_scale),
-        price=to_scaled(Decimal(proposal.price), instrument.price_scale) if proposal.price else None,
+        quantity=quantity,
+        price=price,
         price_scale=instrument.price_scale,
         quantity_scale=instrument.quantity_scale,
-        client_order_id=client_order_id(approved.digest_hex),
+        client_order_id=client_order_id(digest_hex),
         post_only=proposal.post_only == "true",
         reduce_only=proposal.reduce_only == "true",
+    )
+
+
+def _not_a_multiple(code: ReasonCode, step: int, scale: int, actual: str) -> Refusal:
+    return Refusal(
+        code, "More decimal places than the instrument has. Round it.", decimal_text(from_scaled(step, scale)), actual
     )
 
 

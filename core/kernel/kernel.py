@@ -40,7 +40,10 @@ from core.orders.machine import (
 )
 from core.portfolio.book import fill_of
 from core.portfolio.positions import EXACT, Position, apply_fill
+from core.risk.activity import Activity
+from core.risk.exposure import ExposureBook
 from core.risk.kill_switch import KillSwitch
+from core.risk.rules import RiskRules, parse_risk_rules
 from core.types.authority import AdministrationAuthority, ApprovalAuthority, MandateAuthority, SessionAuthority
 from core.types.clock import NS_PER_S
 from core.types.events import (
@@ -97,12 +100,16 @@ class _Snapshot(msgspec.Struct, frozen=True):
     sequence: int
     last_ts_ns: int
     tables: dict[str, bytes]
+    activity: bytes
 
 
 class Kernel:
     """The state that the journal's events add up to. sequence counts the events applied, which is the journal's own."""
 
     def __init__(self) -> None:
+        self.exposure = ExposureBook()
+        self.activity = Activity()
+        self._rules: RiskRules | None = None
         self.open_order_ids: dict[str, None] = {}
         self.groups: dict[str, tuple[str, ...]] = {}
         self.children: dict[str, tuple[str, ...]] = {}
@@ -206,6 +213,16 @@ class Kernel:
         return self.head.rules_digest_hex
 
     @property
+    def rules(self) -> RiskRules | None:
+        """The rules in force; None before any were installed."""
+        version = self.rule_versions.get(self.head.rules_version)
+        if version is None:
+            return None
+        if self._rules is None or self._rules.digest_hex != version.digest_hex:
+            self._rules = parse_risk_rules(version.document, f"risk rules version {version.version}")
+        return self._rules
+
+    @property
     def rules_history(self) -> tuple[RulesVersion, ...]:
         """The last RULES_VERSIONS_KEPT versions, newest last."""
         return tuple(self.rule_versions[version] for version in sorted(self.rule_versions))
@@ -289,7 +306,9 @@ class Kernel:
     def snapshot(self) -> bytes:
         """All of the state, for Kernel.from_snapshot."""
         state = self._state
-        return msgspec.msgpack.encode(_Snapshot(SNAPSHOT_SCHEMA, state.sequence, state.last_ts_ns, state.dump()))
+        return msgspec.msgpack.encode(
+            _Snapshot(SNAPSHOT_SCHEMA, state.sequence, state.last_ts_ns, state.dump(), self.activity.dump())
+        )
 
     @classmethod
     def from_snapshot(cls, data: bytes) -> Kernel:
@@ -300,6 +319,7 @@ class Kernel:
             if snapshot.schema != SNAPSHOT_SCHEMA:
                 raise ValueError(f"the snapshot's schema is {snapshot.schema!r}, this engine reads {SNAPSHOT_SCHEMA!r}")
             kernel._state.load(snapshot.tables, snapshot.sequence, snapshot.last_ts_ns)
+            kernel.activity.load(snapshot.activity)
         except (msgspec.MsgspecError, KeyError) as error:
             raise ValueError(f"not a snapshot of this release: {error}") from error
         return kernel
@@ -325,12 +345,16 @@ class Kernel:
                 return self._apply_approval(event)
             case OrderTriggered():
                 order = self._transition(event)
+                self.activity.order_intended(order.intent, event.ts_ns)
                 return (SubmitOrder(order.intent),)
             case OrderAmendRequested():
                 order = self._transition(event)
+                self._remember_request(event)
+                self.activity.amend_requested(order.intent, event.ts_ns)
                 return (AmendOrder(order.intent, event.quantity, event.price),)
             case CancelRequested():
                 order = self._transition(event)
+                self.activity.cancel_requested(order.intent, event.ts_ns)
                 return () if order.status is OrderStatus.HELD else (_cancel(order),)
             case OrderAdopted():
                 return self._apply_adopted(event)
@@ -419,6 +443,7 @@ class Kernel:
             authority=ApprovalAuthority(event.suggestion_id, event.version, event.digest_hex, event.signatures),
         )
         self._store(order)
+        self.activity.order_intended(intent, event.ts_ns)
         return (SubmitOrder(intent),)
 
     def _apply_intended(self, event: OrderIntended) -> tuple[Effect, ...]:
@@ -430,6 +455,7 @@ class Kernel:
         self._store(order)
         if event.is_held:
             return (ReviewGroup(intent.client_order_id),)
+        self.activity.order_intended(intent, event.ts_ns)
         return (SubmitOrder(intent),)
 
     def _apply_adopted(self, event: OrderAdopted) -> tuple[Effect, ...]:
@@ -522,9 +548,17 @@ class Kernel:
             self._listing = Listing(self.head.listed, self.instruments)
         return self._listing
 
+    def _remember_request(self, event: OrderAmendRequested) -> None:
+        """A session's request to amend is taken once: sent again, it would undo what came after it."""
+        if isinstance(event.authority, SessionAuthority):
+            session = self.sessions.get(event.authority.session_id)
+            expires_ns = event.ts_ns if session is None else session.expires_ns
+            self._state.put(self.documents, event.authority.request_digest_hex, expires_ns)
+
     # what follows from a change, and from its undoing
 
     def _order_changed(self, order_id: str, old: Order | None, new: Order | None) -> None:
+        self.exposure.order_changed(old, new)
         was_open = old is not None and not old.status.is_final
         is_open = new is not None and not new.status.is_final
         known = new or old

@@ -339,9 +339,7 @@ class MarketHub:
             book_state=state,
             book_update_id=market.sync.book.last_update_id,
             book_age_ms=max(0, (now_ns - last_ns) // NS_PER_MS) if last_ns else NO_BOOK_AGE_MS,
-            last_price=None
-            if market.last_trade is None
-            else decimal_text(from_scaled(market.last_trade.price, scale)),
+            last_price=None if market.last_trade is None else decimal_text(from_scaled(market.last_trade.price, scale)),
         )
 
     def visible_quantity(self, symbol: str, side: Side) -> Decimal | None:

@@ -4,57 +4,40 @@ is the refusal. What can't be judged (no mid, no price) fails: risk fails closed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
+from collections.abc import Callable
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
 
 import msgspec
 
+from core.risk import account_checks
+from core.risk.inputs import EXACT, RiskInputs
 from core.risk.kill_switch import KillSwitch
 from core.types.codes import ReasonCode, Refusal
-from core.types.events import MarketInputs, RiskCheckRecord, RiskLimits
-from core.types.instruments import Instrument
+from core.types.events import RiskCheckRecord
 from core.types.money import BPS_PER_UNIT, decimal_text, from_scaled
 from core.types.orders import OrderType, Side
 
-EXACT = Context(prec=160, rounding=ROUND_HALF_EVEN)
 BPS_PLACES = Decimal("0.0001")
+PERCENT_PLACES = Decimal("0.01")
 BOOK_LIVE = "LIVE"
-
-
-class RiskInputs(msgspec.Struct, frozen=True):
-    """What one risk decision is made on.
-
-    worst_price and depth_quantity are of a sweep of the live book by quantity (None without a sweep).
-    reference_price is the mid that the human saw, set at send only. available maps an asset to what is free after
-    reservations, None when balances aren't known. position_quantity is signed; reducing_quantity is what open orders
-    of this side already take from the position.
-    """
-
-    instrument: Instrument
-    side: Side
-    order_type: OrderType
-    quantity: Decimal
-    price: Decimal | None
-    reduce_only: bool
-    limits: RiskLimits
-    kill_switch: KillSwitch
-    venue_connected: bool
-    market: MarketInputs
-    position_quantity: Decimal
-    reducing_quantity: Decimal
-    intent_unresolved: bool
-    worst_price: Decimal | None = None
-    depth_quantity: Decimal | None = None
-    reference_price: Decimal | None = None
-    max_deviation_bps: Decimal | None = None
-    available: Mapping[str, Decimal] | None = None
+NOT_SHARES = frozenset(
+    {
+        ReasonCode.ORDER_TICK_SIZE_VIOLATED,
+        ReasonCode.ORDER_LOT_SIZE_VIOLATED,
+        ReasonCode.ORDER_QUANTITY_BELOW_MIN,
+        ReasonCode.ORDER_NOTIONAL_BELOW_MIN,
+        ReasonCode.RISK_SELF_TRADE,
+    }
+)
 
 
 class RiskDecision(msgspec.Struct, frozen=True):
-    """Every check as it was made; refusal is None when all passed."""
+    """Every check as it was made; refusal is None when all passed. notional is the order's worth in the reporting
+    currency, None when it can't be told."""
 
     checks: tuple[RiskCheckRecord, ...]
     refusal: Refusal | None
+    notional: Decimal | None = None
 
 
 Check = Callable[[RiskInputs], RiskCheckRecord | None]
@@ -71,13 +54,45 @@ def evaluate(inputs: RiskInputs) -> RiskDecision:
         records.append(record)
         if not record.passed and refusal is None:
             refusal = Refusal(ReasonCode(record.name), message, record.limit, record.actual, record.unit)
-    return RiskDecision(tuple(records), refusal)
+    for record in inputs.custom:
+        records.append(record)
+        if not record.passed and refusal is None:
+            refusal = Refusal(
+                ReasonCode(record.name), record.actual or "A custom rule refuses the order.", record.source
+            )
+    return RiskDecision(tuple(records), refusal, notional_of(inputs))
+
+
+def share_used_percent(record: RiskCheckRecord) -> Decimal | None:
+    """How much of its limit a check used, rounded up to two places; None where that can't be said in numbers, or where
+    less is not better (a minimum, a multiple)."""
+    if record.name in NOT_SHARES or record.limit is None or record.actual is None:
+        return None
+    try:
+        limit, actual = Decimal(record.limit), Decimal(record.actual)
+    except InvalidOperation:
+        return None
+    if not limit.is_finite() or not actual.is_finite() or limit <= 0:
+        return None
+    share = EXACT.multiply(EXACT.divide(actual, limit), Decimal(100))
+    return share.quantize(PERCENT_PLACES, rounding=ROUND_CEILING, context=EXACT)
+
+
+def notional_of(inputs: RiskInputs) -> Decimal | None:
+    """In the reporting currency."""
+    notional = _notional(inputs)
+    if notional is None or inputs.quote_rate is None:
+        return None
+    return EXACT.multiply(notional, inputs.quote_rate)
 
 
 def effective_price(inputs: RiskInputs) -> Decimal | None:
-    """What the order is valued at: its limit, or for MARKET the sweep's worst price, else the best opposite price."""
-    if inputs.order_type is OrderType.LIMIT:
+    """What the order is valued at: its limit, else its stop, for MARKET the sweep's worst price, else the best opposite
+    price."""
+    if inputs.order_type.has_limit_price:
         return inputs.price
+    if inputs.stop_price is not None:
+        return inputs.stop_price
     if inputs.worst_price is not None:
         return inputs.worst_price
     return _decimal(inputs.market.ask_price if inputs.side is Side.BUY else inputs.market.bid_price)
@@ -91,7 +106,7 @@ def deviation_bps(price: Decimal, reference: Decimal) -> Decimal:
 
 def _kill_switch(inputs: RiskInputs) -> RiskCheckRecord:
     state = inputs.kill_switch
-    passed = state is KillSwitch.NORMAL or (state is KillSwitch.REDUCE_ONLY and _reduces(inputs))
+    passed = state is KillSwitch.NORMAL or (state is KillSwitch.REDUCE_ONLY and inputs.reduces)
     return _record(ReasonCode.RISK_KILL_SWITCH_ACTIVE, passed, KillSwitch.NORMAL, state)
 
 
@@ -101,7 +116,7 @@ def _venue_connected(inputs: RiskInputs) -> RiskCheckRecord:
 
 
 def _book_fresh(inputs: RiskInputs) -> RiskCheckRecord:
-    market, limit_ms = inputs.market, inputs.limits.book_stale_after_ms
+    market, limit_ms = inputs.market, inputs.limits["book_stale_after_ms"].value
     if market.book_state != BOOK_LIVE or market.mid_price is None:
         return _record(ReasonCode.MARKET_BOOK_STALE, False, BOOK_LIVE, market.book_state)
     fresh = market.book_age_ms <= limit_ms
@@ -109,7 +124,7 @@ def _book_fresh(inputs: RiskInputs) -> RiskCheckRecord:
 
 
 def _tick(inputs: RiskInputs) -> RiskCheckRecord | None:
-    if inputs.order_type is not OrderType.LIMIT:
+    if not inputs.order_type.has_limit_price:
         return None
     tick = from_scaled(inputs.instrument.tick_size, inputs.instrument.price_scale)
     passed = inputs.price is not None and EXACT.remainder(inputs.price, tick) == 0
@@ -144,9 +159,9 @@ def _min_notional(inputs: RiskInputs) -> RiskCheckRecord:
 def _reduce_only(inputs: RiskInputs) -> RiskCheckRecord | None:
     if not inputs.reduce_only:
         return None
-    held = EXACT.subtract(_reducible(inputs), inputs.reducing_quantity)
+    held = EXACT.subtract(inputs.reducible, inputs.reducing_quantity)
     return _record(
-        ReasonCode.ORDER_WOULD_INCREASE_POSITION, _reduces(inputs), _text(held), _text(inputs.quantity), "base"
+        ReasonCode.ORDER_WOULD_INCREASE_POSITION, inputs.reduces, _text(held), _text(inputs.quantity), "base"
     )
 
 
@@ -160,28 +175,64 @@ def _depth(inputs: RiskInputs) -> RiskCheckRecord | None:
 
 
 def _max_notional(inputs: RiskInputs) -> RiskCheckRecord:
-    most = Decimal(inputs.limits.max_notional_per_order_quote)
-    notional = _notional(inputs)
-    passed = notional is not None and notional <= most
-    return _record(ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER, passed, decimal_text(most), _text(notional), "quote")
+    most = inputs.limits["max_notional_per_order_quote"]
+    notional = notional_of(inputs)
+    passed = notional is not None and notional <= most.value
+    return _record(
+        ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER,
+        passed,
+        decimal_text(most.value),
+        _text(notional),
+        "quote",
+        most.source,
+    )
 
 
-def _collar(inputs: RiskInputs) -> RiskCheckRecord:
-    limit = Decimal(inputs.limits.price_collar_bps)
-    return _deviation(ReasonCode.RISK_PRICE_OUTSIDE_COLLAR, effective_price(inputs), _mid(inputs), limit)
+def _max_order_quantity(inputs: RiskInputs) -> RiskCheckRecord:
+    most = inputs.limits["max_quantity_per_order"]
+    return _record(
+        ReasonCode.RISK_QUANTITY_EXCEEDS_MAX_PER_ORDER,
+        inputs.quantity <= most.value,
+        decimal_text(most.value),
+        _text(inputs.quantity),
+        "base",
+        most.source,
+    )
+
+
+def _collar(inputs: RiskInputs) -> RiskCheckRecord | None:
+    limit = inputs.limits["price_collar_bps"]
+    # A stop lies away from the market by its nature; what it becomes is checked when it triggers.
+    if inputs.stop_price is not None:
+        return None
+    return _deviation(
+        ReasonCode.RISK_PRICE_OUTSIDE_COLLAR, effective_price(inputs), _mid(inputs), limit.value, limit.source
+    )
+
+
+def _mark_collar(inputs: RiskInputs) -> RiskCheckRecord | None:
+    """Against the mark price, on spot against the last trade; before the first trade there is nothing to compare."""
+    mark = _decimal(inputs.market.mark_price or inputs.market.last_price)
+    if inputs.stop_price is not None or (mark is None and not inputs.is_derivative):
+        return None
+    limit = inputs.limits["mark_collar_bps"]
+    return _deviation(
+        ReasonCode.RISK_PRICE_OUTSIDE_MARK_COLLAR, effective_price(inputs), mark, limit.value, limit.source
+    )
 
 
 def _drift(inputs: RiskInputs) -> RiskCheckRecord | None:
     if inputs.reference_price is None:
         return None
-    limit = Decimal(inputs.limits.max_deviation_bps)
-    if inputs.max_deviation_bps is not None:
-        limit = min(limit, inputs.max_deviation_bps)
-    return _deviation(ReasonCode.RISK_PRICE_DRIFT_EXCEEDS_MAX, _mid(inputs), inputs.reference_price, limit)
+    limit = inputs.limits["max_deviation_bps"]
+    value, source = limit.value, limit.source
+    if inputs.max_deviation_bps is not None and inputs.max_deviation_bps < value:
+        value, source = inputs.max_deviation_bps, "proposal"
+    return _deviation(ReasonCode.RISK_PRICE_DRIFT_EXCEEDS_MAX, _mid(inputs), inputs.reference_price, value, source)
 
 
 def _balance(inputs: RiskInputs) -> RiskCheckRecord | None:
-    if inputs.available is None:
+    if inputs.available is None or inputs.is_derivative:
         return None
     instrument = inputs.instrument
     asset = instrument.quote_asset if inputs.side is Side.BUY else instrument.base_asset
@@ -196,8 +247,44 @@ def _unresolved(inputs: RiskInputs) -> RiskCheckRecord:
     return _record(ReasonCode.RISK_INTENT_UNRESOLVED, not inputs.intent_unresolved, "resolved", actual)
 
 
+def _depth_share(inputs: RiskInputs) -> RiskCheckRecord | None:
+    """Of an order that would take from the book at once."""
+    if not _takes(inputs):
+        return None
+    limit = inputs.limits["max_depth_share_bps"]
+    visible, actual = inputs.visible_quantity, None
+    if visible:
+        share = EXACT.divide(EXACT.multiply(inputs.quantity, Decimal(BPS_PER_UNIT)), visible)
+        actual = share.quantize(BPS_PLACES, rounding=ROUND_CEILING, context=EXACT)
+    passed = actual is not None and actual <= limit.value
+    return _record(
+        ReasonCode.RISK_DEPTH_SHARE_EXCEEDED, passed, decimal_text(limit.value), _text(actual), "bps", limit.source
+    )
+
+
+def _takes(inputs: RiskInputs) -> bool:
+    if inputs.order_type is OrderType.MARKET:
+        return True
+    if inputs.order_type is not OrderType.LIMIT or inputs.price is None:
+        return False
+    if inputs.side is Side.BUY:
+        ask = _decimal(inputs.market.ask_price)
+        return ask is not None and inputs.price >= ask
+    bid = _decimal(inputs.market.bid_price)
+    return bid is not None and inputs.price <= bid
+
+
+def _self_trade(inputs: RiskInputs) -> RiskCheckRecord:
+    """No order of ours may meet another one of ours."""
+    own = inputs.account.self_trade_price
+    price = effective_price(inputs)
+    meets = own is not None and (price is None or (price >= own if inputs.side is Side.BUY else price <= own))
+    return _record(ReasonCode.RISK_SELF_TRADE, not meets, _text(own), _text(price), "quote")
+
+
 CHECKS: tuple[tuple[Check, str], ...] = (
     (_kill_switch, "The kill switch lets no such order through. An administrator has to thaw the engine."),
+    (account_checks.frozen, "The account is frozen: it doesn't agree with the venue. Reconcile, then try again."),
     (_venue_connected, "The engine isn't connected to the venue. Try again when it is."),
     (_book_fresh, "The order book isn't verified and fresh. Try again when it is live."),
     (_tick, "The price isn't a multiple of the tick size. Round it to the tick."),
@@ -207,28 +294,34 @@ CHECKS: tuple[tuple[Check, str], ...] = (
     (_min_notional, "The order's value is below the instrument's minimum. Raise the quantity."),
     (_reduce_only, "A reduce-only order must not be larger than what is left of the position. Lower the quantity."),
     (_depth, "The book can't fill this quantity now. Lower it, or use a limit order."),
+    (_depth_share, "The order would take too large a share of the visible book. Lower the quantity."),
+    (_max_order_quantity, "The quantity exceeds the limit per order. Lower it."),
     (_max_notional, "The order's value exceeds the limit per order. Lower the quantity."),
     (_collar, "The price is too far from the market's mid. Choose a price nearer to it."),
+    (_mark_collar, "The price is too far from the last trade, or the mark. Choose a price nearer to it."),
     (_drift, "The market moved too far since the proposal. Ask for a new suggestion at today's price."),
     (_balance, "The account's free balance doesn't cover the order. Lower the quantity."),
     (_unresolved, "An earlier order of this account, symbol and side has no known outcome yet. Wait until it has."),
+    (_self_trade, "The order would trade with the account's own resting order. Cancel that one, or change the price."),
+    (account_checks.repeated, "The same order was asked for too often in a short time. Look at what asks for it."),
+    (account_checks.open_orders, "The account has too many open orders. Cancel some."),
+    (account_checks.order_rate, "Too many orders in a short time. Ask again later."),
+    (account_checks.position, "The position in this symbol could grow beyond its limit. Lower the quantity."),
+    (account_checks.gross_exposure, "The account's gross exposure could grow beyond its limit. Lower the quantity."),
+    (account_checks.net_exposure, "The account's net exposure could grow beyond its limit. Lower the quantity."),
+    (account_checks.leverage, "The account's leverage could grow beyond its limit. Lower the quantity."),
+    (account_checks.daily_loss, "The account has lost too much today. Only orders that reduce are taken."),
+    (account_checks.drawdown, "The account is too far below its peak. Only orders that reduce are taken."),
 )
 
 
-def _deviation(code: ReasonCode, price: Decimal | None, reference: Decimal | None, limit: Decimal) -> RiskCheckRecord:
+def _deviation(
+    code: ReasonCode, price: Decimal | None, reference: Decimal | None, limit: Decimal, source: str
+) -> RiskCheckRecord:
     if price is None or reference is None:
-        return _record(code, False, decimal_text(limit), None, "bps")
+        return _record(code, False, decimal_text(limit), None, "bps", source)
     actual = deviation_bps(price, reference)
-    return _record(code, actual <= limit, decimal_text(limit), decimal_text(actual), "bps")
-
-
-def _reduces(inputs: RiskInputs) -> bool:
-    return inputs.quantity <= EXACT.subtract(_reducible(inputs), inputs.reducing_quantity)
-
-
-def _reducible(inputs: RiskInputs) -> Decimal:
-    held = inputs.position_quantity if inputs.side is Side.SELL else EXACT.minus(inputs.position_quantity)
-    return max(held, Decimal(0))
+    return _record(code, actual <= limit, decimal_text(limit), decimal_text(actual), "bps", source)
 
 
 def _notional(inputs: RiskInputs) -> Decimal | None:
@@ -249,6 +342,13 @@ def _text(value: Decimal | None) -> str | None:
 
 
 def _record(
-    code: ReasonCode, passed: bool, limit: str | None, actual: str | None, unit: str | None = None
+    code: ReasonCode,
+    passed: bool,
+    limit: str | None,
+    actual: str | None,
+    unit: str | None = None,
+    source: str | None = None,
 ) -> RiskCheckRecord:
-    return RiskCheckRecord(str(code), passed, None if limit is None else str(limit), actual and str(actual), unit)
+    return RiskCheckRecord(
+        str(code), passed, None if limit is None else str(limit), actual and str(actual), unit, source
+    )

@@ -165,14 +165,6 @@ class EngineClient:
         answer = await self._call(self._stub.SubmitOrder, request, EXECUTE_DEADLINE_S, *_trace(trace))
         return from_message(answer, ExecutionOutcomeView)
 
-    async def submit_oco(
-        self, ticket: bytes, authority: SignedRequest, trace: TraceContext | None = None
-    ) -> ExecutionOutcomeView:
-        """Two orders of which one cancels the other."""
-        request = pb.SubmitOcoRequest(ticket=ticket, authority=authority.message())
-        answer = await self._call(self._stub.SubmitOco, request, EXECUTE_DEADLINE_S, *_trace(trace))
-        return from_message(answer, ExecutionOutcomeView)
-
     async def amend_order(
         self, ticket: bytes, authority: SignedRequest, trace: TraceContext | None = None
     ) -> Refusal | None:

@@ -22,14 +22,16 @@ from core.bus.nats import NatsBus
 from core.config import ConfigurationError, Settings
 from core.kernel import decide
 from core.kernel.decide import InstrumentScaleChangedError
+from core.kernel.decide_risk import decide_rules
 from core.kernel.kernel import Kernel
 from core.market.hub import MarketHub
 from core.market.sync import StateChanged
 from core.risk.kill_switch import KillSwitch
-from core.risk.limits import RiskLimitsError, parse_risk_limits
+from core.risk.rules import RiskRules, RiskRulesError, parse_risk_rules
 from core.runtime.address import prepare_address
 from core.runtime.backfill import KlineBackfill
 from core.runtime.follow import VenueFollower
+from core.runtime.guard import Guard
 from core.runtime.market import MarketPublisher
 from core.runtime.recovery import SnapshotKeeper, recover
 from core.runtime.server import SERVICE_NAME, STOP_GRACE_S, build_server
@@ -41,7 +43,7 @@ from core.storage.journal_errors import JournalDroppedError
 from core.storage.journal_files import PosixFolder
 from core.types.clock import Clock, MonotonicClock, SystemClock
 from core.types.codes import Refusal
-from core.types.events import KillSwitchChanged, RiskLimits
+from core.types.events import JournalEvent, KillSwitchChanged
 from core.venues.binance.feed import BinanceMarketFeed
 from core.venues.connect import Venue, connect_venue
 
@@ -59,7 +61,7 @@ async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None
 
     Raises ConfigurationError for limits, roster, secrets, journal or address that don't start (I11).
     """
-    limits = _read_limits(settings)
+    rules = _read_rules(settings)
     roster = _read_roster(settings)
     token = settings.read_secret("engine-control.token")
     folder = PosixFolder(settings.paths.journal)
@@ -71,7 +73,7 @@ async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None
         bus = NatsBus(settings.nats.url, settings.read_secret("nats.token"), f"engine-{settings.engine.engine_id}")
         venue = connect_venue(settings, clock)
         try:
-            hub = _build_hub(kernel, limits, clock)
+            hub = _build_hub(kernel, rules, clock)
             service = EngineService(
                 kernel,
                 journal,
@@ -84,7 +86,7 @@ async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None
                 root_public_key_hex=settings.read_secret("root.pub"),
             )
             keeper = SnapshotKeeper(kernel, journal, folder, service.sequencer)
-            await _open_epoch(service, settings, roster, limits)
+            await _open_epoch(service, settings, roster, rules)
             await _serve(settings, service, bus, venue, token, keeper, stop, ready)
             await keeper.take()
         except* InstrumentScaleChangedError as group:
@@ -132,8 +134,8 @@ async def _serve(
             await asyncio.gather(keeping, return_exceptions=True)
 
     def build_hub() -> MarketHub:
-        assert service.kernel.limits is not None
-        return _build_hub(service.kernel, service.kernel.limits, service.clock, publisher.state_changed)
+        assert service.kernel.rules is not None
+        return _build_hub(service.kernel, service.kernel.rules, service.clock, publisher.state_changed)
 
     follower = VenueFollower(service, build_hub, run_feed, settings.venue.recv_window_ms)
     bus.start()
@@ -148,6 +150,7 @@ async def _serve(
                 group.create_task(venue.rest.keep_time()),
                 group.create_task(_tell_ready(service, ready)),
                 group.create_task(keeper.run()),
+                group.create_task(Guard(service).run()),
             ]
             if cache is not None:
                 background.append(group.create_task(cache.run()))
@@ -229,8 +232,24 @@ class SafetyWatch:
         await self._service.set_kill_switch(KillSwitch.HALTED, "signal:SIGUSR1", "SIGUSR1 was received")
 
 
-async def _open_epoch(service: EngineService, settings: Settings, roster: SignedRoster, limits: RiskLimits) -> None:
+async def _open_epoch(service: EngineService, settings: Settings, roster: SignedRoster, rules: RiskRules) -> None:
     kernel, journal = service.kernel, service.journal
+
+    def installed(now_ns: int) -> tuple[JournalEvent, ...]:
+        if rules.digest_hex in {known.digest_hex for known in kernel.rules_history}:
+            # What has replaced it since came by a signed document, and stays.
+            if rules.digest_hex != kernel.rules_digest_hex:
+                _log.warning(
+                    "risk_file_superseded",
+                    file=str(settings.paths.risk_file),
+                    rules_version=kernel.rules_version,
+                    cure="edit the file to put it into force, or leave it; `veloz risk show` tells what is in force",
+                )
+            return ()
+        decided = decide_rules(kernel, rules.document, None, now_ns)
+        assert not isinstance(decided, Refusal), "they were read a moment ago"
+        return decided
+
     try:
         await service.record(
             lambda now_ns: (
@@ -243,7 +262,7 @@ async def _open_epoch(service: EngineService, settings: Settings, roster: Signed
                     now_ns=now_ns,
                 ),
                 *decide.decide_roster(kernel, roster, now_ns),
-                *decide.decide_limits(kernel, limits, now_ns),
+                *installed(now_ns),
                 *decide.open_intents_after_restart(kernel, now_ns),
             )
         )
@@ -267,24 +286,21 @@ async def _tell_ready(service: EngineService, ready: Callable[[], None]) -> None
         async with asyncio.timeout(BOOKS_WAIT_S):
             while True:
                 states = service.hub.book_states()
-                if (
-                    states
-                    and service.surroundings.venue_connected
-                    and all(state == "LIVE" for state in states.values())
-                ):
+                live = bool(states) and all(state == "LIVE" for state in states.values())
+                if live and service.surroundings.venue_connected and service.kernel.equity:
                     break
                 await asyncio.sleep(BOOKS_POLL_S)
     _log.info("engine_ready", books=service.hub.book_states(), venue_connected=service.surroundings.venue_connected)
     ready()
 
 
-def _read_limits(settings: Settings) -> RiskLimits:
+def _read_rules(settings: Settings) -> RiskRules:
     path = settings.paths.risk_file
     try:
-        return parse_risk_limits(path.read_text(), str(path))
+        return parse_risk_rules(path.read_text(), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: can't be read: {error}. The engine doesn't start without limits.") from error
-    except RiskLimitsError as error:
+    except RiskRulesError as error:
         raise ConfigurationError(str(error)) from error
 
 
@@ -328,7 +344,7 @@ def _check_surroundings(settings: Settings, kernel: Kernel) -> None:
 
 
 def _build_hub(
-    kernel: Kernel, limits: RiskLimits, clock: Clock, on_state_changed: Callable[[StateChanged], None] | None = None
+    kernel: Kernel, rules: RiskRules, clock: Clock, on_state_changed: Callable[[StateChanged], None] | None = None
 ) -> MarketHub:
     instruments = [kernel.instruments[key] for key in kernel.listed]
-    return MarketHub(instruments, clock, limits.book_stale_after_ms, on_state_changed)
+    return MarketHub(instruments, clock, rules.book_stale_after_ms, on_state_changed)

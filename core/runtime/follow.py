@@ -19,6 +19,7 @@ from core.kernel.inputs import Balances
 from core.market.hub import MarketHub
 from core.orders.machine import ImpossibleTransitionError, Order
 from core.risk.kill_switch import KillSwitch
+from core.runtime.reconcile import Reconciler
 from core.runtime.service import EngineService
 from core.runtime.tasks import end
 from core.storage.journal import JournalUnavailableError
@@ -26,6 +27,7 @@ from core.types.clock import NS_PER_MS
 from core.types.codes import ReasonCode, Refusal
 from core.types.instruments import Instrument
 from core.types.orders import OrderStatus
+from core.types.views import ReconciliationView
 from core.venues.ports import (
     ExecutionReport,
     UserEvent,
@@ -70,7 +72,9 @@ class VenueFollower:
         self._balances_due = asyncio.Event()
         self._catching_up: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reconciler = Reconciler(service, self.reconcile)
         service.dispatcher.on_order_changed = self.order_changed
+        service.reconciler = self._reconcile_all
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until stop is set. The venue may be down at the start, and go and come back.
@@ -93,8 +97,8 @@ class VenueFollower:
     def order_changed(self, order_id: str) -> None:
         """An order has news: its exposure is due for a look, and an unknown one for a question to the venue."""
         self._balances_due.set()
-        order = self._service.kernel.orders[order_id]
-        if order.status is OrderStatus.UNKNOWN and order_id not in self._resolving:
+        order = self._service.kernel.orders.get(order_id)
+        if order is not None and order.status is OrderStatus.UNKNOWN and order_id not in self._resolving:
             self._resolving.add(order_id)
             self._service.dispatcher.spawn(self._resolve(order_id), "resolve", order_id)
 
@@ -118,6 +122,7 @@ class VenueFollower:
         if seen.filled_quantity > order.filled_quantity:
             for trade in await service.venue.trades_of(intent.symbol, seen.venue_order_id):
                 await self._fill(trade, order_id)
+        await self._take_over_terms(seen, asked_ns)
         await self._close_if_over(seen, "reconciled with the venue")
         service.dispatcher.on_order_changed(order_id)
 
@@ -172,25 +177,47 @@ class VenueFollower:
                 self._catching_up = asyncio.create_task(self._catch_up())
             case UserStreamLost():
                 self._stop_catching_up()
-                self._service.surroundings.venue_connected = False
+                self._lost()
                 _log.warning("user_stream_lost", detail=event.detail)
 
     async def _catch_up(self) -> None:
         """What happened while the stream was away; only then does the engine count as connected."""
         while True:
-            if await self._reconcile_open():
+            if await self._sweep_once("start"):
                 break
             await asyncio.sleep(CATCH_UP_RETRY_S)
         self._service.surroundings.venue_connected = True
+        self._service.surroundings.lost_since_ns = None
         self._balances_due.set()
         _log.info("venue_connected", open_orders=len(self._service.kernel.open_order_ids))
+
+    def _lost(self) -> None:
+        around = self._service.surroundings
+        if around.venue_connected:
+            around.lost_since_ns = self._service.clock.now_ns()
+        around.venue_connected = False
 
     def _stop_catching_up(self) -> None:
         if self._catching_up is not None:
             self._catching_up.cancel()
 
+    async def _sweep_once(self, cause: str) -> bool:
+        """Every order that is open here, then everything that the venue shows."""
+        if not await self._reconcile_open():
+            return False
+        try:
+            await self._reconciler.run(dry_run=False, requested_by=f"engine:{cause}")
+        except (VenueUnavailableError, JournalUnavailableError) as error:
+            _log.warning("not_reconciled", error=str(error))
+            return False
+        except ImpossibleTransitionError as error:
+            await self._halt(error)
+        return True
+
     async def _reconcile_open(self) -> bool:
         for order in self._service.kernel.open_orders():
+            if order.status is OrderStatus.HELD:
+                continue
             try:
                 await self.reconcile(order.intent.client_order_id)
             except (VenueUnavailableError, JournalUnavailableError) as error:
@@ -203,8 +230,8 @@ class VenueFollower:
     async def _report(self, report: ExecutionReport) -> None:
         service, seen = self._service, report.order
         order_id = seen.client_order_id
-        if order_id not in service.kernel.orders:
-            # The account may trade outside of this engine; such orders are not its own to track.
+        # The account may trade outside of this engine, and that counts.
+        if order_id not in service.kernel.orders and not await self._adopt(seen):
             _log.warning("foreign_order", client_order_id=order_id, symbol=seen.symbol, status=seen.status)
             return
         if seen.status is not OrderStatus.REJECTED:
@@ -218,6 +245,19 @@ class VenueFollower:
         else:
             await self._close_if_over(seen, report.reason)
         service.dispatcher.on_order_changed(order_id)
+
+    async def _adopt(self, seen: VenueOrder) -> bool:
+        if self._service.kernel.knows_order(seen.client_order_id):
+            # One of ours that is long over: what there is to say of it was said.
+            return False
+        try:
+            return await self._reconciler.adopt(seen) and seen.client_order_id in self._service.kernel.orders
+        except VenueUnavailableError as error:
+            _log.warning("order_not_adopted", client_order_id=seen.client_order_id, error=str(error))
+            return False
+
+    async def _reconcile_all(self, dry_run: bool, requested_by: str) -> ReconciliationView:
+        return await self._reconciler.run(dry_run=dry_run, requested_by=requested_by)
 
     async def _reconcile_missed(self, order_id: str) -> None:
         try:
@@ -248,6 +288,21 @@ class VenueFollower:
             venue_ts_ns=trade.ts_event_ns,
         )
         await service.record(lambda now_ns: decide.decide_fill(service.kernel, report, now_ns))
+
+    async def _take_over_terms(self, seen: VenueOrder, asked_ns: int) -> None:
+        """An amendment whose answer was lost: the order's own state at the venue tells what became of it."""
+        service, order_id = self._service, seen.client_order_id
+        order = service.kernel.orders[order_id]
+        if order.status not in {OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED} or seen.quantity is None:
+            return
+        quantity, price = seen.quantity, seen.price if order.intent.order_type.has_limit_price else None
+        if (quantity, price) != (order.intent.quantity, order.intent.price) and order.updated_ns < asked_ns:
+            await service.record(
+                lambda now_ns: decide.decide_amended(service.kernel, order_id, quantity, price, now_ns)
+            )
+        elif order.pending_amend is not None and asked_ns > order.updated_ns + self._arrival_window_ns:
+            refusal = Refusal(ReasonCode.ORDER_NEVER_ARRIVED, "The amendment never reached the venue. Ask again.")
+            await service.record(lambda now_ns: decide.decide_amend_refused(service.kernel, order_id, refusal, now_ns))
 
     async def _close_if_over(self, seen: VenueOrder, reason: str) -> None:
         service, order_id = self._service, seen.client_order_id
@@ -296,7 +351,7 @@ class VenueFollower:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
-            await self._reconcile_open()
+            await self._sweep_once("sweep")
 
     async def _keep_balances(self) -> None:
         service = self._service
@@ -330,5 +385,5 @@ class VenueFollower:
                 await service.sequencer.settle()
             except JournalUnavailableError:
                 continue
-            if await self._reconcile_open():
+            if await self._sweep_once("journal healed"):
                 made_good = failures

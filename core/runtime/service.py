@@ -6,37 +6,47 @@ own afterwards (core.runtime.dispatch). A caller that goes away interrupts nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 
 import structlog
 
 from core.authority.verify import read_proposal
-from core.kernel import decide
+from core.kernel import decide, decide_authority, decide_orders
+from core.kernel.decide_orders import authority_id
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
 from core.market.hub import MarketHub
 from core.risk.kill_switch import KillSwitch
+from core.risk.rules import RiskRulesError, parse_risk_rules
 from core.runtime import views
 from core.runtime.dispatch import Dispatcher, TradingBus
+from core.runtime.explain import explain
+from core.runtime.portfolio_reader import PortfolioReader
 from core.runtime.sequencer import Decision, Recorded, Sequencer
 from core.runtime.surroundings import NO_MARKET, Surroundings
 from core.storage.journal import Journal, JournalUnavailableError
+from core.types.authority import MandateAuthority, SessionAuthority
 from core.types.clock import Clock
-from core.types.codes import ReasonCode, Refusal
+from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from core.types.events import ApprovalDecided, JournalEntry, JournalEvent, OrderIntended, OrderRefused
 from core.types.ids import TraceContext
-from core.types.orders import OrderType, Side
+from core.types.money import from_scaled, to_scaled
+from core.types.orders import OrderRequest, OrderType, Side, requested_order_id
 from core.types.views import (
     EngineStatusView,
     ExecutionOutcomeView,
+    ExposureView,
     InstrumentView,
     OrderView,
     PositionView,
     PreTradeView,
+    ReconciliationView,
+    RiskExplanationView,
     RiskStateView,
+    WhatIfView,
 )
-from core.venues.ports import VenuePort
+from core.venues.ports import VenuePort, VenueUnavailableError
 
 COMMANDS_LIMIT = 10_000
 """Calls to the venue under way beyond which no new order is taken."""
@@ -68,6 +78,9 @@ class EngineService:
         self.dispatcher = Dispatcher(kernel, venue, bus)
         self.sequencer = Sequencer(kernel, journal, clock, self.dispatcher.perform)
         self.dispatcher.sequencer = self.sequencer
+        self._portfolio = PortfolioReader(kernel, self.surroundings)
+        self.reconciler: Callable[[bool, str], Awaitable[ReconciliationView]] = _not_following
+        self.timer_renewed_ns = clock.now_ns()
         self._root_public_key_hex = root_public_key_hex
 
     @property
@@ -109,6 +122,74 @@ class EngineService:
             _log.warning("approval_refused", code=outcome.refusal.code, digest=digest_hex[:64])
         return outcome
 
+    async def submit_order(
+        self,
+        request: OrderRequest,
+        authority: SessionAuthority | MandateAuthority,
+        trace: TraceContext | None = None,
+        *,
+        request_bytes: bytes = b"",
+    ) -> ExecutionOutcomeView:
+        """An order under a session or a mandate. Answers before the venue does.
+
+        Asking again with the same request_id answers with the first order and sends nothing.
+        """
+
+        def decision(now_ns: int) -> Refusal | tuple[JournalEvent, ...]:
+            return decide_orders.decide_order(
+                self.kernel,
+                request,
+                authority,
+                self._inputs_of(request),
+                self.venue.capabilities,
+                now_ns,
+                trace_id=_trace_id(trace),
+                request_bytes=request_bytes,
+            )
+
+        return await self._order_outcome(decision, requested_order_id(authority_id(authority), request.request_id))
+
+    async def amend_order(
+        self,
+        client_order_id: str,
+        quantity: Decimal | None,
+        price: Decimal | None,
+        authority: SessionAuthority | MandateAuthority,
+        trace: TraceContext | None = None,
+        *,
+        request_bytes: bytes = b"",
+    ) -> Refusal | None:
+        """Change total quantity or limit price: in place where the venue can, else by cancel and replacement."""
+
+        def decision(now_ns: int) -> Refusal | tuple[JournalEvent, ...]:
+            order = self.kernel.orders.get(client_order_id)
+            if order is None:
+                return decide.unknown_order(client_order_id)
+            intent = order.intent
+            try:
+                scaled_quantity = None if quantity is None else to_scaled(quantity, intent.quantity_scale)
+                scaled_price = None if price is None else to_scaled(price, intent.price_scale)
+            except ValueError as error:
+                return Refusal(ReasonCode.ORDER_AMEND_INVALID, f"The amendment can't be read: {error}.")
+            return decide_orders.decide_amend(
+                self.kernel,
+                client_order_id,
+                scaled_quantity,
+                scaled_price,
+                authority,
+                self.surroundings.inputs(intent.venue, intent.symbol, intent.side),
+                self.venue.capabilities,
+                now_ns,
+                trace_id=_trace_id(trace),
+                request_bytes=request_bytes,
+            )
+
+        try:
+            recorded = await self.sequencer.record(decision)
+        except JournalUnavailableError as error:
+            return journal_refusal(error)
+        return recorded if isinstance(recorded, Refusal) else None
+
     # safety
 
     async def cancel_order(self, order_id: str, requested_by: str, trace: TraceContext | None) -> Refusal | None:
@@ -116,6 +197,17 @@ class EngineService:
         return await self._safely(
             lambda now_ns: decide.decide_cancel(self.kernel, order_id, requested_by, _trace_id(trace), now_ns)
         )
+
+    async def cancel_all(
+        self, account_id: str, symbol: str | None, requested_by: str, trace: TraceContext | None = None
+    ) -> int:
+        """Cancel what is open in an account, or in one symbol of it; how many cancels were asked for."""
+        recorded = await self.sequencer.record_safety(
+            lambda now_ns: decide_orders.decide_cancel_all(
+                self.kernel, account_id, symbol, requested_by, now_ns, trace_id=_trace_id(trace)
+            )
+        )
+        return 0 if isinstance(recorded, Refusal) else len(recorded.events)
 
     async def set_kill_switch(
         self,
@@ -139,6 +231,40 @@ class EngineService:
             return decided
 
         return await self._safely(decision)
+
+    async def close_session(self, session_id: str, requested_by: str) -> Refusal | None:
+        """End a session: nothing more can be asked for under it."""
+        return await self._safely(
+            lambda now_ns: decide_authority.decide_session_close(self.kernel, session_id, requested_by, "", now_ns)
+        )
+
+    async def revoke_mandate(self, mandate_id: str, requested_by: str) -> Refusal | None:
+        """Take a strategy's mandate away."""
+        return await self._safely(
+            lambda now_ns: decide_authority.decide_mandate_revoke(self.kernel, mandate_id, requested_by, "", now_ns)
+        )
+
+    # authority
+
+    async def open_session(self, grant: bytes, key_id: str, signature: bytes) -> Refusal | None:
+        """A session that its user's enrolled key has signed in."""
+        return await self._decided(
+            lambda now_ns: decide_authority.decide_session_open(self.kernel, grant, key_id, signature, now_ns)
+        )
+
+    async def install_mandate(self, canonical: bytes, signatures: Sequence[tuple[str, bytes]]) -> Refusal | None:
+        """A mandate that its approvers have signed."""
+        return await self._decided(
+            lambda now_ns: decide_authority.decide_mandate(self.kernel, canonical, signatures, now_ns)
+        )
+
+    async def administer(self, document: bytes, signatures: Sequence[tuple[str, bytes]]) -> Refusal | None:
+        """Carry out a document that administrators, or the root key, have signed."""
+        return await self._decided(
+            lambda now_ns: decide_authority.decide_administration(
+                self.kernel, document, signatures, self._root_public_key_hex, now_ns
+            )
+        )
 
     async def record(self, decision: Callable[[int], Sequence[JournalEvent]]) -> tuple[JournalEntry, ...]:
         """Decide in turn, on the engine's clock, and make durable what was decided.
@@ -178,6 +304,58 @@ class EngineService:
     def risk_state(self, account_id: str) -> RiskStateView:
         return views.risk_state_view(self.kernel, account_id, self.surroundings.venue_connected, self.clock.now_ns())
 
+    def exposure(self, account_id: str) -> ExposureView:
+        return self._portfolio.exposure(account_id, self.clock.now_ns())
+
+    def what_if(
+        self,
+        account_id: str,
+        symbol: str,
+        *,
+        side: Side | None,
+        quantity: Decimal | None,
+        price: Decimal | None,
+        price_move_bps: int | None,
+    ) -> WhatIfView:
+        """What an order, a move of the prices, or both would make of an account."""
+        return self._portfolio.what_if(account_id, symbol, side, quantity, price, price_move_bps, self.clock.now_ns())
+
+    def check_rules(self, document: str) -> str | None:
+        """None when the rules would be taken, else what is wrong with them. Changes nothing."""
+        try:
+            parse_risk_rules(document, "risk rules")
+        except RiskRulesError as error:
+            return str(error)
+        return None
+
+    async def explain_risk(self, client_order_id: str) -> RiskExplanationView:
+        """Which rules an order met, and how near each limit was. Raises RefusalError(ORDER_UNKNOWN)."""
+        order = self.kernel.orders.get(client_order_id)
+        if order is None:
+            raise RefusalError(decide.unknown_order(client_order_id))
+        return await explain(self.journal, order, self.clock.now_ns())
+
+    async def reconcile(self, dry_run: bool, requested_by: str) -> ReconciliationView:
+        """Compare with the venue, and unless it is a dry run mend what differs.
+
+        Raises RefusalError while the venue or the journal can't be reached.
+        """
+        try:
+            return await self.reconciler(dry_run, requested_by)
+        except VenueUnavailableError as error:
+            raise refuse(ReasonCode.SERVICE_ENGINE_UNAVAILABLE, f"The venue can't be asked: {error}") from error
+        except JournalUnavailableError as error:
+            raise RefusalError(journal_refusal(error)) from error
+
+    def renew_dead_mans_timer(self, requested_by: str) -> Refusal | None:
+        """Somebody is there: the engine halts when nobody says so for as long as the rules allow."""
+        self.timer_renewed_ns = self.clock.now_ns()
+        _log.debug("dead_mans_timer_renewed", requested_by=requested_by)
+        return None
+
+    def equity(self, account_id: str) -> Decimal | None:
+        return self._portfolio.equity(account_id)
+
     # the life of the shell
 
     async def stop(self) -> None:
@@ -210,6 +388,13 @@ class EngineService:
         # Asked for before: the first order is the answer.
         return ExecutionOutcomeView(True, None, order_id, None, (), now_ns)
 
+    async def _decided(self, decision: Decision) -> Refusal | None:
+        try:
+            recorded = await self.sequencer.record(decision)
+        except JournalUnavailableError as error:
+            return journal_refusal(error)
+        return recorded if isinstance(recorded, Refusal) else None
+
     async def _safely(self, decision: Callable[[int], Refusal | Sequence[JournalEvent]]) -> Refusal | None:
         recorded = await self.sequencer.record_safety(decision)
         return recorded if isinstance(recorded, Refusal) else None
@@ -224,6 +409,17 @@ class EngineService:
             Side(proposal.side),
             Decimal(proposal.quantity) if proposal.order_type == OrderType.MARKET else None,
         )
+
+    def _inputs_of(self, request: OrderRequest) -> DecisionInputs:
+        instrument = self.kernel.instruments.get((request.venue, request.symbol))
+        sweep = None
+        if instrument is not None and not request.order_type.has_limit_price:
+            sweep = from_scaled(request.quantity, instrument.quantity_scale)
+        return self.surroundings.inputs(request.venue, request.symbol, request.side, sweep)
+
+
+async def _not_following(_dry_run: bool, _requested_by: str) -> ReconciliationView:
+    raise refuse(ReasonCode.MARKET_NO_DATA, "The engine doesn't follow its venue yet; ask again in a moment.")
 
 
 def journal_refusal(error: JournalUnavailableError) -> Refusal:

@@ -32,6 +32,7 @@ class Surroundings:
         self.account_id = account_id
         self.reporting_asset = reporting_asset
         self.venue_connected = False
+        self.lost_since_ns: int | None = None
         self.balances: Balances | None = None
         self.margin: MarginInputs | None = None
         self._kernel = kernel

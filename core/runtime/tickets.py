@@ -17,10 +17,9 @@ import rfc8785
 from core.types.codes import ReasonCode, RefusalError, refuse
 from core.types.instruments import Instrument
 from core.types.money import decimal_text, to_scaled
-from core.types.orders import Bracket, OrderRequest, OrderType, Side, TimeInForce
+from core.types.orders import OrderRequest, OrderType, Side, TimeInForce
 
 ORDER_TICKET_SCHEMA = "veloz.order-ticket/1"
-OCO_TICKET_SCHEMA = "veloz.oco-ticket/1"
 AMEND_TICKET_SCHEMA = "veloz.amend-ticket/1"
 TICKET_DOMAIN_TAG = b"veloz/session-request/v1\x00"
 TICKET_SIZE_LIMIT_BYTES = 16_384
@@ -29,15 +28,6 @@ SHOWN_LIMIT_CHARS = 64
 
 _WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _PLAIN_DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,39})(?:\.[0-9]{1,39})?")
-
-
-class BracketTicket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Prices and basis points as text; empty for none."""
-
-    take_profit_price: str = ""
-    stop_price: str = ""
-    stop_limit_price: str = ""
-    trailing_offset_bps: str = ""
 
 
 class OrderTicket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -63,14 +53,6 @@ class OrderTicket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     activation_price: str = ""
     expires_ns: str = ""
     strategy_id: str = ""
-    bracket: BracketTicket | None = None
-
-
-class OcoTicket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Two orders of which one cancels the other."""
-
-    schema: str = OCO_TICKET_SCHEMA
-    orders: tuple[OrderTicket, OrderTicket]
 
 
 class AmendTicket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -83,11 +65,11 @@ class AmendTicket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     price: str = ""
 
 
-T = TypeVar("T", OrderTicket, OcoTicket, AmendTicket)
-_SCHEMAS = {OrderTicket: ORDER_TICKET_SCHEMA, OcoTicket: OCO_TICKET_SCHEMA, AmendTicket: AMEND_TICKET_SCHEMA}
+T = TypeVar("T", OrderTicket, AmendTicket)
+_SCHEMAS = {OrderTicket: ORDER_TICKET_SCHEMA, AmendTicket: AMEND_TICKET_SCHEMA}
 
 
-def ticket_bytes(ticket: OrderTicket | OcoTicket | AmendTicket) -> bytes:
+def ticket_bytes(ticket: OrderTicket | AmendTicket) -> bytes:
     """The canonical bytes that are signed and sent."""
     return bytes(rfc8785.dumps(msgspec.to_builtins(ticket)))
 
@@ -155,7 +137,6 @@ def order_request(ticket: OrderTicket, instruments: Mapping[tuple[str, str], Ins
         activation_price=_scaled("activation_price", ticket.activation_price, price_scale),
         expires_ns=_whole("expires_ns", ticket.expires_ns),
         strategy_id=ticket.strategy_id,
-        bracket=None if ticket.bracket is None else _bracket(ticket.bracket, price_scale),
     )
 
 
@@ -164,15 +145,6 @@ def amendment(ticket: AmendTicket) -> tuple[Decimal | None, Decimal | None]:
     if not ticket.quantity and not ticket.price:
         raise _malformed("an amendment names a quantity, a price, or both")
     return _decimal("quantity", ticket.quantity), _decimal("price", ticket.price)
-
-
-def _bracket(ticket: BracketTicket, price_scale: int) -> Bracket:
-    return Bracket(
-        take_profit_price=_scaled("take_profit_price", ticket.take_profit_price, price_scale),
-        stop_price=_scaled("stop_price", ticket.stop_price, price_scale),
-        stop_limit_price=_scaled("stop_limit_price", ticket.stop_limit_price, price_scale),
-        trailing_offset_bps=_whole("trailing_offset_bps", ticket.trailing_offset_bps),
-    )
 
 
 def _scaled(name: str, text: str, scale: int) -> int | None:

@@ -20,7 +20,7 @@ from core.runtime.answering import (
 )
 from core.runtime.messages import to_message
 from core.runtime.ticket_authority import command_authority
-from core.runtime.tickets import AmendTicket, OcoTicket, OrderTicket, amendment, order_request, parse_ticket
+from core.runtime.tickets import AmendTicket, OrderTicket, amendment, order_request, parse_ticket
 from core.types.codes import ReasonCode, Refusal, refuse
 
 if TYPE_CHECKING:
@@ -42,17 +42,6 @@ class TradingCalls(engine_pb2_grpc.EngineServicer):
             outcome = await self._service.submit_order(
                 order, authority, trace_of(context), request_bytes=request.ticket
             )
-            return to_message(outcome, pb.ExecutionOutcome)
-
-        return await reply_later(context, submitted)
-
-    async def SubmitOco(self, request: pb.SubmitOcoRequest, context: Context) -> pb.ExecutionOutcome:
-        async def submitted() -> pb.ExecutionOutcome:
-            first, second = parse_ticket(request.ticket, OcoTicket).orders
-            instruments = self._service.kernel.instruments
-            legs = (order_request(first, instruments), order_request(second, instruments))
-            authority = command_authority(self._service.kernel, request.authority, request.ticket)
-            outcome = await self._service.submit_oco(legs, authority, trace_of(context), request_bytes=request.ticket)
             return to_message(outcome, pb.ExecutionOutcome)
 
         return await reply_later(context, submitted)

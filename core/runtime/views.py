@@ -8,12 +8,35 @@ from decimal import Decimal
 from core.kernel.kernel import Kernel
 from core.orders.machine import Order
 from core.portfolio.positions import EXACT, divide_half_even
-from core.risk.checks import RiskDecision
+from core.risk.checks import RiskDecision, share_used_percent
 from core.types.codes import ReasonCode
 from core.types.events import RiskCheckRecord
 from core.types.instruments import Instrument
-from core.types.money import from_scaled
+from core.types.money import decimal_text, from_scaled
 from core.types.views import InstrumentView, OrderView, PositionView, PreTradeView, RiskCheckView, RiskStateView
+
+LIMITS_SHOWN = (
+    (ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER, "max_notional_per_order_quote", "quote"),
+    (ReasonCode.RISK_PRICE_OUTSIDE_COLLAR, "price_collar_bps", "bps"),
+    (ReasonCode.RISK_PRICE_DRIFT_EXCEEDS_MAX, "max_deviation_bps", "bps"),
+    (ReasonCode.MARKET_BOOK_STALE, "book_stale_after_ms", "ms"),
+    (ReasonCode.RISK_QUANTITY_EXCEEDS_MAX_PER_ORDER, "max_quantity_per_order", "base"),
+    (ReasonCode.RISK_PRICE_OUTSIDE_MARK_COLLAR, "mark_collar_bps", "bps"),
+    (ReasonCode.RISK_DEPTH_SHARE_EXCEEDED, "max_depth_share_bps", "bps"),
+    (ReasonCode.RISK_POSITION_EXCEEDS_MAX, "max_position_notional_quote", "quote"),
+    (ReasonCode.RISK_GROSS_EXPOSURE_EXCEEDS_MAX, "max_gross_exposure_quote", "quote"),
+    (ReasonCode.RISK_NET_EXPOSURE_EXCEEDS_MAX, "max_net_exposure_quote", "quote"),
+    (ReasonCode.RISK_LEVERAGE_EXCEEDS_MAX, "max_leverage", "times"),
+    (ReasonCode.RISK_OPEN_ORDERS_EXCEED_MAX, "max_open_orders", "orders"),
+    (ReasonCode.RISK_DAILY_LOSS_EXCEEDED, "max_daily_loss_quote", "quote"),
+    (ReasonCode.RISK_DRAWDOWN_EXCEEDED, "max_drawdown_bps", "bps"),
+)
+RATES_SHOWN = (
+    (ReasonCode.RISK_ORDER_RATE_EXCEEDED, "order_rate"),
+    (ReasonCode.RISK_AMEND_RATE_EXCEEDED, "amend_rate"),
+    (ReasonCode.RISK_CANCEL_RATE_EXCEEDED, "cancel_rate"),
+    (ReasonCode.RISK_INTENT_REPEATED, "repeated_intent"),
+)
 
 
 def instrument_views(kernel: Kernel) -> list[InstrumentView]:
@@ -58,19 +81,23 @@ def open_order_views(kernel: Kernel, account_id: str, now_ns: int) -> list[Order
 
 
 def risk_state_view(kernel: Kernel, account_id: str, venue_connected: bool, now_ns: int) -> RiskStateView:
-    """The limits in force, each under the code that it refuses with."""
-    assert kernel.limits is not None, "the engine installs its limits before it serves"
-    limits = kernel.limits
-    rows = (
-        (ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER, limits.max_notional_per_order_quote, "quote"),
-        (ReasonCode.RISK_PRICE_OUTSIDE_COLLAR, str(limits.price_collar_bps), "bps"),
-        (ReasonCode.RISK_PRICE_DRIFT_EXCEEDS_MAX, str(limits.max_deviation_bps), "bps"),
-        (ReasonCode.MARKET_BOOK_STALE, str(limits.book_stale_after_ms), "ms"),
+    """The limits in force for the account, each under the code that it refuses with."""
+    rules = kernel.rules
+    assert rules is not None, "the engine installs its rules before it serves"
+    limits = rules.limits_for(account_id, "", "")
+    rows = [
+        RiskCheckView(code, True, decimal_text(limits[name].value), None, unit, limits[name].source)
+        for code, name, unit in LIMITS_SHOWN
+    ]
+    rows.extend(
+        RiskCheckView(code, True, str(item.rate.count), None, f"per {item.rate.window_ms} ms", item.source)
+        for code, name in RATES_SHOWN
+        for item in limits.rates[name]
     )
     return RiskStateView(
         account_id=account_id,
-        kill_switch=kernel.kill_switch,
-        limits=tuple(RiskCheckView(code, True, limit, None, unit) for code, limit, unit in rows),
+        kill_switch=kernel.effective_kill_switch(account_id),
+        limits=tuple(rows),
         rules_version=kernel.rules_version,
         venue_connected=venue_connected,
         as_of_ns=now_ns,
@@ -87,7 +114,9 @@ def pre_trade_view(decision: RiskDecision, mid_price: str | None, now_ns: int) -
 
 
 def check_views(records: tuple[RiskCheckRecord, ...]) -> tuple[RiskCheckView, ...]:
-    return tuple(RiskCheckView(r.name, r.passed, r.limit, r.actual, r.unit) for r in records)
+    return tuple(
+        RiskCheckView(r.name, r.passed, r.limit, r.actual, r.unit, r.source, share_used_percent(r)) for r in records
+    )
 
 
 def _instrument_view(item: Instrument) -> InstrumentView:

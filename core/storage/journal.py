@@ -74,6 +74,11 @@ class Journal(JournalStore):
         return journal
 
     @property
+    def first_sequence(self) -> int:
+        """The first record that is still here: what was dropped is in the archive."""
+        return self._end.segments[0].header.first_sequence
+
+    @property
     def head(self) -> Anchor:
         """The last durable record's sequence and hash, at one moment."""
         return self._end.head

@@ -44,13 +44,15 @@ class InstrumentsLoaded(Event, frozen=True, tag="instruments_loaded"):
 
 
 class RosterEntry(msgspec.Struct, frozen=True):
-    """A key that may approve: Ed25519 public key in hex, for which accounts, and whether for paper only."""
+    """A key that may approve: Ed25519 public key in hex, for which accounts, and whether for paper only; administers
+    names the kinds of administration that it may sign."""
 
     key_id: str
     user_id: str
     public_key_hex: str
     account_ids: tuple[str, ...]
     paper_only: bool
+    administers: tuple[str, ...] = ()
 
 
 class Roster(msgspec.Struct, frozen=True):

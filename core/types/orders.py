@@ -101,16 +101,6 @@ class OrderIntent(msgspec.Struct, frozen=True):
     strategy_id: str = ""
 
 
-class Bracket(msgspec.Struct, frozen=True):
-    """What shall protect an entry once it fills: a take-profit and a stop, of which one cancels the other. Prices at
-    price_scale; stop_limit_price makes the stop a STOP_LIMIT, trailing_offset_bps a TRAILING_STOP."""
-
-    take_profit_price: int | None = None
-    stop_price: int | None = None
-    stop_limit_price: int | None = None
-    trailing_offset_bps: int | None = None
-
-
 class OrderRequest(msgspec.Struct, frozen=True):
     """An order that a session or a mandate asks for. Ints at the instrument's scales, as in OrderIntent.
 
@@ -133,7 +123,6 @@ class OrderRequest(msgspec.Struct, frozen=True):
     activation_price: int | None = None
     expires_ns: int | None = None
     strategy_id: str = ""
-    bracket: Bracket | None = None
 
 
 def client_order_id(proposal_digest_hex: str) -> str:

@@ -11,6 +11,7 @@ import msgspec
 from core.types.codes import Refusal
 from core.types.instruments import Instrument
 from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
+from core.types.venues import VenueCapabilities
 
 
 class Submitted(msgspec.Struct, frozen=True):
@@ -54,19 +55,6 @@ class AmendUnknown(msgspec.Struct, frozen=True):
 
 
 AmendResult = Amended | AmendRefused | AmendUnknown
-
-
-class VenueCapabilities(msgspec.Struct, frozen=True):
-    """What the venue does itself; what it doesn't, the engine does for it (held triggers, its own expiry) or refuses.
-
-    can_amend_quantity: a resting LIMIT order's total quantity can be lowered in place, under its clientOrderId.
-    can_amend_price: its price too (USD-M).
-    """
-
-    order_types: frozenset[OrderType]
-    times_in_force: frozenset[TimeInForce]
-    can_amend_quantity: bool = False
-    can_amend_price: bool = False
 
 
 class VenueTrade(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -11,10 +12,14 @@ from core.authority.proposal import PROPOSAL_SCHEMA, Proposal, proposal_bytes, p
 from core.authority.roster import SignedRoster, sign_roster
 from core.authority.signatures import public_key_hex, sign_digest
 from core.kernel import decide
+from core.kernel.decide_risk import decide_rules
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
+from core.portfolio.performance import account_day
+from core.risk.rules import render_default_rules
 from core.types.clock import NS_PER_S
-from core.types.events import ApprovalDecided, JournalEvent, MarketInputs, RiskLimits, Roster, RosterEntry
+from core.types.codes import Refusal
+from core.types.events import ApprovalDecided, EquityObserved, JournalEvent, MarketInputs, Roster, RosterEntry
 from core.types.instruments import Instrument
 from core.types.money import decimal_text
 
@@ -28,9 +33,30 @@ ACCOUNT = "acct-demo"
 NOW_NS = 1_800_000_000 * NS_PER_S
 
 BTC = Instrument("paper", "BTCUSDT", "BTC", "USDT", 2, 5, 1, 1, 1, 900_000_000, 50_000_000)
-LIMITS = RiskLimits("100000", 500, 50, 2_000)
 LIVE_MARKET = MarketInputs("59999.5", "60000.5", "60000", "LIVE", 7, 20)
-LIVE_INPUTS = DecisionInputs(LIVE_MARKET, venue_connected=True)
+MARKS = {("paper", "BTCUSDT"): 6_000_000}
+RATES = {"USDT": Decimal(1), "BTC": Decimal(60_000)}
+LIVE_INPUTS = DecisionInputs(LIVE_MARKET, venue_connected=True, visible_quantity=Decimal(100), marks=MARKS, rates=RATES)
+
+
+def rules_document(**changes: str) -> str:
+    """The rules of a first run with other values at [global], as they stand in TOML."""
+    document = render_default_rules()
+    for name, value in changes.items():
+        document, count = re.subn(rf"(?m)^{name} = .*$", lambda _: f"{name} = {value}", document)  # noqa: B023
+        assert count == 1, name
+    return document
+
+
+RULES = rules_document(
+    max_notional_per_order_quote='"100000"', book_stale_after_ms="2000", repeated_intent="{count = 100, window_ms = 1}"
+)
+
+
+def equity(account_id: str = "acct-demo", **amounts: str) -> EquityObserved:
+    """An account worth a million."""
+    values = {"day_start_equity": "1000000", "peak_equity": "1000000", "equity": "1000000", **amounts}
+    return EquityObserved(ts_ns=NOW_NS, account_id=account_id, day=account_day(NOW_NS, "UTC"), **values)
 
 
 def entry(
@@ -98,19 +124,21 @@ def approve(what: Proposal, *signers: tuple[str, str]) -> tuple[bytes, str, list
 
 
 def started_kernel(
-    *, limits: RiskLimits = LIMITS, roster: Roster = ROSTER, instruments: tuple[Instrument, ...] = (BTC,)
+    *, rules: str = RULES, roster: Roster = ROSTER, instruments: tuple[Instrument, ...] = (BTC,)
 ) -> Kernel:
     """A kernel in its first epoch with instruments, roster and limits."""
     kernel = Kernel()
-    kernel.replay(started_events(limits=limits, roster=roster, instruments=instruments))
+    kernel.replay(started_events(rules=rules, roster=roster, instruments=instruments))
     return kernel
 
 
 def started_events(
-    *, limits: RiskLimits = LIMITS, roster: Roster = ROSTER, instruments: tuple[Instrument, ...] = (BTC,)
+    *, rules: str = RULES, roster: Roster = ROSTER, instruments: tuple[Instrument, ...] = (BTC,)
 ) -> tuple[JournalEvent, ...]:
     """The first records of an engine's journal."""
     kernel = Kernel()
+    installed = decide_rules(kernel, rules, None, NOW_NS)
+    assert not isinstance(installed, Refusal), installed
     return (
         decide.decide_started(
             engine_id=ENGINE_ID,
@@ -121,8 +149,9 @@ def started_events(
             now_ns=NOW_NS,
         ),
         *decide.decide_roster(kernel, signed_roster(roster), NOW_NS),
-        *decide.decide_limits(kernel, limits, NOW_NS),
+        *installed,
         *decide.decide_instruments(kernel, instruments, NOW_NS),
+        equity(),
     )
 
 
@@ -136,4 +165,4 @@ def decide_on(
 
 
 def with_market(**changes: Any) -> DecisionInputs:
-    return DecisionInputs(msgspec.structs.replace(LIVE_MARKET, **changes), venue_connected=True)
+    return msgspec.structs.replace(LIVE_INPUTS, market=msgspec.structs.replace(LIVE_MARKET, **changes))

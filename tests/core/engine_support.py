@@ -15,7 +15,6 @@ from core.authority.proposal import Proposal
 from core.authority.roster import render_signed_roster
 from core.authority.signatures import public_key_hex
 from core.config import Settings, load_settings
-from core.risk.limits import RISK_SCHEMA
 from core.runtime.address import engine_address
 from core.runtime.client import EngineClient
 from core.runtime.engine import main
@@ -25,18 +24,17 @@ from core.types.ids import SystemIdSource, new_trace
 from core.types.money import decimal_text
 from core.types.views import ExecutionOutcomeView
 from core.venues.paper.server import PaperVenue
-from tests.core.approvals import ACCOUNT, ROOT_SEED, approve, proposal, signed_roster
+from tests.core.approvals import ACCOUNT, ROOT_SEED, approve, proposal, rules_document, signed_roster
 
 TOKEN = "ab" * 32
 NO_NATS = "nats://127.0.0.1:9"
 WAIT_S = 15.0
-RISK_TOML = f"""
-schema = "{RISK_SCHEMA}"
-max_notional_per_order_quote = "100000"
-price_collar_bps = 500
-max_deviation_bps = 100
-book_stale_after_ms = 5000
-"""
+RISK_TOML = rules_document(
+    max_notional_per_order_quote='"100000"',
+    max_deviation_bps="100",
+    max_depth_share_bps="10000",
+    repeated_intent="{count = 1000, window_ms = 1000}",
+)
 
 
 def make_home(home: Path) -> None:

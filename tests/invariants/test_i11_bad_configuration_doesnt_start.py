@@ -15,11 +15,9 @@ from api import processes
 from core.authority.roster import RosterError, parse_signed_roster, render_signed_roster
 from core.authority.signatures import public_key_hex
 from core.config import ConfigurationError, load_settings
-from core.risk.limits import RiskLimitsError, parse_risk_limits
-from tests.core.approvals import SECOND_SEED, signed_roster
+from core.risk.rules import LIMIT_NAMES, RiskRulesError, parse_risk_rules
+from tests.core.approvals import SECOND_SEED, rules_document, signed_roster
 from tests.core.engine_support import NO_NATS, RISK_TOML, make_home
-
-LIMITS = ("max_notional_per_order_quote", "price_collar_bps", "max_deviation_bps", "book_stale_after_ms")
 
 
 def run_engine(home: Path) -> tuple[int, str]:
@@ -95,16 +93,25 @@ def test_every_mistake_in_the_settings_is_named(
         assert part in str(caught.value)
 
 
-@pytest.mark.parametrize("limit", LIMITS)
-@pytest.mark.parametrize("value", [None, "0", "-1", "true", "1.5", "'ten'", "nan", "inf", "''", "100000"])
-def test_a_limit_is_never_missing_zero_or_of_another_kind(limit: str, value: str | None) -> None:
-    """100000 is too much for the whole numbers, and not in quotes for the money."""
+@pytest.mark.parametrize("limit", [*LIMIT_NAMES, "dead_mans_timer_s", "time_zone"])
+def test_no_limit_is_ever_missing(limit: str) -> None:
     lines = [line for line in RISK_TOML.splitlines() if not line.startswith(limit)]
     assert len(lines) == len(RISK_TOML.splitlines()) - 1
-    if value is not None:
-        lines.append(f"{limit} = {value}")
-    with pytest.raises(RiskLimitsError, match=rf"risk\.toml: key '{limit}'"):
-        parse_risk_limits("\n".join(lines), "risk.toml")
+    with pytest.raises(RiskRulesError, match=rf"risk\.toml: line \d+: \[global\] key '{limit}': is missing"):
+        parse_risk_rules("\n".join(lines), "risk.toml")
+
+
+@pytest.mark.parametrize("limit", LIMIT_NAMES)
+@pytest.mark.parametrize(
+    "value",
+    ["0", "-1", "true", "1.5", "'ten'", "nan", "inf", "''", "'-1'", "'0'", "'NaN'", "'5%'", "999999999999", "{}"],
+)
+def test_no_limit_is_ever_zero_negative_or_of_another_kind(limit: str, value: str) -> None:
+    """999999999999 is too much for the whole numbers, and not in quotes for the money."""
+    text = rules_document(**{limit: value})
+    line = next(number for number, row in enumerate(text.splitlines(), 1) if row.startswith(limit))
+    with pytest.raises(RiskRulesError, match=rf"risk\.toml: line {line}: \[global\] key '{limit}': must"):
+        parse_risk_rules(text, "risk.toml")
 
 
 def test_a_roster_of_another_root_is_refused() -> None:

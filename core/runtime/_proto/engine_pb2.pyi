@@ -551,14 +551,6 @@ class SubmitOrderRequest(_message.Message):
     authority: CommandAuthority
     def __init__(self, ticket: _Optional[bytes] = ..., authority: _Optional[_Union[CommandAuthority, _Mapping]] = ...) -> None: ...
 
-class SubmitOcoRequest(_message.Message):
-    __slots__ = ("ticket", "authority")
-    TICKET_FIELD_NUMBER: _ClassVar[int]
-    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
-    ticket: bytes
-    authority: CommandAuthority
-    def __init__(self, ticket: _Optional[bytes] = ..., authority: _Optional[_Union[CommandAuthority, _Mapping]] = ...) -> None: ...
-
 class AmendOrderRequest(_message.Message):
     __slots__ = ("ticket", "authority")
     TICKET_FIELD_NUMBER: _ClassVar[int]

@@ -99,11 +99,6 @@ class EngineStub:
                 request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.SubmitOrderRequest.SerializeToString,
                 response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.FromString,
                 _registered_method=True)
-        self.SubmitOco = channel.unary_unary(
-                '/veloz.engine.v1.Engine/SubmitOco',
-                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.SubmitOcoRequest.SerializeToString,
-                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.FromString,
-                _registered_method=True)
         self.AmendOrder = channel.unary_unary(
                 '/veloz.engine.v1.Engine/AmendOrder',
                 request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.AmendOrderRequest.SerializeToString,
@@ -287,15 +282,9 @@ class EngineServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def SubmitOco(self, request, context):
-        """Two orders of which one cancels the other.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def AmendOrder(self, request, context):
-        """A new total quantity or limit price: in place where the venue can, else by cancel and replacement.
+        """Two orders of which one cancels the other.
+        A new total quantity or limit price: in place where the venue can, else by cancel and replacement.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -482,11 +471,6 @@ def add_EngineServicer_to_server(servicer, server):
             'SubmitOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitOrder,
                     request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.SubmitOrderRequest.FromString,
-                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.SerializeToString,
-            ),
-            'SubmitOco': grpc.unary_unary_rpc_method_handler(
-                    servicer.SubmitOco,
-                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.SubmitOcoRequest.FromString,
                     response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.SerializeToString,
             ),
             'AmendOrder': grpc.unary_unary_rpc_method_handler(
@@ -935,33 +919,6 @@ class Engine:
             target,
             '/veloz.engine.v1.Engine/SubmitOrder',
             core_dot_runtime_dot___proto_dot_engine__pb2.SubmitOrderRequest.SerializeToString,
-            core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def SubmitOco(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/veloz.engine.v1.Engine/SubmitOco',
-            core_dot_runtime_dot___proto_dot_engine__pb2.SubmitOcoRequest.SerializeToString,
             core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.FromString,
             options,
             channel_credentials,

@@ -21,6 +21,7 @@ from core.types.clock import NS_PER_MS, Clock
 from core.types.codes import ReasonCode, Refusal, RefusalError
 from core.types.instruments import Instrument, Product
 from core.types.orders import OrderIntent
+from core.types.venues import VenueCapabilities
 from core.venues.binance import wire, wire_orders
 from core.venues.binance.endpoints import Priority
 from core.venues.binance.errors import (
@@ -44,7 +45,6 @@ from core.venues.ports import (
     Submitted,
     SubmitUnknown,
     UserEvent,
-    VenueCapabilities,
     VenueFunding,
     VenueOrder,
     VenuePosition,

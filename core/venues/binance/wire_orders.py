@@ -11,8 +11,9 @@ import msgspec
 from core.types.instruments import Instrument, Product
 from core.types.money import decimal_text, from_scaled, parse_scaled
 from core.types.orders import OrderIntent, OrderType, Side, TimeInForce
+from core.types.venues import VenueCapabilities
 from core.venues.binance.wire import event_ns, short, status_of
-from core.venues.ports import VenueCapabilities, VenueOrder
+from core.venues.ports import VenueOrder
 
 LIMIT_MAKER = "LIMIT_MAKER"
 POST_ONLY = "GTX"

@@ -15,6 +15,7 @@ from core.types.codes import ReasonCode, Refusal
 from core.types.instruments import Instrument
 from core.types.money import decimal_text, from_scaled
 from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
+from core.types.venues import VenueCapabilities
 from core.venues.binance.backoff import Backoff
 from core.venues.ccxt.exchange import ask, ccxt_module, exact, explain, instrument_of, whole_id
 from core.venues.ccxt.history import own_trades_since
@@ -29,7 +30,6 @@ from core.venues.ports import (
     UserEvent,
     UserStreamConnected,
     UserStreamLost,
-    VenueCapabilities,
     VenueFunding,
     VenueOrder,
     VenuePosition,

@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 from api.supervisor import first_run
 from core.authority.roster import parse_signed_roster
 from core.config import ConfigurationError, HomePaths, Settings
-from core.risk.limits import parse_risk_limits
+from core.risk.rules import parse_risk_rules
 from tests.postgres import PostgresDatabase
 
 
@@ -59,12 +59,9 @@ def test_the_roster_holds_the_approvers_demo_key_for_paper_only(tmp_path: Path) 
 def test_the_risk_limits_are_ones_the_engine_accepts(tmp_path: Path) -> None:
     paths = HomePaths(tmp_path / "home")
     first_run.prepare_home(paths)
-    limits = parse_risk_limits(paths.risk_file.read_text(), "risk.toml")
-    assert (limits.max_notional_per_order_quote, limits.price_collar_bps, limits.max_deviation_bps) == (
-        "1000000",
-        500,
-        50,
-    )
+    limits = parse_risk_rules(paths.risk_file.read_text(), "risk.toml").limits_for("acct-demo", "", "BTCUSDT")
+    names = ("max_notional_per_order_quote", "price_collar_bps", "max_deviation_bps")
+    assert [limits[name].value for name in names] == [1_000_000, 500, 50]
 
 
 def test_demo_passwords_are_long_and_differ(tmp_path: Path) -> None:

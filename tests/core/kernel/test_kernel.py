@@ -11,24 +11,26 @@ import pytest
 from core.authority.roster import RosterError, sign_roster
 from core.kernel import decide
 from core.kernel.decide import FillReport, InstrumentScaleChangedError
+from core.kernel.decide_risk import decide_rules
 from core.kernel.effects import CancelOrder, PublishTrading, SubmitOrder
-from core.kernel.inputs import Balances, DecisionInputs
+from core.kernel.inputs import Balances
 from core.kernel.kernel import Kernel
 from core.orders.machine import ImpossibleTransitionError, OverFillError
 from core.risk.kill_switch import KillSwitch
 from core.types.codes import ReasonCode, Refusal
-from core.types.events import JournalEvent, RiskLimits, decode_event, encode_event
+from core.types.events import JournalEvent, RiskRulesInstalled, decode_event, encode_event
 from core.types.orders import OrderStatus, client_order_id
 from tests.core.approvals import (
     ACCOUNT,
     BTC,
     LIVE_INPUTS,
-    LIVE_MARKET,
     NOW_NS,
     ROOT_SEED,
     ROSTER,
+    RULES,
     approve,
     decide_on,
+    equity,
     proposal,
     signed_roster,
     started_kernel,
@@ -40,6 +42,12 @@ AFTER_NS = NOW_NS + 1_000
 
 def fill_of(order_id: str, quantity: int, trade_id: int = 1, price: int = 6_000_000) -> FillReport:
     return FillReport(order_id, "77", trade_id, price, quantity, Decimal("0.00001"), "BTC", False, AFTER_NS)
+
+
+def installed_rules(kernel: Kernel) -> tuple[RiskRulesInstalled, ...]:
+    decided = decide_rules(kernel, RULES, None, NOW_NS)
+    assert not isinstance(decided, Refusal)
+    return decided
 
 
 def run(kernel: Kernel, events: Iterable[JournalEvent], into: list[bytes] | None = None) -> None:
@@ -128,8 +136,9 @@ def test_replaying_a_journal_gives_the_same_state() -> None:
     )
     run(kernel, [start], journal)
     run(kernel, decide.decide_roster(kernel, signed_roster(), NOW_NS), journal)
-    run(kernel, decide.decide_limits(kernel, RiskLimits("100000", 500, 50, 2_000), NOW_NS), journal)
+    run(kernel, installed_rules(kernel), journal)
     run(kernel, decide.decide_instruments(kernel, (BTC,), NOW_NS), journal)
+    run(kernel, [equity()], journal)
     bought = decide_on(kernel, proposal())
     run(kernel, [bought], journal)
     assert bought.intent is not None
@@ -182,7 +191,7 @@ def test_reports_that_come_twice_or_late_give_no_event() -> None:
 def test_the_two_sides_of_a_trade_with_ourselves_both_count() -> None:
     kernel = started_kernel()
     buy_id = ordered(kernel)
-    sell_id = ordered(kernel, "sug-2", side="SELL")
+    sell_id = ordered(kernel, "sug-2", side="SELL", price="60100")
     for order_id in (buy_id, sell_id):
         run(kernel, decide.decide_fill(kernel, fill_of(order_id, 10_000, trade_id=5), AFTER_NS))
     assert kernel.positions[ACCOUNT, "paper", "BTCUSDT"].quantity == 0
@@ -212,7 +221,7 @@ def test_an_unknown_order_blocks_its_own_account_symbol_and_side_only() -> None:
     run(kernel, decide.decide_unknown(kernel, order_id, "time-out", AFTER_NS))
 
     same = decide_on(kernel, proposal(suggestion_id="sug-2")).refusal
-    other_side = decide_on(kernel, proposal(suggestion_id="sug-2", side="SELL")).refusal
+    other_side = decide_on(kernel, proposal(suggestion_id="sug-2", side="SELL", price="60100")).refusal
 
     assert same is not None
     assert same.code is ReasonCode.RISK_INTENT_UNRESOLVED
@@ -240,7 +249,7 @@ def test_open_orders_take_their_part_of_the_balance(held_quote: str, as_of_ns: i
     order_id = ordered(kernel)
     run(kernel, decide.decide_accepted(kernel, order_id, "77", NOW_NS + 2))
     balances = Balances({"USDT": Decimal(held_quote)}, as_of_ns)
-    inputs = DecisionInputs(LIVE_MARKET, True, balances=balances)
+    inputs = msgspec.structs.replace(LIVE_INPUTS, balances=balances)
     refusal = decide_on(kernel, proposal(suggestion_id="sug-2"), inputs=inputs).refusal
     assert (refusal and refusal.code) == expected
 

@@ -7,16 +7,49 @@ from typing import Any
 
 import pytest
 
-from core.risk.checks import RiskInputs, evaluate
+from core.risk.checks import evaluate
+from core.risk.inputs import AccountInputs, BeforeAfter, RiskInputs
 from core.risk.kill_switch import KillSwitch
+from core.risk.rules import parse_risk_rules
 from core.types.codes import ReasonCode
-from core.types.events import MarketInputs, RiskLimits
+from core.types.events import MarketInputs
 from core.types.instruments import Instrument
 from core.types.orders import OrderType, Side
+from tests.core.approvals import rules_document
 
+C = ReasonCode
+D = Decimal
 BTC = Instrument("paper", "BTCUSDT", "BTC", "USDT", 2, 5, 10, 100, 1_000, 10_000_000, 100_000_000)
 # tick 0.1, lot 0.001, quantity 0.01 to 100, notional from 10
-LIMITS = RiskLimits("60000", 100, 50, 2_000)
+RULES = parse_risk_rules(
+    rules_document(
+        max_notional_per_order_quote='"60000"',
+        price_collar_bps="100",
+        max_deviation_bps="50",
+        book_stale_after_ms="2000",
+        max_quantity_per_order='"50"',
+        mark_collar_bps="200",
+        max_depth_share_bps="1000",
+        max_position_notional_quote='"1000"',
+        max_gross_exposure_quote='"2000"',
+        max_net_exposure_quote='"1500"',
+        max_leverage='"2"',
+        max_open_orders="5",
+        max_daily_loss_quote='"100"',
+        max_drawdown_bps="1000",
+    ),
+    "risk.toml",
+)
+LIMITS = RULES.limits_for("acct", "", "BTCUSDT")
+ACCOUNT = AccountInputs(
+    position=BeforeAfter(D(0), D(0)),
+    gross=BeforeAfter(D(0), D(0)),
+    net=BeforeAfter(D(0), D(0)),
+    open_orders=0,
+    equity=D(1000),
+    day_start_equity=D(1000),
+    peak_equity=D(1000),
+)
 
 
 def inputs(**changes: Any) -> RiskInputs:
@@ -43,6 +76,8 @@ def inputs(**changes: Any) -> RiskInputs:
         "position_quantity": Decimal(0),
         "reducing_quantity": Decimal(0),
         "intent_unresolved": False,
+        "visible_quantity": Decimal(1_000),
+        "account": ACCOUNT,
     }
     return RiskInputs(**{**values, **changes})
 
@@ -50,8 +85,6 @@ def inputs(**changes: Any) -> RiskInputs:
 MARKET = {"order_type": OrderType.MARKET, "price": None}
 SELL_ONE = {"side": Side.SELL, "quantity": Decimal(1), "position_quantity": Decimal(1)}
 OK = None
-C = ReasonCode
-D = Decimal
 
 
 @pytest.mark.parametrize(
@@ -144,7 +177,7 @@ def test_every_check_is_recorded_and_the_first_failing_one_is_the_refusal() -> N
         ReasonCode.RISK_VENUE_DISCONNECTED,
         ReasonCode.RISK_INTENT_UNRESOLVED,
     ]
-    assert len(decision.checks) == 13
+    assert len(decision.checks) == 23
 
 
 def test_a_deviation_is_never_shown_smaller_than_it_is() -> None:

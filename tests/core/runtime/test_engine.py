@@ -162,7 +162,7 @@ async def test_readers_get_the_market_and_the_limits(engine: RunningEngine) -> N
     assert len(book.bids) == len(book.asks) == 5
     assert estimate.complete
     assert risk.kill_switch == "NORMAL"
-    assert {check.unit for check in risk.limits} == {"quote", "bps", "ms"}
+    assert {check.unit for check in risk.limits} >= {"quote", "bps", "ms", "base", "times", "orders"}
     assert "BTCUSDT" in {item.symbol for item in instruments}
 
 

@@ -316,7 +316,7 @@ async def test_a_second_engine_of_the_same_home_doesnt_start(engine: RunningEngi
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("risk.toml", "", "risk.toml: key .* is missing"),
+        ("risk.toml", "", "risk.toml: key .schema.: must be"),
         ("roster.json", "{}", "roster.json: not a signed roster"),
         ("roster.json", None, "roster.json: can't be read"),
         ("risk.toml", None, "risk.toml: can't be read"),

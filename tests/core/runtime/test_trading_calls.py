@@ -15,8 +15,6 @@ from core.runtime.client import EngineClient, SignedRequest
 from core.runtime.server import build_server
 from core.runtime.tickets import (
     AmendTicket,
-    BracketTicket,
-    OcoTicket,
     OrderTicket,
     parse_ticket,
     ticket_bytes,
@@ -25,7 +23,7 @@ from core.runtime.tickets import (
 )
 from core.types.codes import ReasonCode, Refusal, RefusalError
 from core.types.instruments import Instrument
-from core.types.orders import Bracket, OrderRequest, OrderType, Side, TimeInForce
+from core.types.orders import OrderRequest, OrderType, Side, TimeInForce
 from core.types.views import (
     DifferenceView,
     ExecutionOutcomeView,
@@ -136,12 +134,10 @@ REQUEST = OrderRequest(
 
 async def test_a_ticket_becomes_the_request_that_was_signed(client: EngineClient, service: Service) -> None:
     service.answer = OUTCOME
-    bracket = BracketTicket(take_profit_price="66000", stop_price="60000", trailing_offset_bps="50")
-    signed = ticket_bytes(ticket(bracket=bracket, time_in_force="GTD", expires_ns=str(NOW_NS)))
+    signed = ticket_bytes(ticket(time_in_force="GTD", expires_ns=str(NOW_NS)))
     assert await client.submit_order(signed, SESSION) == OUTCOME
     name, (request, authority, trace), named = service.asked
     assert (name, trace, named) == ("submit_order", None, {"request_bytes": signed})
-    assert request.bracket == Bracket(6_600_000, 6_000_000, None, 50)
     assert (request.time_in_force, request.expires_ns) == (TimeInForce.GTD, NOW_NS)
     assert (request.quantity, request.price) == (REQUEST.quantity, REQUEST.price)
     assert (authority.session_id, authority.user_id) == ("session-1", "user-trader")
@@ -149,14 +145,7 @@ async def test_a_ticket_becomes_the_request_that_was_signed(client: EngineClient
     assert authority.signature_hex == SESSION.signature.hex()
 
 
-async def test_an_oco_and_an_amendment_are_read_from_their_tickets(client: EngineClient, service: Service) -> None:
-    service.answer = OUTCOME
-    signed = ticket_bytes(OcoTicket(orders=(ticket(), ticket(request_id="r-2", side="SELL"))))
-    await client.submit_oco(signed, SESSION)
-    (first, second), _, _ = service.asked[1]
-    assert first == REQUEST
-    assert (second.request_id, second.side) == ("r-2", Side.SELL)
-
+async def test_an_amendment_is_read_from_its_ticket(client: EngineClient, service: Service) -> None:
     service.answer = REFUSAL
     amend = ticket_bytes(AmendTicket(request_id="r-3", client_order_id="vz-1", quantity="0.4"))
     assert await client.amend_order(amend, SESSION) == REFUSAL
@@ -185,7 +174,7 @@ async def test_a_mandates_ticket_needs_the_mandates_own_signature(client: Engine
     [
         (b'{"schema":"veloz.order-ticket/1"}', "missing required field"),
         (b" " + ticket_bytes(ticket()), "canonical"),
-        (ticket_bytes(ticket(schema="veloz.oco-ticket/1")), "schema"),
+        (ticket_bytes(ticket(schema="veloz.order-ticket/9")), "schema"),
         (ticket_bytes(ticket(quantity="-1")), "positive decimal"),
         (ticket_bytes(ticket(quantity="1e5")), "positive decimal"),
         (ticket_bytes(ticket(quantity="")), "quantity is missing"),
@@ -207,10 +196,9 @@ async def test_a_ticket_that_is_anything_else_is_refused(
 
 
 def test_a_ticket_reads_back_as_it_was_written() -> None:
-    single, oco = ticket(), OcoTicket(orders=(ticket(), ticket()))
+    single = ticket()
     amend = AmendTicket(request_id="r", client_order_id="v", price="1")
     assert parse_ticket(ticket_bytes(single), OrderTicket) == single
-    assert parse_ticket(ticket_bytes(oco), OcoTicket) == oco
     assert parse_ticket(ticket_bytes(amend), AmendTicket) == amend
 
 

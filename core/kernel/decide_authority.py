@@ -1,0 +1,314 @@
+"""What the engine decides about sessions, mandates and administration. Pure; a Refusal means that nothing happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+import msgspec
+
+from core.authority.administration import Administration, verify_administration
+from core.authority.documents import EngineIdentity, malformed, signed_message
+from core.authority.mandate import mandate_refusal, verify_mandate
+from core.authority.roster import RosterError, parse_signed_roster
+from core.authority.session import (
+    REQUEST_DOMAIN_TAG,
+    session_limit_refusal,
+    verify_session_grant,
+    verify_session_request,
+)
+from core.kernel.decide_risk import decide_rollback, decide_rules
+from core.kernel.kernel import Kernel
+from core.portfolio.positions import Position
+from core.risk.kill_switch import KillSwitch
+from core.types.authority import MandateAuthority, SessionAuthority
+from core.types.codes import ReasonCode, Refusal
+from core.types.events import (
+    FreezeChanged,
+    JournalEvent,
+    KillSwitchChanged,
+    MandateInstalled,
+    MandateRevoked,
+    RosterInstalled,
+    SessionClosed,
+    SessionOpened,
+)
+from core.types.money import from_scaled
+from core.types.orders import OrderRequest, Side
+
+SESSIONS_LIMIT = 1_000
+VERSION_LENGTH_LIMIT = 18
+MANDATES_LIMIT = 1_000
+
+
+def identity_of(kernel: Kernel) -> EngineIdentity:
+    return EngineIdentity(kernel.engine_id, kernel.environment, kernel.mode)
+
+
+def decide_session_open(
+    kernel: Kernel, canonical: bytes, key_id: str, signature: bytes, now_ns: int
+) -> Refusal | tuple[SessionOpened, ...]:
+    """A session signed in by its user's enrolled key; a session id is used once."""
+    verified = verify_session_grant(
+        canonical, key_id, signature, roster=kernel.roster, identity=identity_of(kernel), now_ns=now_ns
+    )
+    if isinstance(verified, Refusal):
+        return verified
+    if verified.grant.session_id in kernel.sessions:
+        return _replayed(verified.grant.session_id)
+    if len(kernel.sessions) >= SESSIONS_LIMIT:
+        return _too_many("sessions", SESSIONS_LIMIT)
+    return (SessionOpened(ts_ns=now_ns, grant=verified.grant, signature=verified.signature),)
+
+
+def decide_session_close(
+    kernel: Kernel, session_id: str, requested_by: str, reason: str, now_ns: int
+) -> Refusal | tuple[SessionClosed, ...]:
+    """Safety: anybody authenticated may close one. Its orders stay; cancel them apart."""
+    session = kernel.sessions.get(session_id)
+    if session is None:
+        return Refusal(
+            ReasonCode.AUTHORITY_SESSION_UNKNOWN, f"There is no session {session_id[:64]}.", actual=session_id[:64]
+        )
+    if session.closed:
+        return ()
+    return (SessionClosed(ts_ns=now_ns, session_id=session_id, requested_by=requested_by, reason=reason),)
+
+
+def decide_mandate(
+    kernel: Kernel, canonical: bytes, signatures: Sequence[tuple[str, bytes]], now_ns: int
+) -> Refusal | tuple[MandateInstalled, ...]:
+    """A mandate that its approvers have signed; a mandate id is used once."""
+    verified = verify_mandate(
+        canonical, list(signatures), roster=kernel.roster, identity=identity_of(kernel), now_ns=now_ns
+    )
+    if isinstance(verified, Refusal):
+        return verified
+    if verified.mandate.mandate_id in kernel.mandates:
+        return _replayed(verified.mandate.mandate_id)
+    if len(kernel.mandates) >= MANDATES_LIMIT:
+        return _too_many("mandates", MANDATES_LIMIT)
+    return (
+        MandateInstalled(
+            ts_ns=now_ns,
+            mandate=verified.mandate,
+            digest_hex=verified.digest_hex,
+            signatures=verified.signatures,
+        ),
+    )
+
+
+def decide_mandate_revoke(
+    kernel: Kernel, mandate_id: str, requested_by: str, reason: str, now_ns: int
+) -> Refusal | tuple[MandateRevoked, ...]:
+    """Safety: taking a mandate away only reduces."""
+    mandate = kernel.mandates.get(mandate_id)
+    if mandate is None:
+        return Refusal(
+            ReasonCode.AUTHORITY_MANDATE_UNKNOWN, f"There is no mandate {mandate_id[:64]}.", actual=mandate_id[:64]
+        )
+    if mandate.revoked:
+        return ()
+    return (MandateRevoked(ts_ns=now_ns, mandate_id=mandate_id, requested_by=requested_by, reason=reason),)
+
+
+def decide_administration(
+    kernel: Kernel,
+    canonical: bytes,
+    signatures: Sequence[tuple[str, bytes]],
+    root_public_key_hex: str,
+    now_ns: int,
+) -> Refusal | tuple[JournalEvent, ...]:
+    """Carry out a signed document, once."""
+    verified = verify_administration(
+        canonical,
+        signatures,
+        roster=kernel.roster,
+        root_public_key_hex=root_public_key_hex,
+        engine_id=kernel.engine_id,
+        mode=kernel.mode,
+        used=kernel.documents,
+        now_ns=now_ns,
+    )
+    if isinstance(verified, Refusal):
+        return verified
+    match verified.document.kind:
+        case "rules.install":
+            return decide_rules(kernel, verified.document.body["document"], verified.authority, now_ns)
+        case "rules.rollback":
+            return _rollback(kernel, verified, now_ns)
+        case "thaw":
+            return _thaw(kernel, verified, now_ns)
+        case "unfreeze":
+            return _unfreeze(kernel, verified, now_ns)
+        case "mandate.revoke":
+            return _revoke(kernel, verified, now_ns)
+        case "roster.install":
+            return _install_roster(kernel, verified, root_public_key_hex, now_ns)
+        case kind:
+            return malformed(f"kind {kind} can't be carried out by this release")
+
+
+def session_refusal(
+    kernel: Kernel,
+    authority: SessionAuthority,
+    request_bytes: bytes,
+    account_id: str,
+    notional_quote: Decimal | None,
+    now_ns: int,
+) -> Refusal | None:
+    """Whether the session's key signed this request and may ask for it; notional_quote is None for what adds none."""
+    session = kernel.sessions.get(authority.session_id)
+    refusal = verify_session_request(
+        session, authority, signed_message(REQUEST_DOMAIN_TAG, request_bytes), account_id, now_ns
+    )
+    if refusal is not None or notional_quote is None:
+        return refusal
+    assert session is not None
+    return session_limit_refusal(session, notional_quote)
+
+
+def mandate_order_refusal(
+    kernel: Kernel,
+    authority: MandateAuthority,
+    request: OrderRequest,
+    notional_quote: Decimal,
+    price: Decimal,
+    now_ns: int,
+) -> Refusal | None:
+    """Whether the strategy's mandate covers this order; price values its position in quote."""
+    strategy_id = authority.strategy_id
+    own = [
+        order
+        for order in kernel.open_orders_of(request.account_id, request.venue, request.symbol)
+        if order.intent.strategy_id == strategy_id
+    ]
+    position = kernel.strategy_positions.get(
+        (request.account_id, request.venue, request.symbol, strategy_id), Position()
+    )
+    buys = sum(order.remaining_quantity for order in own if order.intent.side is Side.BUY)
+    sells = sum(order.remaining_quantity for order in own if order.intent.side is Side.SELL)
+    buys += request.quantity if request.side is Side.BUY else 0
+    sells += request.quantity if request.side is Side.SELL else 0
+    worst = max(abs(position.quantity + buys), abs(position.quantity - sells))
+    instrument = kernel.instruments[request.venue, request.symbol]
+    return mandate_refusal(
+        kernel.mandates.get(authority.mandate_id),
+        mandate_id=authority.mandate_id,
+        strategy_id=request.strategy_id,
+        account_id=request.account_id,
+        venue=request.venue,
+        symbol=request.symbol,
+        notional_quote=notional_quote,
+        position_notional_quote=from_scaled(worst, instrument.quantity_scale) * price,
+        open_orders=1 + sum(1 for order in kernel.open_orders() if _is_of(order.authority, authority.mandate_id)),
+        now_ns=now_ns,
+    )
+
+
+def _is_of(authority: object, mandate_id: str) -> bool:
+    return isinstance(authority, MandateAuthority) and authority.mandate_id == mandate_id
+
+
+def _rollback(kernel: Kernel, verified: Administration, now_ns: int) -> Refusal | tuple[JournalEvent, ...]:
+    version = verified.document.body["version"]
+    if not version.isascii() or not version.isdigit() or len(version) > VERSION_LENGTH_LIMIT:
+        return malformed("version must be a whole number; 0 is the one before this")
+    return decide_rollback(kernel, int(version), verified.authority, now_ns)
+
+
+def _thaw(kernel: Kernel, verified: Administration, now_ns: int) -> Refusal | tuple[KillSwitchChanged, ...]:
+    body = verified.document.body
+    account_id = body["account_id"]
+    try:
+        state = KillSwitch(body["state"])
+    except ValueError:
+        return malformed(f"state must be one of {', '.join(KillSwitch)}")
+    switch = kernel.account_switches.get(account_id) if account_id else None
+    changed_ns = kernel.kill_switch_changed_ns if not account_id else switch.changed_ns if switch else 0
+    if verified.issued_ns <= changed_ns:
+        # A thaw made before the switch was thrown doesn't speak of what made somebody throw it.
+        return Refusal(
+            ReasonCode.AUTHORITY_DOCUMENT_REPLAYED,
+            "The kill switch changed after this document was made. Make and sign a new one.",
+            limit=str(changed_ns),
+            actual=str(verified.issued_ns),
+            unit="ns",
+        )
+    return (
+        KillSwitchChanged(
+            ts_ns=now_ns,
+            state=state,
+            requested_by=_requested_by(verified),
+            reason=body["reason"],
+            account_id=account_id,
+            authority=verified.authority,
+        ),
+    )
+
+
+def _unfreeze(kernel: Kernel, verified: Administration, now_ns: int) -> Refusal | tuple[FreezeChanged, ...]:
+    account_id = verified.document.body["account_id"]
+    if account_id not in kernel.frozen:
+        return malformed(f"account {account_id[:64]} isn't frozen")
+    return (
+        FreezeChanged(
+            ts_ns=now_ns,
+            account_id=account_id,
+            frozen=False,
+            reason=verified.document.body["reason"],
+            authority=verified.authority,
+        ),
+    )
+
+
+def _revoke(kernel: Kernel, verified: Administration, now_ns: int) -> Refusal | tuple[MandateRevoked, ...]:
+    body = verified.document.body
+    decided = decide_mandate_revoke(kernel, body["mandate_id"], _requested_by(verified), body["reason"], now_ns)
+    if isinstance(decided, Refusal):
+        return decided
+    return tuple(msgspec.structs.replace(event, authority=verified.authority) for event in decided)
+
+
+def _install_roster(
+    kernel: Kernel, verified: Administration, root_public_key_hex: str, now_ns: int
+) -> Refusal | tuple[RosterInstalled, ...]:
+    body = verified.document.body
+    content = msgspec.json.encode(
+        {"roster": msgspec.Raw(body["roster"].encode()), "signature_hex": body["signature_hex"]}
+    )
+    try:
+        signed = parse_signed_roster(content, "roster.install", root_public_key_hex)
+    except RosterError as error:
+        return malformed(str(error)[:512])
+    if signed.roster.version <= kernel.roster.version:
+        return malformed(
+            f"roster version {signed.roster.version} isn't above {kernel.roster.version}, which is in force"
+        )
+    return (
+        RosterInstalled(
+            ts_ns=now_ns,
+            roster=signed.roster,
+            signature_hex=signed.signature_hex,
+            authority=verified.authority,
+        ),
+    )
+
+
+def _requested_by(verified: Administration) -> str:
+    signers = ",".join(record.user_id for record in verified.authority.signatures)
+    return f"{signers}:{verified.document.requested_by}"
+
+
+def _replayed(document_id: str) -> Refusal:
+    return Refusal(
+        ReasonCode.AUTHORITY_DOCUMENT_REPLAYED,
+        "A document with this id was used already. Make and sign one with a new id.",
+        actual=document_id[:64],
+    )
+
+
+def _too_many(what: str, limit: int) -> Refusal:
+    return Refusal(
+        ReasonCode.SERVICE_OVERLOADED, f"{limit} {what} are known already; wait until some expire.", limit=str(limit)
+    )

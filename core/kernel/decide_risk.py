@@ -1,0 +1,361 @@
+"""Risk on one order against the kernel's state and the market of this moment (I3); rules in and out of force."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from decimal import Decimal
+
+import msgspec
+
+from core.kernel.inputs import Balances, DecisionInputs
+from core.kernel.kernel import Kernel
+from core.orders.machine import Order
+from core.portfolio.performance import account_day
+from core.portfolio.positions import Position
+from core.risk.activity import AMEND, ORDER, fingerprint
+from core.risk.checks import RiskDecision, evaluate
+from core.risk.custom import REQUIRE_TWO_APPROVALS, WARN, CustomRule, CustomRuleError
+from core.risk.exposure import counts
+from core.risk.inputs import EXACT, AccountInputs, BeforeAfter, RateCount, RiskInputs
+from core.risk.rules import EffectiveLimits, RateLimit, RiskRules, RiskRulesError, parse_risk_rules
+from core.types.authority import AdministrationAuthority
+from core.types.clock import NS_PER_S
+from core.types.codes import ReasonCode, Refusal
+from core.types.events import RiskCheckRecord, RiskRulesInstalled
+from core.types.money import from_scaled
+from core.types.orders import OrderIntent, OrderStatus, Side
+
+UNANSWERED = frozenset({OrderStatus.INTENDED, OrderStatus.UNKNOWN})
+APPROVALS_FOR_TWO = 2
+
+
+class RiskSubject(msgspec.Struct, frozen=True):
+    """What is judged. replaces names the order whose place it takes, which then doesn't count beside it; approvals is
+    how many signatures it carries; reference_price and max_deviation_bps are those of a proposal, at send."""
+
+    intent: OrderIntent
+    replaces: str | None = None
+    is_amendment: bool = False
+    approvals: int = 0
+    reference_price: Decimal | None = None
+    max_deviation_bps: Decimal | None = None
+
+
+def run_risk(kernel: Kernel, subject: RiskSubject, inputs: DecisionInputs, now_ns: int) -> RiskDecision:
+    """Every check on one order. Changes nothing."""
+    rules = kernel.rules
+    assert rules is not None, "the engine installs its rules before it serves"
+    intent = subject.intent
+    instrument = kernel.instruments[intent.venue, intent.symbol]
+    limits = rules.limits_for(intent.account_id, intent.strategy_id, intent.symbol)
+    position = kernel.positions.get((intent.account_id, intent.venue, intent.symbol), Position())
+    resting = kernel.exposure.resting(intent.account_id, intent.venue, intent.symbol)
+    replaced = kernel.orders.get(subject.replaces) if subject.replaces else None
+    beside = resting.quantity(intent.side) - _resting_part(replaced, intent.side)
+    account = _account_inputs(kernel, rules, limits, subject, replaced, inputs, now_ns)
+    risk_inputs = RiskInputs(
+        instrument=instrument,
+        side=intent.side,
+        order_type=intent.order_type,
+        quantity=from_scaled(intent.quantity, intent.quantity_scale),
+        price=None if intent.price is None else from_scaled(intent.price, intent.price_scale),
+        reduce_only=intent.reduce_only,
+        limits=limits,
+        kill_switch=kernel.effective_kill_switch(intent.account_id),
+        venue_connected=inputs.venue_connected,
+        market=inputs.market,
+        position_quantity=from_scaled(position.quantity, instrument.quantity_scale),
+        reducing_quantity=from_scaled(beside, instrument.quantity_scale),
+        intent_unresolved=resting.unknown[intent.side] > 0,
+        account=account,
+        worst_price=inputs.worst_price,
+        depth_quantity=inputs.depth_quantity,
+        reference_price=subject.reference_price,
+        max_deviation_bps=subject.max_deviation_bps,
+        available=None if inputs.balances is None else available(kernel, inputs.balances, replaced),
+        visible_quantity=inputs.visible_quantity,
+        quote_rate=_rate(inputs, instrument.quote_asset),
+        stop_price=None if intent.stop_price is None else from_scaled(intent.stop_price, intent.price_scale),
+        is_amendment=subject.is_amendment,
+    )
+    if rules.custom:
+        records = _custom(rules, risk_inputs, subject, now_ns)
+        risk_inputs = msgspec.structs.replace(risk_inputs, custom=records)
+    return evaluate(risk_inputs)
+
+
+def decide_rules(
+    kernel: Kernel,
+    document: str,
+    authority: AdministrationAuthority | None,
+    now_ns: int,
+    rolled_back_to: int | None = None,
+) -> Refusal | tuple[RiskRulesInstalled, ...]:
+    """Put rules into force, validated whole. What is in force already gives no event."""
+    try:
+        rules = parse_risk_rules(document, "risk rules")
+    except RiskRulesError as error:
+        return Refusal(ReasonCode.RISK_RULES_INVALID, str(error)[:1_000])
+    if rules.digest_hex == kernel.rules_digest_hex:
+        return ()
+    return (
+        RiskRulesInstalled(
+            ts_ns=now_ns,
+            version=kernel.rules_version + 1,
+            digest_hex=rules.digest_hex,
+            document=document,
+            authority=authority,
+            rolled_back_to=rolled_back_to,
+        ),
+    )
+
+
+def decide_rollback(
+    kernel: Kernel, version: int, authority: AdministrationAuthority | None, now_ns: int
+) -> Refusal | tuple[RiskRulesInstalled, ...]:
+    """Put the document of an earlier version into force again, as a new version; 0 means the one before this."""
+    wanted = version or kernel.rules_version - 1
+    known = kernel.rule_versions.get(wanted)
+    if known is None:
+        kept = ", ".join(str(item.version) for item in kernel.rules_history)
+        return Refusal(
+            ReasonCode.RISK_RULES_INVALID,
+            f"There is no version {wanted} of the rules to go back to; kept are {kept or 'none'}.",
+            actual=str(wanted),
+        )
+    return decide_rules(kernel, known.document, authority, now_ns, rolled_back_to=wanted)
+
+
+def available(kernel: Kernel, balances: Balances, without: Order | None = None) -> dict[str, Decimal]:
+    """What the venue said there is, less what our orders take: all of an order that changed since, else its rest."""
+    left = dict(balances.total)
+    recent = itertools.takewhile(lambda o: o.created_ns > balances.as_of_ns, reversed(kernel.orders.values()))
+    older = (o for o in kernel.open_orders() if o.created_ns <= balances.as_of_ns)
+    for order in itertools.chain(recent, older):
+        if order.status in {OrderStatus.REJECTED, OrderStatus.HELD} or order is without:
+            continue
+        whole = order.updated_ns > balances.as_of_ns or order.status in UNANSWERED
+        asset, amount = _reservation(kernel, order, order.intent.quantity if whole else order.remaining_quantity)
+        left[asset] = EXACT.subtract(left.get(asset, Decimal(0)), amount)
+    return left
+
+
+def _reservation(kernel: Kernel, order: Order, quantity: int) -> tuple[str, Decimal]:
+    intent = order.intent
+    instrument = kernel.instruments[intent.venue, intent.symbol]
+    amount = from_scaled(quantity, intent.quantity_scale)
+    if intent.side is Side.SELL:
+        return instrument.base_asset, amount
+    if intent.price is None:
+        return instrument.quote_asset, Decimal(order.notional_quote)
+    return instrument.quote_asset, EXACT.multiply(amount, from_scaled(intent.price, intent.price_scale))
+
+
+def _account_inputs(
+    kernel: Kernel,
+    rules: RiskRules,
+    limits: EffectiveLimits,
+    subject: RiskSubject,
+    replaced: Order | None,
+    inputs: DecisionInputs,
+    now_ns: int,
+) -> AccountInputs:
+    intent = subject.intent
+    position, gross, net = _exposures(kernel, intent, replaced, inputs)
+    observed = kernel.equity.get(intent.account_id)
+    is_today = observed is not None and observed.day == account_day(now_ns, rules.time_zone)
+    equity = None if observed is None else Decimal(observed.equity)
+    resting = kernel.exposure.resting(intent.account_id, intent.venue, intent.symbol)
+    own = resting.opposite_price(intent.side)
+    kind = AMEND if subject.is_amendment else ORDER
+    rates = limits.rates["amend_rate" if subject.is_amendment else "order_rate"]
+    print_of_order = fingerprint(intent)
+    return AccountInputs(
+        position=position,
+        gross=gross,
+        net=net,
+        open_orders=kernel.exposure.open_orders(intent.account_id),
+        order_rates=tuple(_rate_count(kernel, rules, kind, rate, now_ns) for rate in rates),
+        repeats=()
+        if subject.is_amendment
+        else tuple(
+            RateCount(
+                rate.source,
+                rate.rate.count,
+                rate.rate.window_ms,
+                kernel.activity.repeats(print_of_order, rate.rate.window_ms, now_ns),
+            )
+            for rate in limits.rates["repeated_intent"]
+        ),
+        self_trade_price=None if own is None else from_scaled(own, intent.price_scale),
+        equity=equity,
+        # A new day begins with what there was last.
+        day_start_equity=Decimal(observed.day_start_equity) if observed is not None and is_today else equity,
+        peak_equity=None if observed is None else Decimal(observed.peak_equity),
+        frozen_reason=kernel.frozen.get(intent.account_id),
+        adds_order=replaced is None,
+    )
+
+
+def _rate_count(kernel: Kernel, rules: RiskRules, kind: str, limit: RateLimit, now_ns: int) -> RateCount:
+    window_ms, count = limit.rate.window_ms, kernel.activity.count
+    if limit.source.startswith("desk:"):
+        desk = limit.source.removeprefix("desk:")
+        accounts = (account for account, name in rules.desks.items() if name == desk)
+        counted = sum(count(kind, f"account:{account}", window_ms, now_ns) for account in accounts)
+    else:
+        counted = count(kind, limit.source, window_ms, now_ns)
+    return RateCount(limit.source, limit.rate.count, window_ms, counted)
+
+
+def _exposures(
+    kernel: Kernel, intent: OrderIntent, replaced: Order | None, inputs: DecisionInputs
+) -> tuple[BeforeAfter, BeforeAfter, BeforeAfter]:
+    """Position of the symbol, gross and net of the account, in the worst case of what rests: before, and with it."""
+    account_id, key = intent.account_id, (intent.account_id, intent.venue, intent.symbol)
+    before, after = _Sums(), _Sums()
+    own_before: Decimal | None = None
+    own_after: Decimal | None = None
+    for market in dict.fromkeys((key, *kernel.exposure.markets(account_id), *_held(kernel, account_id))):
+        resting = kernel.exposure.resting(*market)
+        held = kernel.positions.get(market, Position()).quantity
+        buys, sells = resting.buy_quantity, resting.sell_quantity
+        unit = _unit_worth(kernel, market, intent, inputs)
+        worth = before.add(held, buys, sells, unit)
+        if market == key:
+            own_before = worth
+            part = _resting_part(replaced, intent.side)
+            buys += intent.quantity - part if intent.side is Side.BUY else 0
+            sells += intent.quantity - part if intent.side is Side.SELL else 0
+            own_after = after.add(held, buys, sells, unit)
+        else:
+            after.add(held, buys, sells, unit)
+    return (
+        BeforeAfter(own_before, own_after),
+        BeforeAfter(before.gross, after.gross),
+        BeforeAfter(before.net, after.net),
+    )
+
+
+class _Sums:
+    """Gross and net over markets; None from the first market on whose worth isn't known."""
+
+    def __init__(self) -> None:
+        self.gross: Decimal | None = Decimal(0)
+        self._long: Decimal | None = Decimal(0)
+        self._short: Decimal | None = Decimal(0)
+
+    def add(self, held: int, buys: int, sells: int, unit: Decimal | None) -> Decimal | None:
+        """The worst case of one market. Quantities at quantity_scale, unit: what one such unit is worth."""
+        if held == buys == sells == 0:
+            return Decimal(0)
+        if unit is None or self.gross is None or self._long is None or self._short is None:
+            self.gross = self._long = self._short = None
+            return None
+        high, low = EXACT.multiply(Decimal(held + buys), unit), EXACT.multiply(Decimal(held - sells), unit)
+        worst = max(abs(high), abs(low))
+        self.gross = EXACT.add(self.gross, worst)
+        self._long, self._short = EXACT.add(self._long, high), EXACT.add(self._short, low)
+        return worst
+
+    @property
+    def net(self) -> Decimal | None:
+        if self._long is None or self._short is None:
+            return None
+        return max(abs(self._long), abs(self._short))
+
+
+def _held(kernel: Kernel, account_id: str) -> Iterable[tuple[str, str, str]]:
+    return (key for key, position in kernel.positions.items() if key[0] == account_id and position.quantity)
+
+
+def _unit_worth(
+    kernel: Kernel, market: tuple[str, str, str], intent: OrderIntent, inputs: DecisionInputs
+) -> Decimal | None:
+    """What one unit at quantity_scale is worth in the reporting currency: at the mark, and for the order's own market
+    at its price where that is higher."""
+    _, venue, symbol = market
+    instrument = kernel.instruments[venue, symbol]
+    price = inputs.marks.get((venue, symbol))
+    if (venue, symbol) == (intent.venue, intent.symbol):
+        stated = intent.price or intent.stop_price
+        if stated is not None:
+            price = stated if price is None else max(price, stated)
+    rate = _rate(inputs, instrument.quote_asset)
+    if price is None or rate is None:
+        return None
+    return EXACT.multiply(Decimal(price).scaleb(-instrument.notional_scale), rate)
+
+
+def _resting_part(replaced: Order | None, side: Side) -> int:
+    if replaced is None or replaced.intent.side is not side or not counts(replaced):
+        return 0
+    return replaced.remaining_quantity
+
+
+def _rate(inputs: DecisionInputs, asset: str) -> Decimal | None:
+    return inputs.rates.get(asset)
+
+
+def _custom(rules: RiskRules, inputs: RiskInputs, subject: RiskSubject, now_ns: int) -> tuple[RiskCheckRecord, ...]:
+    variables = _variables(rules, inputs, subject, now_ns)
+    return tuple(record for rule in rules.custom if (record := _custom_record(rule, variables, subject)) is not None)
+
+
+def _custom_record(
+    rule: CustomRule, variables: dict[str, dict[str, object]], subject: RiskSubject
+) -> RiskCheckRecord | None:
+    source = f"rule:{rule.name}"
+    try:
+        met = rule.is_met(variables)
+    except CustomRuleError as error:
+        # What can't be judged doesn't pass.
+        return RiskCheckRecord(ReasonCode.RISK_CUSTOM_RULE_REJECTED, False, None, str(error)[:300], None, source)
+    if rule.action == REQUIRE_TWO_APPROVALS:
+        passed = not met or subject.approvals >= APPROVALS_FOR_TWO
+        code = ReasonCode.RISK_CUSTOM_RULE_NEEDS_TWO_APPROVALS
+    else:
+        passed = not met or rule.action == WARN
+        code = ReasonCode.RISK_CUSTOM_RULE_REJECTED
+    return RiskCheckRecord(code, passed, rule.when[:200], rule.message if met else "doesn't apply", None, source)
+
+
+def _variables(rules: RiskRules, inputs: RiskInputs, subject: RiskSubject, now_ns: int) -> dict[str, dict[str, object]]:
+    intent, account, market = subject.intent, inputs.account, inputs.market
+    seconds = now_ns // NS_PER_S
+    return {
+        "order": {
+            "side": str(intent.side),
+            "type": str(intent.order_type),
+            "time_in_force": str(intent.time_in_force),
+            "quantity": float(inputs.quantity),
+            "price": float(inputs.price or 0),
+            "notional_quote": float((inputs.price or Decimal(market.mid_price or 0)) * inputs.quantity),
+            "reduce_only": intent.reduce_only,
+            "post_only": intent.post_only,
+            "symbol": intent.symbol,
+            "venue": intent.venue,
+            "strategy": intent.strategy_id,
+            "approvals": subject.approvals,
+        },
+        "account": {
+            "id": intent.account_id,
+            "desk": rules.desks.get(intent.account_id, ""),
+            "open_orders": account.open_orders,
+            "gross_exposure_quote": float(account.gross.after or 0),
+            "net_exposure_quote": float(account.net.after or 0),
+        },
+        "position": {
+            "quantity": float(inputs.position_quantity),
+            "notional_quote": float(account.position.after or 0),
+        },
+        "market": {
+            "bid": float(market.bid_price or 0),
+            "ask": float(market.ask_price or 0),
+            "mid": float(market.mid_price or 0),
+            "last": float(market.last_price or 0),
+            "book_age_ms": market.book_age_ms,
+        },
+        "time": {"hour_utc": seconds // 3600 % 24, "weekday": (seconds // 86400 + 3) % 7 + 1},
+    }

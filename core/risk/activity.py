@@ -1,0 +1,110 @@
+"""How much was asked for lately: sliding windows, exact to the nanosecond, and the orders that repeat themselves.
+
+What is counted is forgotten by itself, so none of it is in the kernel's digest. Memory is bounded: of each key the
+last TIMES_KEPT times, which is the largest count that a rate may allow, and FINGERPRINTS_KEPT orders.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from itertools import takewhile
+
+import msgspec
+
+from core.types.clock import NS_PER_MS
+from core.types.orders import OrderIntent
+
+TIMES_KEPT = 10_000
+KEYS_KEPT = 10_000
+FINGERPRINTS_KEPT = 10_000
+ORDER, AMEND, CANCEL = "order", "amend", "cancel"
+
+
+class _Dump(msgspec.Struct, frozen=True):
+    times: list[tuple[str, str, list[int]]]
+    fingerprints: list[tuple[str, list[int]]]
+
+
+class Activity:
+    """Fed by the kernel with what was decided; asked by risk how many lie within a window."""
+
+    def __init__(self) -> None:
+        self._times: OrderedDict[tuple[str, str], deque[int]] = OrderedDict()
+        self._fingerprints: OrderedDict[str, deque[int]] = OrderedDict()
+
+    def order_intended(self, intent: OrderIntent, ts_ns: int) -> None:
+        self._note(ORDER, intent, ts_ns)
+        times = self._fingerprints.setdefault(fingerprint(intent), deque(maxlen=TIMES_KEPT))
+        times.append(ts_ns)
+        self._fingerprints.move_to_end(fingerprint(intent))
+        if len(self._fingerprints) > FINGERPRINTS_KEPT:
+            self._fingerprints.popitem(last=False)
+
+    def amend_requested(self, intent: OrderIntent, ts_ns: int) -> None:
+        self._note(AMEND, intent, ts_ns)
+
+    def cancel_requested(self, intent: OrderIntent, ts_ns: int) -> None:
+        self._note(CANCEL, intent, ts_ns)
+
+    def count(self, kind: str, key: str, window_ms: int, now_ns: int) -> int:
+        """How many lie within the last window_ms; one that is exactly so old no longer does."""
+        return _within(self._times.get((kind, key)), now_ns - window_ms * NS_PER_MS)
+
+    def repeats(self, intent_fingerprint: str, window_ms: int, now_ns: int) -> int:
+        """How many orders of the same terms lie within the last window_ms."""
+        return _within(self._fingerprints.get(intent_fingerprint), now_ns - window_ms * NS_PER_MS)
+
+    def dump(self) -> bytes:
+        """For a snapshot."""
+        return msgspec.msgpack.encode(
+            _Dump(
+                [(kind, key, list(times)) for (kind, key), times in self._times.items()],
+                [(name, list(times)) for name, times in self._fingerprints.items()],
+            )
+        )
+
+    def load(self, data: bytes) -> None:
+        """Raises msgspec.MsgspecError."""
+        dumped = msgspec.msgpack.decode(data, type=_Dump)
+        for kind, key, times in dumped.times:
+            self._times[kind, key] = deque(times, TIMES_KEPT)
+        for name, times in dumped.fingerprints:
+            self._fingerprints[name] = deque(times, TIMES_KEPT)
+
+    def _note(self, kind: str, intent: OrderIntent, ts_ns: int) -> None:
+        for key in level_keys(intent.account_id, intent.strategy_id, intent.symbol):
+            times = self._times.get((kind, key))
+            if times is None:
+                times = self._times[kind, key] = deque(maxlen=TIMES_KEPT)
+                if len(self._times) > KEYS_KEPT:
+                    self._times.popitem(last=False)
+            times.append(ts_ns)
+
+
+def level_keys(account_id: str, strategy_id: str, symbol: str) -> tuple[str, ...]:
+    """What an order is counted under: everything, its account, its symbol, and its strategy if it has one."""
+    keys = ("global", f"account:{account_id}", f"symbol:{symbol}")
+    return (*keys, f"strategy:{strategy_id}") if strategy_id else keys
+
+
+def fingerprint(intent: OrderIntent) -> str:
+    """Equal for orders that ask for the same."""
+    terms = (
+        intent.account_id,
+        intent.venue,
+        intent.symbol,
+        intent.side,
+        intent.order_type,
+        intent.time_in_force,
+        intent.quantity,
+        intent.price,
+        intent.stop_price,
+        intent.strategy_id,
+    )
+    return "\x00".join(map(str, terms))
+
+
+def _within(times: deque[int] | None, after_ns: int) -> int:
+    if not times:
+        return 0
+    return sum(1 for _ in takewhile(lambda ts_ns: ts_ns > after_ns, reversed(times)))

@@ -1,0 +1,105 @@
+"""What one risk decision is made on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+
+import msgspec
+
+from core.risk.kill_switch import KillSwitch
+from core.risk.rules import EffectiveLimits
+from core.types.events import MarketInputs, RiskCheckRecord
+from core.types.instruments import Instrument, Product
+from core.types.orders import OrderType, Side
+
+EXACT = Context(prec=160, rounding=ROUND_HALF_EVEN)
+
+
+class BeforeAfter(msgspec.Struct, frozen=True):
+    """A measure as it is and as it would be with the order, in the worst case of what rests; None: it isn't known."""
+
+    before: Decimal | None
+    after: Decimal | None
+
+
+class RateCount(msgspec.Struct, frozen=True):
+    """How many already lie within the window of a rate, this one not counted."""
+
+    source: str
+    limit: int
+    window_ms: int
+    count: int
+
+
+class AccountInputs(msgspec.Struct, frozen=True):
+    """The account beside the order. Amounts in the reporting currency, all worst cases.
+
+    position is that of the order's symbol, gross and net the whole account's. order_rates are those that this order
+    counts for (amend rates for an amendment). self_trade_price is our own best resting price on the other side.
+    equity, day_start_equity and peak_equity are None until the account was valued.
+    """
+
+    position: BeforeAfter
+    gross: BeforeAfter
+    net: BeforeAfter
+    open_orders: int
+    order_rates: tuple[RateCount, ...] = ()
+    repeats: tuple[RateCount, ...] = ()
+    self_trade_price: Decimal | None = None
+    equity: Decimal | None = None
+    day_start_equity: Decimal | None = None
+    peak_equity: Decimal | None = None
+    frozen_reason: str | None = None
+    adds_order: bool = True
+
+
+class RiskInputs(msgspec.Struct, frozen=True):
+    """What one risk decision is made on.
+
+    worst_price and depth_quantity are of a sweep of the live book by quantity (None without a sweep); visible_quantity
+    is all that the other side shows. reference_price is the mid that the human saw, set at send only. available maps an
+    asset to what is free after reservations, None when balances aren't known. position_quantity is signed;
+    reducing_quantity is what open orders of this side already take from the position. custom are the records of the
+    custom rules, made already. quote_rate is what one unit of the quote asset is worth in the reporting currency.
+    """
+
+    instrument: Instrument
+    side: Side
+    order_type: OrderType
+    quantity: Decimal
+    price: Decimal | None
+    reduce_only: bool
+    limits: EffectiveLimits
+    kill_switch: KillSwitch
+    venue_connected: bool
+    market: MarketInputs
+    position_quantity: Decimal
+    reducing_quantity: Decimal
+    intent_unresolved: bool
+    account: AccountInputs
+    worst_price: Decimal | None = None
+    depth_quantity: Decimal | None = None
+    reference_price: Decimal | None = None
+    max_deviation_bps: Decimal | None = None
+    available: Mapping[str, Decimal] | None = None
+    visible_quantity: Decimal | None = None
+    quote_rate: Decimal | None = Decimal(1)
+    stop_price: Decimal | None = None
+    is_amendment: bool = False
+    custom: tuple[RiskCheckRecord, ...] = ()
+
+    @property
+    def is_derivative(self) -> bool:
+        return self.instrument.product is not Product.SPOT
+
+    @property
+    def reducible(self) -> Decimal:
+        """How much of the position an order on this side could close."""
+        held = self.position_quantity if self.side is Side.SELL else EXACT.minus(self.position_quantity)
+        return max(held, Decimal(0))
+
+    @property
+    def reduces(self) -> bool:
+        """Whether the order, after all others of its side, still brings the position nearer to zero."""
+        return self.quantity <= EXACT.subtract(self.reducible, self.reducing_quantity)

@@ -1,0 +1,127 @@
+"""What the engine does by itself to keep losses and surprises small: it only ever tightens, cancels and takes note."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+
+import structlog
+
+from core.kernel.decide_orders import decide_expiry
+from core.portfolio.performance import account_day
+from core.risk.kill_switch import KillSwitch
+from core.runtime.service import EngineService
+from core.storage.journal import JournalUnavailableError
+from core.types.clock import NS_PER_S
+from core.types.events import EquityObserved
+from core.types.money import decimal_text
+
+GUARD_INTERVAL_S = 0.25
+FIRST_INTERVAL_S = 0.02
+"""Until the account was valued once: no order is taken before that."""
+EQUITY_INTERVAL_NS = 10 * NS_PER_S
+BPS = 10_000
+
+_log = structlog.get_logger("engine.guard")
+
+
+class Guard:
+    """Looks at the account, the user data stream, the dead man's timer and orders whose time has come."""
+
+    def __init__(self, service: EngineService) -> None:
+        self._service = service
+        self._equity_ns = 0
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(GUARD_INTERVAL_S if self._service.kernel.equity else FIRST_INTERVAL_S)
+            try:
+                await self.look()
+            except JournalUnavailableError as error:
+                _log.warning("guard_not_recorded", error=str(error))
+
+    async def look(self) -> None:
+        """Once. Raises JournalUnavailableError for what must be recorded to count."""
+        await self._expire()
+        await self._observe_equity()
+        await self._watch_stream()
+        await self._watch_timer()
+
+    async def _expire(self) -> None:
+        service = self._service
+        if decide_expiry(service.kernel, service.clock.now_ns()):
+            await service.sequencer.record_safety(lambda now_ns: decide_expiry(service.kernel, now_ns))
+
+    async def _observe_equity(self) -> None:
+        service = self._service
+        account_id, rules = service.surroundings.account_id, service.kernel.rules
+        now_ns = service.clock.now_ns()
+        observed = service.kernel.equity.get(account_id)
+        if rules is None or (observed is not None and now_ns < self._equity_ns + EQUITY_INTERVAL_NS):
+            return
+        equity = service.equity(account_id)
+        if equity is None:
+            return
+        self._equity_ns = now_ns
+        day = account_day(now_ns, rules.time_zone)
+        if observed is None or observed.day != day or Decimal(observed.equity) != equity:
+            await service.record(lambda at_ns: (observe(observed, account_id, day, equity, at_ns),))
+        await self._tighten_on_loss()
+
+    async def _tighten_on_loss(self) -> None:
+        service = self._service
+        account_id, rules = service.surroundings.account_id, service.kernel.rules
+        observed = service.kernel.equity.get(account_id)
+        if rules is None or observed is None:
+            return
+        limits = rules.limits_for(account_id, "", "")
+        equity, peak = Decimal(observed.equity), Decimal(observed.peak_equity)
+        loss = Decimal(observed.day_start_equity) - equity
+        reason = None
+        if loss >= limits["max_daily_loss_quote"].value > 0:
+            reason = f"lost {decimal_text(loss)} today, the limit is {limits['max_daily_loss_quote'].value}"
+        elif peak > 0 and (peak - equity) * BPS >= limits["max_drawdown_bps"].value * peak:
+            reason = f"{decimal_text(peak - equity)} below the peak of {decimal_text(peak)}"
+        if reason is not None:
+            await self._tighten(KillSwitch.REDUCE_ONLY, reason, account_id)
+
+    async def _watch_stream(self) -> None:
+        service = self._service
+        lost_ns, rules = service.surroundings.lost_since_ns, service.kernel.rules
+        if lost_ns is None or rules is None:
+            return
+        if service.clock.now_ns() - lost_ns >= rules.user_stream_lost_after_s * NS_PER_S:
+            await self._tighten(
+                KillSwitch.CANCEL_ONLY,
+                f"the account's stream has been lost for {rules.user_stream_lost_after_s} s",
+                service.surroundings.account_id,
+            )
+
+    async def _watch_timer(self) -> None:
+        service, rules = self._service, self._service.kernel.rules
+        if rules is None or rules.dead_mans_timer_s is None:
+            return
+        if service.clock.now_ns() - service.timer_renewed_ns >= rules.dead_mans_timer_s * NS_PER_S:
+            await self._tighten(
+                KillSwitch.HALTED, f"the dead man's timer wasn't renewed for {rules.dead_mans_timer_s} s", ""
+            )
+
+    async def _tighten(self, state: KillSwitch, reason: str, account_id: str) -> None:
+        kernel = self._service.kernel
+        current = kernel.effective_kill_switch(account_id) if account_id else kernel.kill_switch
+        if current.tightness < state.tightness:
+            await self._service.set_kill_switch(state, f"engine:{kernel.engine_id}", reason, account_id=account_id)
+
+
+def observe(before: EquityObserved | None, account_id: str, day: str, equity: Decimal, now_ns: int) -> EquityObserved:
+    """A new day begins with what there is; the peak is that of the account's whole life here."""
+    is_same_day = before is not None and before.day == day
+    peak = equity if before is None else max(equity, Decimal(before.peak_equity))
+    return EquityObserved(
+        ts_ns=now_ns,
+        account_id=account_id,
+        day=day,
+        day_start_equity=before.day_start_equity if before is not None and is_same_day else decimal_text(equity),
+        peak_equity=decimal_text(peak),
+        equity=decimal_text(equity),
+    )

@@ -1,0 +1,195 @@
+"""What an account holds and is worth, and what an order or a price move would make of it, for the control plane."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from core.kernel.kernel import Kernel
+from core.portfolio.exact import AMOUNT_PLACES, RATIO_PLACES, rounded
+from core.portfolio.valuation import UNKNOWN_BALANCES, AccountValuation, value_account, value_position
+from core.portfolio.view import AccountHoldings, Portfolio, portfolio_of
+from core.portfolio.what_if import FeeTerms, ProposedOrder, Shock, what_if
+from core.runtime.surroundings import Marks, Surroundings
+from core.types.codes import ReasonCode, RefusalError, refuse
+from core.types.instruments import Instrument, Product
+from core.types.money import from_scaled, to_scaled
+from core.types.orders import OrderStatus, Side
+from core.types.views import ExposureLineView, ExposureView, WhatIfView
+
+BOOK_LEVELS = 1_000
+ASSUMED_FEES = FeeTerms(taker_rate=Decimal("0.001"), maker_rate=Decimal("0.001"))
+"""Binance's base rate; an account's own is lower, so what is shown is never too good."""
+WHAT_IF_MOVE_LIMIT_BPS = 10_000
+
+
+class PortfolioReader:
+    """Reads the kernel's tables and the market of this moment; changes nothing."""
+
+    def __init__(self, kernel: Kernel, surroundings: Surroundings) -> None:
+        self._kernel = kernel
+        self._surroundings = surroundings
+
+    def portfolio(self, account_id: str) -> Portfolio:
+        kernel, around = self._kernel, self._surroundings
+        return portfolio_of(
+            (self._holdings(account_id),),
+            kernel.positions,
+            kernel.strategy_positions,
+            {key: kernel.instruments[key] for key in kernel.instruments},
+            dict(Marks(kernel, around.hub).items()),
+            {},
+            around.reporting_asset,
+            {key: Decimal(total.amount) for key, total in kernel.funding.items()},
+        )
+
+    def equity(self, account_id: str) -> Decimal | None:
+        """In the reporting currency; None while a balance, or the price of a listed market, is missing.
+
+        What has no market here counts as nothing, always: were it valued only now and then, it would look like a loss.
+        """
+        valued = value_account(self.portfolio(account_id), account_id, self._venue()).equity
+        reporting = self._surroundings.reporting_asset
+        if any(
+            asset == UNKNOWN_BALANCES or self._kernel.markets_between(asset, reporting) for asset in valued.unknown
+        ):
+            return None
+        return valued.known
+
+    def exposure(self, account_id: str, now_ns: int) -> ExposureView:
+        portfolio = self.portfolio(account_id)
+        return self._exposure(portfolio, value_account(portfolio, account_id, self._venue()), account_id, now_ns)
+
+    def what_if(
+        self,
+        account_id: str,
+        symbol: str,
+        side: Side | None,
+        quantity: Decimal | None,
+        price: Decimal | None,
+        price_move_bps: int | None,
+        now_ns: int,
+    ) -> WhatIfView:
+        """An order, a move of all prices, or both. Raises RefusalError for a symbol or a number that makes no sense."""
+        portfolio = self.portfolio(account_id)
+        order = None
+        if side is not None and quantity is not None:
+            order = self._order(account_id, symbol, side, quantity, price)
+        shocks: tuple[Shock, ...] = ()
+        if price_move_bps is not None:
+            if not -WHAT_IF_MOVE_LIMIT_BPS < price_move_bps <= WHAT_IF_MOVE_LIMIT_BPS:
+                raise refuse(ReasonCode.REQUEST_INVALID, "price_move_bps must be above -10000 and at most 10000.")
+            shocks = (Shock(symbol=symbol or None, bps=Decimal(price_move_bps)),)
+        outcome = what_if(portfolio, order, shocks)
+        (account,) = outcome.accounts
+        return WhatIfView(
+            account_id=account_id,
+            before=self._exposure(portfolio, account.before, account_id, now_ns),
+            after=self._exposure(portfolio, account.after, account_id, now_ns),
+            pnl_change=_amount(account.equity_change.value),
+            checks=(),
+            refusal=None,
+            as_of_ns=now_ns,
+        )
+
+    def _order(
+        self, account_id: str, symbol: str, side: Side, quantity: Decimal, price: Decimal | None
+    ) -> ProposedOrder:
+        instrument = self._instrument(symbol)
+        try:
+            scaled = to_scaled(quantity, instrument.quantity_scale)
+            limit = None if price is None else to_scaled(price, instrument.price_scale)
+        except ValueError as error:
+            raise refuse(ReasonCode.REQUEST_INVALID, f"The order can't be read: {error}.") from error
+        if scaled <= 0 or (limit is not None and limit <= 0):
+            raise refuse(ReasonCode.REQUEST_INVALID, "Quantity and price must be positive.")
+        try:
+            book = self._surroundings.hub.scaled_book(symbol, BOOK_LEVELS)
+            levels = book.asks if side is Side.BUY else book.bids
+        except RefusalError:
+            levels = ()
+        return ProposedOrder(
+            account_id,
+            instrument.venue,
+            symbol,
+            side,
+            scaled,
+            ASSUMED_FEES,
+            price=limit,
+            levels=levels,
+        )
+
+    def _instrument(self, symbol: str) -> Instrument:
+        instrument = self._kernel.instruments.get((self._venue(), symbol))
+        if instrument is None:
+            raise refuse(ReasonCode.MARKET_INSTRUMENT_UNKNOWN, f"This engine doesn't trade {symbol[:32]!r}.")
+        return instrument
+
+    def _venue(self) -> str:
+        listed = self._kernel.listed
+        return listed[0][0] if listed else ""
+
+    def _holdings(self, account_id: str) -> AccountHoldings:
+        around, kernel = self._surroundings, self._kernel
+        venue = self._venue()
+        own = account_id == around.account_id
+        product = next((kernel.instruments[key].product for key in kernel.listed), Product.SPOT)
+        balances = dict(around.balances.total) if own and around.balances is not None else None
+        margin = around.margin if own else None
+        return AccountHoldings(
+            account_id,
+            venue,
+            product,
+            balances=balances,
+            wallet_balance=None if margin is None else margin.wallet_balance,
+            leverage={} if margin is None else margin.leverage,
+        )
+
+    def _exposure(self, portfolio: Portfolio, valued: AccountValuation, account_id: str, now_ns: int) -> ExposureView:
+        lines = tuple(
+            self._line(portfolio, account_id, venue, symbol)
+            for venue, symbol in sorted(
+                {key[1:] for key in portfolio.positions if key[0] == account_id}
+                | {
+                    (order.intent.venue, order.intent.symbol)
+                    for order in self._kernel.open_orders()
+                    if order.intent.account_id == account_id
+                }
+            )
+        )
+        return ExposureView(
+            account_id=account_id,
+            reporting_asset=portfolio.reporting_asset,
+            gross=_amount(valued.gross_exposure.value),
+            net=_amount(valued.net_exposure.value),
+            equity=_amount(valued.equity.value),
+            leverage=None if valued.leverage is None else rounded(valued.leverage, RATIO_PLACES),
+            margin_used=None if valued.margin is None else _amount(valued.margin.initial),
+            margin_available=None if valued.margin is None else _amount(valued.margin.free_margin),
+            lines=lines,
+            as_of_ns=now_ns,
+        )
+
+    def _line(self, portfolio: Portfolio, account_id: str, venue: str, symbol: str) -> ExposureLineView:
+        value = value_position(portfolio, account_id, venue, symbol)
+        instrument = portfolio.instruments[venue, symbol]
+        resting = {Side.BUY: 0, Side.SELL: 0}
+        for order in self._kernel.open_orders_of(account_id, venue, symbol):
+            if order.status is not OrderStatus.HELD:
+                resting[order.intent.side] += order.remaining_quantity
+        buys, sells = (from_scaled(resting[side], instrument.quantity_scale) for side in (Side.BUY, Side.SELL))
+        return ExposureLineView(
+            venue=venue,
+            symbol=symbol,
+            quantity=value.quantity,
+            mark_price=value.mark_price,
+            notional=_amount(value.notional_quote),
+            open_buy_quantity=buys,
+            open_sell_quantity=sells,
+            worst_long_quantity=value.quantity + buys,
+            worst_short_quantity=value.quantity - sells,
+            unrealised_pnl=_amount(value.unrealised_pnl_quote),
+        )
+
+
+def _amount(value: Decimal | None) -> Decimal | None:
+    return None if value is None else rounded(value, AMOUNT_PLACES)
