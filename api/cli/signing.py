@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from core.authority.administration import AdministrationDocument, administration_bytes, sign_administration
-
 from core.types.clock import NS_PER_S
 from core.types.ids import SystemIdSource
 from core.types.views import EngineStatusView

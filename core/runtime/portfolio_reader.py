@@ -49,9 +49,7 @@ class PortfolioReader:
         """
         valued = value_account(self.portfolio(account_id), account_id, self._venue()).equity
         reporting = self._surroundings.reporting_asset
-        if any(
-            asset == UNKNOWN_BALANCES or self._kernel.markets_between(asset, reporting) for asset in valued.unknown
-        ):
+        if any(asset == UNKNOWN_BALANCES or self._kernel.markets_between(asset, reporting) for asset in valued.unknown):
             return None
         return valued.known
 
