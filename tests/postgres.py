@@ -19,7 +19,7 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from api.supervisor.postgres import SUPERUSER, EmbeddedPostgres
-from api.supervisor.provision import DATABASE
+from api.supervisor.provision import DATABASE, grant_database
 from core.config import Settings
 from core.storage.database import DatabaseRole, role_url
 from core.storage.migrate import upgrade
@@ -112,6 +112,7 @@ class PostgresServer:
                     sql.Identifier(name), sql.Identifier(DATABASE)
                 )
             )
+            grant_database(connection, name)
         return PostgresDatabase(name, self.url_of(name), self.secrets)
 
     def drop_database(self, database: PostgresDatabase) -> None:

@@ -29,12 +29,23 @@ def provision(connect: Callable[[str], Connection], secrets: Path) -> None:
             _create_role(connection, role, secrets)
         if not _exists(connection, "SELECT 1 FROM pg_database WHERE datname = %s", DATABASE):
             connection.execute(f"CREATE DATABASE {DATABASE} OWNER veloz_owner")
-        connection.execute(f"REVOKE ALL ON DATABASE {DATABASE}, postgres, template1 FROM PUBLIC")
-        connection.execute(f"GRANT CONNECT ON DATABASE {DATABASE} TO veloz_api, veloz_audit_writer, veloz_ledger")
+        connection.execute("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")
+        grant_database(connection, DATABASE)
     with connect(DATABASE) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
         connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
         connection.execute("GRANT USAGE ON SCHEMA public TO veloz_api, veloz_audit_writer, veloz_ledger")
+
+
+def grant_database(connection: Connection, database: str) -> None:
+    """Who may connect to it. A rebuild of the projections sets the old rows aside in temporary tables."""
+    name = sql.Identifier(database)
+    for statement in (
+        "REVOKE ALL ON DATABASE {} FROM PUBLIC",
+        "GRANT CONNECT ON DATABASE {} TO veloz_api, veloz_audit_writer, veloz_ledger",
+        "GRANT TEMPORARY ON DATABASE {} TO veloz_ledger",
+    ):
+        connection.execute(sql.SQL(statement).format(name))
 
 
 def _create_role(connection: Connection, role: str, secrets: Path) -> None:
