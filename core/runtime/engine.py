@@ -22,7 +22,6 @@ from core.bus.nats import NatsBus
 from core.config import ConfigurationError, Settings
 from core.kernel import decide
 from core.kernel.decide import InstrumentScaleChangedError
-from core.kernel.decide_risk import decide_rules
 from core.kernel.kernel import Kernel
 from core.market.hub import MarketHub
 from core.market.sync import StateChanged
@@ -30,6 +29,7 @@ from core.risk.kill_switch import KillSwitch
 from core.risk.rules import RiskRules, RiskRulesError, parse_risk_rules
 from core.runtime.address import prepare_address
 from core.runtime.backfill import KlineBackfill
+from core.runtime.epoch import Epoch, open_epoch
 from core.runtime.follow import VenueFollower
 from core.runtime.guard import Guard
 from core.runtime.market import MarketPublisher
@@ -43,7 +43,7 @@ from core.storage.journal_errors import JournalDroppedError
 from core.storage.journal_files import PosixFolder
 from core.types.clock import Clock, MonotonicClock, SystemClock
 from core.types.codes import Refusal
-from core.types.events import JournalEvent, KillSwitchChanged
+from core.types.events import KillSwitchChanged
 from core.venues.binance.feed import BinanceMarketFeed
 from core.venues.connect import Venue, connect_venue
 
@@ -233,52 +233,21 @@ class SafetyWatch:
 
 
 async def _open_epoch(service: EngineService, settings: Settings, roster: SignedRoster, rules: RiskRules) -> None:
-    kernel, journal = service.kernel, service.journal
-
-    def installed(now_ns: int) -> tuple[JournalEvent, ...]:
-        if rules.digest_hex in {known.digest_hex for known in kernel.rules_history}:
-            # What has replaced it since came by a signed document, and stays.
-            if rules.digest_hex != kernel.rules_digest_hex:
-                _log.warning(
-                    "risk_file_superseded",
-                    file=str(settings.paths.risk_file),
-                    rules_version=kernel.rules_version,
-                    cure="edit the file to put it into force, or leave it; `veloz risk show` tells what is in force",
-                )
-            return ()
-        decided = decide_rules(kernel, rules.document, None, now_ns)
-        assert not isinstance(decided, Refusal), "they were read a moment ago"
-        return decided
-
+    epoch = Epoch(
+        engine_id=settings.engine.engine_id,
+        environment=settings.environment,
+        mode=settings.mode,
+        software_version=version("veloz"),
+        roster=roster,
+        rules=rules,
+        rules_file=str(settings.paths.risk_file),
+    )
     try:
-        await service.record(
-            lambda now_ns: (
-                decide.decide_started(
-                    engine_id=settings.engine.engine_id,
-                    epoch=journal.epoch,
-                    environment=settings.environment,
-                    mode=settings.mode,
-                    software_version=version("veloz"),
-                    now_ns=now_ns,
-                ),
-                *decide.decide_roster(kernel, roster, now_ns),
-                *installed(now_ns),
-                *decide.open_intents_after_restart(kernel, now_ns),
-            )
-        )
+        await open_epoch(service, epoch)
     except RosterError as error:
         raise ConfigurationError(f"{settings.home / ROSTER_NAME}: {error}") from error
     except JournalUnavailableError as error:
         raise ConfigurationError(f"the engine can't write its journal: {error}") from error
-    _log.info(
-        "engine_started",
-        engine_id=kernel.engine_id,
-        epoch=journal.epoch,
-        mode=kernel.mode,
-        sequence=journal.sequence,
-        open_orders=len(kernel.open_order_ids),
-        state_digest=kernel.state_digest(),
-    )
 
 
 async def _tell_ready(service: EngineService, ready: Callable[[], None]) -> None:
