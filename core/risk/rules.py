@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -229,7 +230,9 @@ class _Reader:
     def _section(self, path: tuple[str, ...], section: Any, *, required: bool) -> Level:
         source = ":".join(path)
         if not isinstance(section, dict):
-            raise self._error((), path[0], f"section [{'.'.join(path)}] is missing; every limit must be set there")
+            if required:
+                raise self._error((), path[0], f"section [{GLOBAL}] is missing; every limit must be set there")
+            raise self._error(path[:-1], path[-1], f"a limit stands below the name of one, such as [{path[0]}.name]")
         allowed = {*LIMIT_NAMES, *(ENGINE_SETTINGS if required else ()), *(("accounts",) if path[0] == "desk" else ())}
         for key in section:
             if key not in allowed:
@@ -286,7 +289,7 @@ class _Reader:
 
     def _time_zone(self, section: Mapping[str, Any]) -> str:
         value = section["time_zone"]
-        if not isinstance(value, str) or not _TIME_ZONE.fullmatch(value):
+        if not isinstance(value, str) or not _TIME_ZONE.fullmatch(value) or not _is_time_zone(value):
             raise self._error((GLOBAL,), "time_zone", 'must be an IANA name such as "UTC" or "Europe/Berlin"')
         return value
 
@@ -303,17 +306,20 @@ class _Reader:
 
     def _whole(self, path: tuple[str, ...], name: str, value: Any, least: int, most: int, alternative: str = "") -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            unit = name.rpartition("_")[2]
+            what = name.rpartition("_")[2]
             raise self._error(
-                path, name, f"must be a whole number from {least} to {most} ({unit}){alternative}, is {value!r}"[:200]
+                path, name, f"must be a whole number from {least} to {most} ({what}){alternative}, is {value!r}"[:200]
             )
         return value
 
     def _rate(self, path: tuple[str, ...], name: str, value: Any) -> Rate:
         if not isinstance(value, dict) or value.keys() != {"count", "window_ms"}:
             raise self._error(path, name, f"must look like {{count = 10, window_ms = 1000}}, is {value!r}"[:200])
-        count = self._whole(path, name, value["count"], 1, RATE_COUNT_MAXIMUM)
-        return Rate(count, self._whole(path, name, value["window_ms"], 1, DAY_MS))
+        for part, most in (("count", RATE_COUNT_MAXIMUM), ("window_ms", DAY_MS)):
+            given = value[part]
+            if not isinstance(given, int) or isinstance(given, bool) or not 1 <= given <= most:
+                raise self._error(path, name, f"{part} must be a whole number from 1 to {most}, is {given!r}"[:200])
+        return Rate(value["count"], value["window_ms"])
 
     def _error(self, path: tuple[str, ...], key: str, problem: str) -> RiskRulesError:
         line = line_of(self._document, path, key)
@@ -323,7 +329,8 @@ class _Reader:
 
 
 def line_of(document: str, path: tuple[str, ...], key: str) -> int | None:
-    """The line (from 1) on which a key of a section stands; of its section's header where the key isn't there."""
+    """The line (from 1) on which a key of a section, or the section of that name, stands; of its section's header where
+    the key isn't there."""
     section: tuple[str, ...] = ()
     header: int | None = None
     rules = 0
@@ -333,14 +340,37 @@ def line_of(document: str, path: tuple[str, ...], key: str) -> int | None:
             rules += 1
             section = ("rule", str(rules))
         elif stripped.startswith("["):
-            section = tuple(part.strip().strip("\"'") for part in stripped.strip("[]").split(".", 1))
-        elif section == path and re.match(rf"[\"']?{re.escape(key)}[\"']?\s*=", stripped):
+            section = _header(stripped)
+        elif section == path and re.match(rf"[\"']?{re.escape(key)}[\"']?\s*[=.]", stripped):
             return number
-        if section == path and stripped.startswith("["):
-            header = number
-        if not path and section and section[0] == key and stripped.startswith("["):
-            return number
+        if stripped.startswith("["):
+            if section[: len(path) + 1] == (*path, key):
+                return number
+            if section == path:
+                header = number
     return header
+
+
+def _header(line: str) -> tuple[str, ...]:
+    """The names in a section's header."""
+    try:
+        inside: dict[str, Any] = tomllib.loads(line)
+    except tomllib.TOMLDecodeError:
+        # A line of a text that spans several.
+        return ()
+    names: list[str] = []
+    while inside:
+        ((name, inside),) = inside.items()
+        names.append(name)
+    return tuple(names)
+
+
+def _is_time_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
 
 
 def render_default_rules() -> str:

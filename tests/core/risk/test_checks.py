@@ -5,14 +5,15 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
-from core.risk.checks import evaluate
-from core.risk.inputs import AccountInputs, BeforeAfter, RiskInputs
+from core.risk.checks import evaluate, share_used_percent
+from core.risk.inputs import AccountInputs, BeforeAfter, RateCount, RiskInputs
 from core.risk.kill_switch import KillSwitch
 from core.risk.rules import parse_risk_rules
 from core.types.codes import ReasonCode
-from core.types.events import MarketInputs
+from core.types.events import MarketInputs, RiskCheckRecord
 from core.types.instruments import Instrument
 from core.types.orders import OrderType, Side
 from tests.core.approvals import rules_document
@@ -60,6 +61,8 @@ def inputs(**changes: Any) -> RiskInputs:
         "book_state": "LIVE",
         "book_update_id": 1,
         "book_age_ms": 10,
+        "last_price": None,
+        "mark_price": None,
     }
     market.update({key: changes.pop(key) for key in list(changes) if key in market})
     values: dict[str, Any] = {
@@ -151,6 +154,95 @@ OK = None
 def test_a_limit_is_held_exactly(changes: dict[str, Any], expected: ReasonCode | None) -> None:
     decision = evaluate(inputs(**changes))
     assert (decision.refusal and decision.refusal.code) == expected
+
+
+def beside(**changes: Any) -> dict[str, Any]:
+    return {"account": msgspec.structs.replace(ACCOUNT, **changes)}
+
+
+def rate(count: int) -> tuple[RateCount, ...]:
+    return (RateCount("global", 10, 1_000, 0), RateCount("account:acct", 3, 1_000, count))
+
+
+def measure(before: str, after: str | None) -> BeforeAfter:
+    return BeforeAfter(D(before), None if after is None else D(after))
+
+
+REDUCING = {"side": Side.SELL, "position_quantity": D(1), "available": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (beside(frozen_reason="order.filled vz1"), C.RISK_ACCOUNT_FROZEN),
+        ({"quantity": D(50), "price": D(1_000), "mid_price": "1000"}, OK),
+        ({"quantity": D("50.001"), "price": D(1_000), "mid_price": "1000"}, C.RISK_QUANTITY_EXCEEDS_MAX_PER_ORDER),
+        ({"last_price": "60500"}, OK),
+        ({"last_price": "61300"}, C.RISK_PRICE_OUTSIDE_MARK_COLLAR),
+        ({"mark_price": "61300", "last_price": "60000"}, C.RISK_PRICE_OUTSIDE_MARK_COLLAR),
+        ({**MARKET, "visible_quantity": D(1)}, OK),
+        ({**MARKET, "visible_quantity": D("0.9999")}, C.RISK_DEPTH_SHARE_EXCEEDED),
+        ({**MARKET, "visible_quantity": None}, C.RISK_DEPTH_SHARE_EXCEEDED),
+        ({"price": D("60000.4"), "visible_quantity": D("0.1")}, OK),  # rests below the ask
+        ({"price": D("60000.5"), "visible_quantity": D("0.1")}, C.RISK_DEPTH_SHARE_EXCEEDED),
+        (beside(self_trade_price=D("60000.1")), OK),
+        (beside(self_trade_price=D("60000")), C.RISK_SELF_TRADE),
+        ({**beside(self_trade_price=D("59999.9")), "side": Side.SELL}, OK),
+        ({**beside(self_trade_price=D("60000")), "side": Side.SELL}, C.RISK_SELF_TRADE),
+        (beside(repeats=rate(2)), OK),
+        (beside(repeats=rate(3)), C.RISK_INTENT_REPEATED),
+        (beside(order_rates=rate(2)), OK),
+        (beside(order_rates=rate(3)), C.RISK_ORDER_RATE_EXCEEDED),
+        ({**beside(order_rates=rate(2)), "is_amendment": True}, OK),
+        ({**beside(order_rates=rate(3)), "is_amendment": True}, C.RISK_AMEND_RATE_EXCEEDED),
+        (beside(open_orders=4), OK),
+        (beside(open_orders=5), C.RISK_OPEN_ORDERS_EXCEED_MAX),
+        (beside(open_orders=5, adds_order=False), OK),
+        (beside(position=measure("0", "1000")), OK),
+        (beside(position=measure("0", "1000.01")), C.RISK_POSITION_EXCEEDS_MAX),
+        (beside(position=measure("3000", "3000")), OK),  # no worse than it is
+        (beside(position=measure("3000", None)), C.RISK_POSITION_EXCEEDS_MAX),
+        (beside(gross=measure("0", "2000")), OK),
+        (beside(gross=measure("0", "2000.01")), C.RISK_GROSS_EXPOSURE_EXCEEDS_MAX),
+        (beside(net=measure("0", "1500")), OK),
+        (beside(net=measure("0", "1500.01")), C.RISK_NET_EXPOSURE_EXCEEDS_MAX),
+        (beside(gross=measure("0", "1999"), equity=D("999.5"), peak_equity=D("999.5")), OK),
+        (beside(gross=measure("0", "2000"), equity=D("999"), peak_equity=D("999")), C.RISK_LEVERAGE_EXCEEDS_MAX),
+        (beside(equity=None), C.RISK_LEVERAGE_EXCEEDS_MAX),
+        (beside(gross=measure("0", "1"), equity=D(0), day_start_equity=D(0)), C.RISK_LEVERAGE_EXCEEDS_MAX),
+        (beside(day_start_equity=D("1099.99"), peak_equity=D(1_000)), OK),
+        (beside(day_start_equity=D("1100"), peak_equity=D(1_000)), C.RISK_DAILY_LOSS_EXCEEDED),
+        ({**REDUCING, **beside(day_start_equity=D("1100"), peak_equity=D(1_000))}, OK),
+        (beside(day_start_equity=None), C.RISK_DAILY_LOSS_EXCEEDED),
+        (beside(peak_equity=D("1111.1")), OK),
+        (beside(peak_equity=D("1111.2")), C.RISK_DRAWDOWN_EXCEEDED),
+        ({**REDUCING, **beside(peak_equity=D("1111.2"))}, OK),
+        ({"quote_rate": None}, C.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER),
+        ({"quote_rate": D("10.0001")}, C.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER),
+        ({"quote_rate": D(10)}, OK),
+        ({"order_type": OrderType.STOP, "price": None, "stop_price": D("70000")}, OK),  # no collar before it triggers
+    ],
+)
+def test_a_limit_of_the_account_is_held_exactly(changes: dict[str, Any], expected: ReasonCode | None) -> None:
+    decision = evaluate(inputs(**changes))
+    assert (decision.refusal and decision.refusal.code) == expected
+
+
+def test_a_check_names_the_level_that_set_its_limit() -> None:
+    decision = evaluate(inputs())
+    sources = {record.name: record.source for record in decision.checks}
+    assert sources[C.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER] == "global"
+
+
+@pytest.mark.parametrize(
+    ("limit", "actual", "expected"),
+    [("200", "50", "25.00"), ("3", "1", "33.34"), ("3", None, None), ("NORMAL", "HALTED", None), ("0", "1", None)],
+)
+def test_how_much_of_a_limit_is_used_is_never_shown_too_low(
+    limit: str, actual: str | None, expected: str | None
+) -> None:
+    share = share_used_percent(RiskCheckRecord(C.RISK_POSITION_EXCEEDS_MAX, True, limit, actual))
+    assert share == (None if expected is None else D(expected))
 
 
 def test_the_least_notional_is_enough_and_a_cent_less_is_not() -> None:
