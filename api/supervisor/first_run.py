@@ -163,12 +163,19 @@ def _seed_user(
 
 
 def _demo_roster(paths: HomePaths) -> Roster:
-    """Only the approver's demo key, for the demo account, on paper."""
-    approver = RosterEntry(
-        key_id=APPROVER_KEY_ID,
-        user_id="user-approver",
-        public_key_hex=public_key_hex(paths.secret(f"{APPROVER_KEY_ID}.key").read_text().strip()),
-        account_ids=(ACCOUNT_ID,),
-        paper_only=True,
+    """The demo keys, for the demo account, on paper: the approver's approves, the trader's only signs sessions in."""
+    entries = tuple(
+        RosterEntry(
+            key_id=key_id,
+            user_id=user_id,
+            public_key_hex=public_key_hex(paths.secret(f"{key_id}.key").read_text().strip()),
+            account_ids=(ACCOUNT_ID,),
+            paper_only=True,
+            approves=approves,
+        )
+        for key_id, user_id, approves in (
+            (APPROVER_KEY_ID, "user-approver", True),
+            (TRADER_KEY_ID, "user-trader", False),
+        )
     )
-    return Roster(version=1, entries=(approver,), two_approvals_above_quote=TWO_APPROVALS_ABOVE_QUOTE)
+    return Roster(version=1, entries=entries, two_approvals_above_quote=TWO_APPROVALS_ABOVE_QUOTE)

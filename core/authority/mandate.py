@@ -81,6 +81,14 @@ def verify_mandate(
     counted = verified_signatures(MANDATE_DOMAIN_TAG, canonical, signatures, roster, identity.mode, mandate.account_id)
     if isinstance(counted, Refusal):
         return counted
+    approvers = {entry.key_id for entry in roster.entries if entry.approves}
+    for record in counted:
+        if record.key_id not in approvers:
+            return Refusal(
+                ReasonCode.AUTHORITY_SIGNER_NOT_PERMITTED,
+                f"Key {record.key_id[:64]!r} signs sessions in and approves nothing. Ask an approver.",
+                actual=record.key_id[:64],
+            )
     return _approvals_problem(mandate, counted, roster) or VerifiedMandate(mandate, mandate_digest(canonical), counted)
 
 

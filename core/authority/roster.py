@@ -39,9 +39,11 @@ def roster_bytes(roster: Roster) -> bytes:
     plain = msgspec.to_builtins(roster)
     plain["version"] = str(roster.version)
     for entry in plain["entries"]:
-        # Rosters signed before there were administrators stay what they were.
+        # Rosters signed before these fields were there stay what they were.
         if not entry["administers"]:
             del entry["administers"]
+        if entry["approves"]:
+            del entry["approves"]
     return ROSTER_DOMAIN_TAG + bytes(rfc8785.dumps(plain))
 
 

@@ -141,6 +141,13 @@ def _check_signatures(
                 f"may not approve for account {proposal.account_id}. Ask an approver of that account",
             )
     for key_id, _ in signatures:
+        if not entries[key_id].approves:
+            return _signer(
+                ReasonCode.AUTHORITY_SIGNER_NOT_PERMITTED,
+                key_id,
+                "signs sessions in and approves nothing. Ask an approver",
+            )
+    for key_id, _ in signatures:
         if entries[key_id].paper_only and mode != Mode.PAPER:
             return _signer(
                 ReasonCode.AUTHORITY_KEY_PAPER_ONLY, key_id, "is accepted for paper only. Sign with an enrolled key"

@@ -30,6 +30,7 @@ from core.types.views import (
     FeedHealthView,
     InstrumentView,
     KlineView,
+    MandateView,
     OrderBookView,
     OrderView,
     PositionView,
@@ -38,6 +39,8 @@ from core.types.views import (
     RiskExplanationView,
     RiskRulesView,
     RiskStateView,
+    RosterView,
+    SessionView,
     TickerView,
     WhatIfView,
 )
@@ -222,6 +225,21 @@ class EngineClient:
         request = pb.OrderRequest(client_order_id=client_order_id)
         answer = await self._call(self._stub.ExplainRisk, request, EXPLAIN_DEADLINE_S)
         return from_message(answer, RiskExplanationView)
+
+    async def roster(self) -> RosterView:
+        return from_message(await self._call(self._stub.GetRoster, pb.GetRosterRequest(), READ_DEADLINE_S), RosterView)
+
+    async def sessions(self, account_id: str = "", *, include_ended: bool = False) -> list[SessionView]:
+        """Newest first; of every account when account_id is empty."""
+        request = pb.ListGrantsRequest(account_id=account_id, include_ended=include_ended)
+        answer = await self._call(self._stub.ListSessions, request, READ_DEADLINE_S)
+        return [from_message(item, SessionView) for item in answer.sessions]
+
+    async def mandates(self, account_id: str = "", *, include_ended: bool = False) -> list[MandateView]:
+        """Newest first; of every account when account_id is empty."""
+        request = pb.ListGrantsRequest(account_id=account_id, include_ended=include_ended)
+        answer = await self._call(self._stub.ListMandates, request, READ_DEADLINE_S)
+        return [from_message(item, MandateView) for item in answer.mandates]
 
     async def reconcile(self, dry_run: bool, requested_by: str) -> ReconciliationView:
         """Compare with the venue; unless dry_run, apply what follows."""

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from core.kernel.decide_risk import RiskSubject, run_risk
 from core.kernel.kernel import Kernel
+from core.portfolio.book import EMPTY, StrategyPositionKey
 from core.portfolio.exact import AMOUNT_PLACES, RATIO_PLACES, rounded
-from core.portfolio.valuation import UNKNOWN_BALANCES, AccountValuation, value_account, value_position
+from core.portfolio.positions import Position
+from core.portfolio.valuation import (
+    UNKNOWN_BALANCES,
+    AccountValuation,
+    unrealised_quote,
+    value_account,
+    value_position,
+)
 from core.portfolio.view import AccountHoldings, Portfolio, portfolio_of
 from core.portfolio.what_if import FeeTerms, ProposedOrder, Shock, what_if
+from core.risk.checks import RiskDecision
 from core.runtime.surroundings import Marks, Surroundings
+from core.runtime.views import check_views
 from core.types.codes import ReasonCode, RefusalError, refuse
 from core.types.instruments import Instrument, Product
 from core.types.money import from_scaled, to_scaled
-from core.types.orders import OrderStatus, Side
-from core.types.views import ExposureLineView, ExposureView, WhatIfView
+from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
+from core.types.views import (
+    AssetView,
+    ExposureLineView,
+    ExposureView,
+    PositionView,
+    StrategyPositionView,
+    WhatIfView,
+)
 
 BOOK_LEVELS = 1_000
 ASSUMED_FEES = FeeTerms(taker_rate=Decimal("0.001"), maker_rate=Decimal("0.001"))
@@ -53,6 +71,54 @@ class PortfolioReader:
             return None
         return valued.known
 
+    def positions(self, account_id: str, now_ns: int) -> list[PositionView]:
+        """Every position that the account has or had, with its strategies' parts."""
+        portfolio = self.portfolio(account_id)
+        margin = self._surroundings.margin if account_id == self._surroundings.account_id else None
+        strategies: dict[tuple[str, str, str], list[StrategyPositionKey]] = {}
+        for key in portfolio.strategy_positions:
+            strategies.setdefault(key[:3], []).append(key)
+        views = []
+        for account, venue, symbol in portfolio.positions:
+            value = value_position(portfolio, account, venue, symbol)
+            views.append(
+                PositionView(
+                    account_id=account,
+                    symbol=symbol,
+                    quantity=value.quantity,
+                    average_price=value.average_price,
+                    mark_price=value.mark_price,
+                    unrealised_pnl_quote=value.unrealised_pnl_quote,
+                    realised_pnl_quote=value.realised_pnl_quote,
+                    fees_quote=value.fees_quote,
+                    as_of_ns=now_ns,
+                    venue=venue,
+                    notional_quote=value.notional_quote,
+                    total_fees_quote=_amount(value.total_fees_quote),
+                    fees_by_asset=value.fees_by_asset,
+                    funding_by_asset=value.funding_by_asset,
+                    leverage=None if margin is None else margin.leverage.get(symbol),
+                    strategies=tuple(
+                        self._strategy_part(portfolio, key)
+                        for key in sorted(strategies.get((account, venue, symbol), ()))
+                    ),
+                )
+            )
+        return views
+
+    def _strategy_part(self, portfolio: Portfolio, key: StrategyPositionKey) -> StrategyPositionView:
+        position: Position = portfolio.strategy_positions.get(key, EMPTY)
+        instrument = portfolio.instruments[key[1:3]]
+        mark = portfolio.marks.get(key[1:3])
+        return StrategyPositionView(
+            strategy_id=key[3],
+            quantity=from_scaled(position.quantity, instrument.quantity_scale),
+            average_price=from_scaled(position.average_price, instrument.price_scale),
+            realised_pnl_quote=from_scaled(position.realised_pnl, instrument.notional_scale),
+            unrealised_pnl_quote=None if mark is None else unrealised_quote(position, instrument, mark),
+            fees_quote=from_scaled(position.fees, instrument.notional_scale),
+        )
+
     def exposure(self, account_id: str, now_ns: int) -> ExposureView:
         portfolio = self.portfolio(account_id)
         return self._exposure(portfolio, value_account(portfolio, account_id, self._venue()), account_id, now_ns)
@@ -79,15 +145,37 @@ class PortfolioReader:
             shocks = (Shock(symbol=symbol or None, bps=Decimal(price_move_bps)),)
         outcome = what_if(portfolio, order, shocks)
         (account,) = outcome.accounts
+        decision = None if order is None else self._risk(order, now_ns)
         return WhatIfView(
             account_id=account_id,
             before=self._exposure(portfolio, account.before, account_id, now_ns),
             after=self._exposure(portfolio, account.after, account_id, now_ns),
             pnl_change=_amount(account.equity_change.value),
-            checks=(),
-            refusal=None,
+            checks=() if decision is None else check_views(decision.checks),
+            refusal=None if decision is None else decision.refusal,
             as_of_ns=now_ns,
         )
+
+    def _risk(self, order: ProposedOrder, now_ns: int) -> RiskDecision:
+        """On the order as it would be sent now: a limit order, or without a price a market order."""
+        instrument = self._kernel.instruments[order.venue, order.symbol]
+        is_market = order.price is None
+        intent = OrderIntent(
+            account_id=order.account_id,
+            venue=order.venue,
+            symbol=order.symbol,
+            side=order.side,
+            order_type=OrderType.MARKET if is_market else OrderType.LIMIT,
+            time_in_force=TimeInForce.GTC,
+            quantity=order.quantity,
+            price=order.price,
+            price_scale=instrument.price_scale,
+            quantity_scale=instrument.quantity_scale,
+            client_order_id="",
+        )
+        sweep = from_scaled(order.quantity, instrument.quantity_scale) if is_market else None
+        inputs = self._surroundings.inputs(order.venue, order.symbol, order.side, sweep)
+        return run_risk(self._kernel, RiskSubject(intent), inputs, now_ns)
 
     def _order(
         self, account_id: str, symbol: str, side: Side, quantity: Decimal, price: Decimal | None
@@ -165,6 +253,24 @@ class PortfolioReader:
             margin_available=None if valued.margin is None else _amount(valued.margin.free_margin),
             lines=lines,
             as_of_ns=now_ns,
+            unrealised_pnl=_amount(valued.unrealised_pnl.value),
+            realised_pnl=_amount(valued.realised_pnl.value),
+            fees=_amount(valued.fees.value),
+            funding=_amount(valued.funding.value),
+            margin_maintenance=None if valued.margin is None else _amount(valued.margin.maintenance),
+            balances=self._balances(portfolio, account_id),
+            unknown=tuple(sorted({*valued.equity.unknown, *valued.gross_exposure.unknown})),
+        )
+
+    def _balances(self, portfolio: Portfolio, account_id: str) -> tuple[AssetView, ...]:
+        holdings = portfolio.account(account_id, self._venue())
+        held = dict(holdings.balances or {})
+        if holdings.wallet_balance is not None:
+            held = {holdings.margin_asset: holdings.wallet_balance}
+        return tuple(
+            AssetView(asset, amount, _amount(portfolio.rates.worth(amount, asset).value))
+            for asset, amount in sorted(held.items())
+            if amount
         )
 
     def _line(self, portfolio: Portfolio, account_id: str, venue: str, symbol: str) -> ExposureLineView:

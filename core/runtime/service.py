@@ -296,13 +296,15 @@ class EngineService:
         return views.instrument_views(self.kernel)
 
     def positions(self, account_id: str) -> list[PositionView]:
-        return views.position_views(self.kernel, account_id, self.surroundings.mark_price, self.clock.now_ns())
+        return self._portfolio.positions(account_id, self.clock.now_ns())
 
     def open_orders(self, account_id: str) -> list[OrderView]:
         return views.open_order_views(self.kernel, account_id, self.clock.now_ns())
 
     def risk_state(self, account_id: str) -> RiskStateView:
-        return views.risk_state_view(self.kernel, account_id, self.surroundings.venue_connected, self.clock.now_ns())
+        return views.risk_state_view(
+            self.kernel, account_id, self.surroundings.venue_connected, self.timer_renewed_ns, self.clock.now_ns()
+        )
 
     def exposure(self, account_id: str) -> ExposureView:
         return self._portfolio.exposure(account_id, self.clock.now_ns())

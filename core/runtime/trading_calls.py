@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from core.runtime import order_views
+from core.runtime import authority_views, order_views
 from core.runtime._proto import engine_pb2 as pb
 from core.runtime._proto import engine_pb2_grpc
 from core.runtime.answering import (
@@ -147,6 +147,38 @@ class TradingCalls(engine_pb2_grpc.EngineServicer):
             return to_message(await self._service.explain_risk(request.client_order_id), pb.RiskExplanation)
 
         return await reply_later(context, explained)
+
+    async def GetRoster(self, request: pb.GetRosterRequest, context: Context) -> pb.Roster:
+        return await reply(
+            context,
+            lambda: to_message(
+                authority_views.roster_view(self._service.kernel, self._service.clock.now_ns()), pb.Roster
+            ),
+        )
+
+    async def ListSessions(self, request: pb.ListGrantsRequest, context: Context) -> pb.ListSessionsResponse:
+        def listed() -> pb.ListSessionsResponse:
+            views = authority_views.session_views(
+                self._service.kernel,
+                request.account_id,
+                include_ended=request.include_ended,
+                now_ns=self._service.clock.now_ns(),
+            )
+            return pb.ListSessionsResponse(sessions=[to_message(view, pb.Session) for view in views])
+
+        return await reply(context, listed)
+
+    async def ListMandates(self, request: pb.ListGrantsRequest, context: Context) -> pb.ListMandatesResponse:
+        def listed() -> pb.ListMandatesResponse:
+            views = authority_views.mandate_views(
+                self._service.kernel,
+                request.account_id,
+                include_ended=request.include_ended,
+                now_ns=self._service.clock.now_ns(),
+            )
+            return pb.ListMandatesResponse(mandates=[to_message(view, pb.Mandate) for view in views])
+
+        return await reply(context, listed)
 
     async def Reconcile(self, request: pb.ReconcileRequest, context: Context) -> pb.Reconciliation:
         async def reconciled() -> pb.Reconciliation:

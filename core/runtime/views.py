@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
 
 from core.kernel.kernel import Kernel
 from core.orders.machine import Order
-from core.portfolio.positions import EXACT, divide_half_even
+from core.portfolio.positions import divide_half_even
 from core.risk.checks import RiskDecision, share_used_percent
+from core.risk.kill_switch import KillSwitch
+from core.types.clock import NS_PER_S
 from core.types.codes import ReasonCode
 from core.types.events import RiskCheckRecord
 from core.types.instruments import Instrument
 from core.types.money import decimal_text, from_scaled
-from core.types.views import InstrumentView, OrderView, PositionView, PreTradeView, RiskCheckView, RiskStateView
+from core.types.views import InstrumentView, OrderView, PreTradeView, RiskCheckView, RiskStateView
 
 LIMITS_SHOWN = (
     (ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER, "max_notional_per_order_quote", "quote"),
@@ -44,43 +45,13 @@ def instrument_views(kernel: Kernel) -> list[InstrumentView]:
     return [_instrument_view(kernel.instruments[key]) for key in kernel.listed]
 
 
-def position_views(
-    kernel: Kernel, account_id: str, mark_price: Callable[[str], Decimal | None], now_ns: int
-) -> list[PositionView]:
-    """Every position that the account has or had; unrealised PnL is None without a mark price."""
-    views = []
-    for (account, venue, symbol), position in kernel.positions.items():
-        if account != account_id:
-            continue
-        instrument = kernel.instruments[venue, symbol]
-        scale = instrument.notional_scale
-        mark = mark_price(symbol)
-        quantity = from_scaled(position.quantity, instrument.quantity_scale)
-        cost = from_scaled(position.cost, scale)
-        signed_cost = cost if position.quantity >= 0 else EXACT.minus(cost)
-        views.append(
-            PositionView(
-                account_id=account,
-                symbol=symbol,
-                quantity=quantity,
-                average_price=from_scaled(position.average_price, instrument.price_scale),
-                mark_price=mark,
-                unrealised_pnl_quote=None
-                if mark is None
-                else EXACT.subtract(EXACT.multiply(mark, quantity), signed_cost),
-                realised_pnl_quote=from_scaled(position.realised_pnl, scale),
-                fees_quote=from_scaled(position.fees, scale),
-                as_of_ns=now_ns,
-            )
-        )
-    return views
-
-
 def open_order_views(kernel: Kernel, account_id: str, now_ns: int) -> list[OrderView]:
     return [_order_view(order, now_ns) for order in kernel.open_orders() if order.intent.account_id == account_id]
 
 
-def risk_state_view(kernel: Kernel, account_id: str, venue_connected: bool, now_ns: int) -> RiskStateView:
+def risk_state_view(
+    kernel: Kernel, account_id: str, venue_connected: bool, timer_renewed_ns: int, now_ns: int
+) -> RiskStateView:
     """The limits in force for the account, each under the code that it refuses with."""
     rules = kernel.rules
     assert rules is not None, "the engine installs its rules before it serves"
@@ -101,6 +72,13 @@ def risk_state_view(kernel: Kernel, account_id: str, venue_connected: bool, now_
         rules_version=kernel.rules_version,
         venue_connected=venue_connected,
         as_of_ns=now_ns,
+        engine_kill_switch=kernel.kill_switch,
+        account_kill_switch=kernel.account_kill_switches.get(account_id, KillSwitch.NORMAL),
+        frozen_reason=kernel.frozen.get(account_id),
+        dead_mans_timer_s=rules.dead_mans_timer_s,
+        dead_mans_timer_left_s=None
+        if rules.dead_mans_timer_s is None
+        else max(0, rules.dead_mans_timer_s - (now_ns - timer_renewed_ns) // NS_PER_S),
     )
 
 

@@ -44,8 +44,9 @@ class InstrumentsLoaded(Event, frozen=True, tag="instruments_loaded"):
 
 
 class RosterEntry(msgspec.Struct, frozen=True):
-    """A key that may approve: Ed25519 public key in hex, for which accounts, and whether for paper only; administers
-    names the kinds of administration that it may sign."""
+    """An enrolled key: Ed25519 public key in hex, for which accounts, and whether for paper only. administers names the
+    kinds of administration that it may sign. Without approves it signs its user's own sessions in, and approves
+    neither proposals nor mandates."""
 
     key_id: str
     user_id: str
@@ -53,6 +54,7 @@ class RosterEntry(msgspec.Struct, frozen=True):
     account_ids: tuple[str, ...]
     paper_only: bool
     administers: tuple[str, ...] = ()
+    approves: bool = True
 
 
 class Roster(msgspec.Struct, frozen=True):

@@ -121,7 +121,22 @@ class FeedHealthView(msgspec.Struct, frozen=True):
     as_of_ns: int
 
 
+class StrategyPositionView(msgspec.Struct, frozen=True):
+    """A strategy's part of a position; strategy_id is empty for people's own orders."""
+
+    strategy_id: str
+    quantity: Decimal
+    average_price: Decimal
+    realised_pnl_quote: Decimal
+    unrealised_pnl_quote: Decimal | None
+    fees_quote: Decimal
+
+
 class PositionView(msgspec.Struct, frozen=True):
+    """Realised PnL is before fees. fees_quote is what was valued at the fills; total_fees_quote adds what was taken in
+    other assets at today's rates, None without one. funding_by_asset is what was received, negative when paid. leverage
+    is the venue's, None on spot."""
+
     account_id: str
     symbol: str
     quantity: Decimal
@@ -131,6 +146,13 @@ class PositionView(msgspec.Struct, frozen=True):
     realised_pnl_quote: Decimal
     fees_quote: Decimal
     as_of_ns: int
+    venue: str = ""
+    notional_quote: Decimal | None = None
+    total_fees_quote: Decimal | None = None
+    fees_by_asset: dict[str, Decimal] = msgspec.field(default_factory=dict)
+    funding_by_asset: dict[str, Decimal] = msgspec.field(default_factory=dict)
+    leverage: int | None = None
+    strategies: tuple[StrategyPositionView, ...] = ()
 
 
 class OrderView(msgspec.Struct, frozen=True):
@@ -185,12 +207,20 @@ class RiskCheckView(msgspec.Struct, frozen=True):
 
 
 class RiskStateView(msgspec.Struct, frozen=True):
+    """kill_switch is the tighter of the engine's and the account's own. frozen_reason is None for an account that isn't
+    frozen; the dead man's timer's fields are None while the rules have it off."""
+
     account_id: str
     kill_switch: str
     limits: tuple[RiskCheckView, ...]
     rules_version: int
     venue_connected: bool
     as_of_ns: int
+    engine_kill_switch: str = ""
+    account_kill_switch: str = ""
+    frozen_reason: str | None = None
+    dead_mans_timer_s: int | None = None
+    dead_mans_timer_left_s: int | None = None
 
 
 class RiskExplanationView(msgspec.Struct, frozen=True):
@@ -249,9 +279,17 @@ class ExposureLineView(msgspec.Struct, frozen=True):
     unrealised_pnl: Decimal | None
 
 
+class AssetView(msgspec.Struct, frozen=True):
+    """What an account holds of an asset; value in the reporting currency, None without a rate."""
+
+    asset: str
+    quantity: Decimal
+    value: Decimal | None
+
+
 class ExposureView(msgspec.Struct, frozen=True):
     """An account's exposure in the reporting currency. gross adds absolute values, net signed ones; None where a price
-    or a rate is missing."""
+    or a rate is missing: unknown names what. funding is what was received. margin is a USD-M account's."""
 
     account_id: str
     reporting_asset: str
@@ -263,6 +301,13 @@ class ExposureView(msgspec.Struct, frozen=True):
     margin_available: Decimal | None
     lines: tuple[ExposureLineView, ...]
     as_of_ns: int
+    unrealised_pnl: Decimal | None = None
+    realised_pnl: Decimal | None = None
+    fees: Decimal | None = None
+    funding: Decimal | None = None
+    margin_maintenance: Decimal | None = None
+    balances: tuple[AssetView, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 class WhatIfView(msgspec.Struct, frozen=True):
@@ -275,6 +320,64 @@ class WhatIfView(msgspec.Struct, frozen=True):
     pnl_change: Decimal | None
     checks: tuple[RiskCheckView, ...]
     refusal: Refusal | None
+    as_of_ns: int
+
+
+class RosterEntryView(msgspec.Struct, frozen=True):
+    key_id: str
+    user_id: str
+    public_key_hex: str
+    account_ids: tuple[str, ...]
+    paper_only: bool
+    administers: tuple[str, ...]
+    approves: bool
+
+
+class RosterView(msgspec.Struct, frozen=True):
+    """Who may approve, administer and sign sessions in, with which keys; above how much two approvals are due."""
+
+    version: int
+    two_approvals_above_quote: Decimal
+    entries: tuple[RosterEntryView, ...]
+    as_of_ns: int
+
+
+class SessionView(msgspec.Struct, frozen=True):
+    """A human's session and what is used of its limits. state is `open`, `expired` or `closed`."""
+
+    session_id: str
+    user_id: str
+    account_ids: tuple[str, ...]
+    state: str
+    orders_used: int
+    max_orders: int
+    notional_used_quote: Decimal
+    max_order_notional_quote: Decimal
+    max_total_notional_quote: Decimal
+    opened_ns: int
+    expires_ns: int
+    as_of_ns: int
+
+
+class MandateView(msgspec.Struct, frozen=True):
+    """What a strategy may do and what is used of it. state is `in force`, `expired` or `revoked`."""
+
+    mandate_id: str
+    account_id: str
+    strategy_id: str
+    venue: str
+    symbols: tuple[str, ...]
+    state: str
+    orders_used: int
+    max_open_orders: int
+    notional_used_quote: Decimal
+    max_order_notional_quote: Decimal
+    max_position_notional_quote: Decimal
+    max_total_notional_quote: Decimal
+    asker_id: str
+    digest_hex: str
+    installed_ns: int
+    expires_ns: int
     as_of_ns: int
 
 

@@ -60,9 +60,15 @@ def equity(account_id: str = "acct-demo", **amounts: str) -> EquityObserved:
 
 
 def entry(
-    key_id: str, user_id: str, seed: str, *, accounts: tuple[str, ...] = (ACCOUNT,), paper_only: bool = True
+    key_id: str,
+    user_id: str,
+    seed: str,
+    *,
+    accounts: tuple[str, ...] = (ACCOUNT,),
+    paper_only: bool = True,
+    approves: bool = True,
 ) -> RosterEntry:
-    return RosterEntry(key_id, user_id, public_key_hex(seed), accounts, paper_only)
+    return RosterEntry(key_id, user_id, public_key_hex(seed), accounts, paper_only, approves=approves)
 
 
 ROSTER = Roster(

@@ -284,7 +284,21 @@ class ExecutionEstimate(_message.Message):
     def __init__(self, symbol: _Optional[str] = ..., side: _Optional[str] = ..., quantity: _Optional[str] = ..., filled_quantity: _Optional[str] = ..., average_price: _Optional[str] = ..., worst_price: _Optional[str] = ..., notional_quote: _Optional[str] = ..., mid_price: _Optional[str] = ..., slippage_bps: _Optional[str] = ..., cost_quote: _Optional[str] = ..., levels: _Optional[int] = ..., complete: _Optional[bool] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
 
 class Position(_message.Message):
-    __slots__ = ("account_id", "symbol", "quantity", "average_price", "mark_price", "unrealised_pnl_quote", "realised_pnl_quote", "fees_quote", "as_of_ns")
+    __slots__ = ("account_id", "symbol", "quantity", "average_price", "mark_price", "unrealised_pnl_quote", "realised_pnl_quote", "fees_quote", "as_of_ns", "venue", "notional_quote", "total_fees_quote", "fees_by_asset", "funding_by_asset", "leverage", "strategies")
+    class FeesByAssetEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class FundingByAssetEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     SYMBOL_FIELD_NUMBER: _ClassVar[int]
     QUANTITY_FIELD_NUMBER: _ClassVar[int]
@@ -294,6 +308,13 @@ class Position(_message.Message):
     REALISED_PNL_QUOTE_FIELD_NUMBER: _ClassVar[int]
     FEES_QUOTE_FIELD_NUMBER: _ClassVar[int]
     AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    VENUE_FIELD_NUMBER: _ClassVar[int]
+    NOTIONAL_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FEES_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    FEES_BY_ASSET_FIELD_NUMBER: _ClassVar[int]
+    FUNDING_BY_ASSET_FIELD_NUMBER: _ClassVar[int]
+    LEVERAGE_FIELD_NUMBER: _ClassVar[int]
+    STRATEGIES_FIELD_NUMBER: _ClassVar[int]
     account_id: str
     symbol: str
     quantity: str
@@ -303,7 +324,30 @@ class Position(_message.Message):
     realised_pnl_quote: str
     fees_quote: str
     as_of_ns: int
-    def __init__(self, account_id: _Optional[str] = ..., symbol: _Optional[str] = ..., quantity: _Optional[str] = ..., average_price: _Optional[str] = ..., mark_price: _Optional[str] = ..., unrealised_pnl_quote: _Optional[str] = ..., realised_pnl_quote: _Optional[str] = ..., fees_quote: _Optional[str] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+    venue: str
+    notional_quote: str
+    total_fees_quote: str
+    fees_by_asset: _containers.ScalarMap[str, str]
+    funding_by_asset: _containers.ScalarMap[str, str]
+    leverage: int
+    strategies: _containers.RepeatedCompositeFieldContainer[StrategyPosition]
+    def __init__(self, account_id: _Optional[str] = ..., symbol: _Optional[str] = ..., quantity: _Optional[str] = ..., average_price: _Optional[str] = ..., mark_price: _Optional[str] = ..., unrealised_pnl_quote: _Optional[str] = ..., realised_pnl_quote: _Optional[str] = ..., fees_quote: _Optional[str] = ..., as_of_ns: _Optional[int] = ..., venue: _Optional[str] = ..., notional_quote: _Optional[str] = ..., total_fees_quote: _Optional[str] = ..., fees_by_asset: _Optional[_Mapping[str, str]] = ..., funding_by_asset: _Optional[_Mapping[str, str]] = ..., leverage: _Optional[int] = ..., strategies: _Optional[_Iterable[_Union[StrategyPosition, _Mapping]]] = ...) -> None: ...
+
+class StrategyPosition(_message.Message):
+    __slots__ = ("strategy_id", "quantity", "average_price", "realised_pnl_quote", "unrealised_pnl_quote", "fees_quote")
+    STRATEGY_ID_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    AVERAGE_PRICE_FIELD_NUMBER: _ClassVar[int]
+    REALISED_PNL_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    UNREALISED_PNL_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    FEES_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    strategy_id: str
+    quantity: str
+    average_price: str
+    realised_pnl_quote: str
+    unrealised_pnl_quote: str
+    fees_quote: str
+    def __init__(self, strategy_id: _Optional[str] = ..., quantity: _Optional[str] = ..., average_price: _Optional[str] = ..., realised_pnl_quote: _Optional[str] = ..., unrealised_pnl_quote: _Optional[str] = ..., fees_quote: _Optional[str] = ...) -> None: ...
 
 class GetPositionsResponse(_message.Message):
     __slots__ = ("positions", "as_of_ns")
@@ -408,20 +452,30 @@ class RiskCheck(_message.Message):
     def __init__(self, name: _Optional[str] = ..., passed: _Optional[bool] = ..., limit: _Optional[str] = ..., actual: _Optional[str] = ..., unit: _Optional[str] = ..., source: _Optional[str] = ..., used_percent: _Optional[str] = ...) -> None: ...
 
 class RiskState(_message.Message):
-    __slots__ = ("account_id", "kill_switch", "limits", "rules_version", "venue_connected", "as_of_ns")
+    __slots__ = ("account_id", "kill_switch", "limits", "rules_version", "venue_connected", "as_of_ns", "engine_kill_switch", "account_kill_switch", "frozen_reason", "dead_mans_timer_s", "dead_mans_timer_left_s")
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     KILL_SWITCH_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     RULES_VERSION_FIELD_NUMBER: _ClassVar[int]
     VENUE_CONNECTED_FIELD_NUMBER: _ClassVar[int]
     AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_KILL_SWITCH_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_KILL_SWITCH_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_REASON_FIELD_NUMBER: _ClassVar[int]
+    DEAD_MANS_TIMER_S_FIELD_NUMBER: _ClassVar[int]
+    DEAD_MANS_TIMER_LEFT_S_FIELD_NUMBER: _ClassVar[int]
     account_id: str
     kill_switch: str
     limits: _containers.RepeatedCompositeFieldContainer[RiskCheck]
     rules_version: int
     venue_connected: bool
     as_of_ns: int
-    def __init__(self, account_id: _Optional[str] = ..., kill_switch: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[RiskCheck, _Mapping]]] = ..., rules_version: _Optional[int] = ..., venue_connected: _Optional[bool] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+    engine_kill_switch: str
+    account_kill_switch: str
+    frozen_reason: str
+    dead_mans_timer_s: int
+    dead_mans_timer_left_s: int
+    def __init__(self, account_id: _Optional[str] = ..., kill_switch: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[RiskCheck, _Mapping]]] = ..., rules_version: _Optional[int] = ..., venue_connected: _Optional[bool] = ..., as_of_ns: _Optional[int] = ..., engine_kill_switch: _Optional[str] = ..., account_kill_switch: _Optional[str] = ..., frozen_reason: _Optional[str] = ..., dead_mans_timer_s: _Optional[int] = ..., dead_mans_timer_left_s: _Optional[int] = ...) -> None: ...
 
 class Refusal(_message.Message):
     __slots__ = ("code", "message", "limit", "actual", "unit")
@@ -754,7 +808,7 @@ class ExposureLine(_message.Message):
     def __init__(self, venue: _Optional[str] = ..., symbol: _Optional[str] = ..., quantity: _Optional[str] = ..., mark_price: _Optional[str] = ..., notional: _Optional[str] = ..., open_buy_quantity: _Optional[str] = ..., open_sell_quantity: _Optional[str] = ..., worst_long_quantity: _Optional[str] = ..., worst_short_quantity: _Optional[str] = ..., unrealised_pnl: _Optional[str] = ...) -> None: ...
 
 class Exposure(_message.Message):
-    __slots__ = ("account_id", "reporting_asset", "gross", "net", "equity", "leverage", "margin_used", "margin_available", "lines", "as_of_ns")
+    __slots__ = ("account_id", "reporting_asset", "gross", "net", "equity", "leverage", "margin_used", "margin_available", "lines", "as_of_ns", "unrealised_pnl", "realised_pnl", "fees", "funding", "margin_maintenance", "balances", "unknown")
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     REPORTING_ASSET_FIELD_NUMBER: _ClassVar[int]
     GROSS_FIELD_NUMBER: _ClassVar[int]
@@ -765,6 +819,13 @@ class Exposure(_message.Message):
     MARGIN_AVAILABLE_FIELD_NUMBER: _ClassVar[int]
     LINES_FIELD_NUMBER: _ClassVar[int]
     AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    UNREALISED_PNL_FIELD_NUMBER: _ClassVar[int]
+    REALISED_PNL_FIELD_NUMBER: _ClassVar[int]
+    FEES_FIELD_NUMBER: _ClassVar[int]
+    FUNDING_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_MAINTENANCE_FIELD_NUMBER: _ClassVar[int]
+    BALANCES_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     account_id: str
     reporting_asset: str
     gross: str
@@ -775,7 +836,24 @@ class Exposure(_message.Message):
     margin_available: str
     lines: _containers.RepeatedCompositeFieldContainer[ExposureLine]
     as_of_ns: int
-    def __init__(self, account_id: _Optional[str] = ..., reporting_asset: _Optional[str] = ..., gross: _Optional[str] = ..., net: _Optional[str] = ..., equity: _Optional[str] = ..., leverage: _Optional[str] = ..., margin_used: _Optional[str] = ..., margin_available: _Optional[str] = ..., lines: _Optional[_Iterable[_Union[ExposureLine, _Mapping]]] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+    unrealised_pnl: str
+    realised_pnl: str
+    fees: str
+    funding: str
+    margin_maintenance: str
+    balances: _containers.RepeatedCompositeFieldContainer[AssetLine]
+    unknown: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, account_id: _Optional[str] = ..., reporting_asset: _Optional[str] = ..., gross: _Optional[str] = ..., net: _Optional[str] = ..., equity: _Optional[str] = ..., leverage: _Optional[str] = ..., margin_used: _Optional[str] = ..., margin_available: _Optional[str] = ..., lines: _Optional[_Iterable[_Union[ExposureLine, _Mapping]]] = ..., as_of_ns: _Optional[int] = ..., unrealised_pnl: _Optional[str] = ..., realised_pnl: _Optional[str] = ..., fees: _Optional[str] = ..., funding: _Optional[str] = ..., margin_maintenance: _Optional[str] = ..., balances: _Optional[_Iterable[_Union[AssetLine, _Mapping]]] = ..., unknown: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class AssetLine(_message.Message):
+    __slots__ = ("asset", "quantity", "value")
+    ASSET_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    asset: str
+    quantity: str
+    value: str
+    def __init__(self, asset: _Optional[str] = ..., quantity: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
 
 class WhatIfRequest(_message.Message):
     __slots__ = ("account_id", "symbol", "side", "quantity", "price", "price_move_bps")
@@ -830,3 +908,123 @@ class JournalRecord(_message.Message):
     hash_hex: str
     payload: bytes
     def __init__(self, engine_id: _Optional[str] = ..., epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., hash_hex: _Optional[str] = ..., payload: _Optional[bytes] = ...) -> None: ...
+
+class GetRosterRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RosterEntry(_message.Message):
+    __slots__ = ("key_id", "user_id", "public_key_hex", "account_ids", "paper_only", "administers", "approves")
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    PUBLIC_KEY_HEX_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_IDS_FIELD_NUMBER: _ClassVar[int]
+    PAPER_ONLY_FIELD_NUMBER: _ClassVar[int]
+    ADMINISTERS_FIELD_NUMBER: _ClassVar[int]
+    APPROVES_FIELD_NUMBER: _ClassVar[int]
+    key_id: str
+    user_id: str
+    public_key_hex: str
+    account_ids: _containers.RepeatedScalarFieldContainer[str]
+    paper_only: bool
+    administers: _containers.RepeatedScalarFieldContainer[str]
+    approves: bool
+    def __init__(self, key_id: _Optional[str] = ..., user_id: _Optional[str] = ..., public_key_hex: _Optional[str] = ..., account_ids: _Optional[_Iterable[str]] = ..., paper_only: _Optional[bool] = ..., administers: _Optional[_Iterable[str]] = ..., approves: _Optional[bool] = ...) -> None: ...
+
+class Roster(_message.Message):
+    __slots__ = ("version", "two_approvals_above_quote", "entries", "as_of_ns")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TWO_APPROVALS_ABOVE_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    two_approvals_above_quote: str
+    entries: _containers.RepeatedCompositeFieldContainer[RosterEntry]
+    as_of_ns: int
+    def __init__(self, version: _Optional[int] = ..., two_approvals_above_quote: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[RosterEntry, _Mapping]]] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
+class ListGrantsRequest(_message.Message):
+    __slots__ = ("account_id", "include_ended")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_ENDED_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    include_ended: bool
+    def __init__(self, account_id: _Optional[str] = ..., include_ended: _Optional[bool] = ...) -> None: ...
+
+class Session(_message.Message):
+    __slots__ = ("session_id", "user_id", "account_ids", "state", "orders_used", "max_orders", "notional_used_quote", "max_order_notional_quote", "max_total_notional_quote", "opened_ns", "expires_ns", "as_of_ns")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_IDS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ORDERS_USED_FIELD_NUMBER: _ClassVar[int]
+    MAX_ORDERS_FIELD_NUMBER: _ClassVar[int]
+    NOTIONAL_USED_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    MAX_ORDER_NOTIONAL_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOTAL_NOTIONAL_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    OPENED_NS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_NS_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    user_id: str
+    account_ids: _containers.RepeatedScalarFieldContainer[str]
+    state: str
+    orders_used: int
+    max_orders: int
+    notional_used_quote: str
+    max_order_notional_quote: str
+    max_total_notional_quote: str
+    opened_ns: int
+    expires_ns: int
+    as_of_ns: int
+    def __init__(self, session_id: _Optional[str] = ..., user_id: _Optional[str] = ..., account_ids: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., orders_used: _Optional[int] = ..., max_orders: _Optional[int] = ..., notional_used_quote: _Optional[str] = ..., max_order_notional_quote: _Optional[str] = ..., max_total_notional_quote: _Optional[str] = ..., opened_ns: _Optional[int] = ..., expires_ns: _Optional[int] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
+class ListSessionsResponse(_message.Message):
+    __slots__ = ("sessions",)
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    sessions: _containers.RepeatedCompositeFieldContainer[Session]
+    def __init__(self, sessions: _Optional[_Iterable[_Union[Session, _Mapping]]] = ...) -> None: ...
+
+class Mandate(_message.Message):
+    __slots__ = ("mandate_id", "account_id", "strategy_id", "venue", "symbols", "state", "orders_used", "max_open_orders", "notional_used_quote", "max_order_notional_quote", "max_position_notional_quote", "max_total_notional_quote", "asker_id", "digest_hex", "installed_ns", "expires_ns", "as_of_ns")
+    MANDATE_ID_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_ID_FIELD_NUMBER: _ClassVar[int]
+    VENUE_FIELD_NUMBER: _ClassVar[int]
+    SYMBOLS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ORDERS_USED_FIELD_NUMBER: _ClassVar[int]
+    MAX_OPEN_ORDERS_FIELD_NUMBER: _ClassVar[int]
+    NOTIONAL_USED_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    MAX_ORDER_NOTIONAL_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    MAX_POSITION_NOTIONAL_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOTAL_NOTIONAL_QUOTE_FIELD_NUMBER: _ClassVar[int]
+    ASKER_ID_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_HEX_FIELD_NUMBER: _ClassVar[int]
+    INSTALLED_NS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_NS_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    mandate_id: str
+    account_id: str
+    strategy_id: str
+    venue: str
+    symbols: _containers.RepeatedScalarFieldContainer[str]
+    state: str
+    orders_used: int
+    max_open_orders: int
+    notional_used_quote: str
+    max_order_notional_quote: str
+    max_position_notional_quote: str
+    max_total_notional_quote: str
+    asker_id: str
+    digest_hex: str
+    installed_ns: int
+    expires_ns: int
+    as_of_ns: int
+    def __init__(self, mandate_id: _Optional[str] = ..., account_id: _Optional[str] = ..., strategy_id: _Optional[str] = ..., venue: _Optional[str] = ..., symbols: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., orders_used: _Optional[int] = ..., max_open_orders: _Optional[int] = ..., notional_used_quote: _Optional[str] = ..., max_order_notional_quote: _Optional[str] = ..., max_position_notional_quote: _Optional[str] = ..., max_total_notional_quote: _Optional[str] = ..., asker_id: _Optional[str] = ..., digest_hex: _Optional[str] = ..., installed_ns: _Optional[int] = ..., expires_ns: _Optional[int] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
+class ListMandatesResponse(_message.Message):
+    __slots__ = ("mandates",)
+    MANDATES_FIELD_NUMBER: _ClassVar[int]
+    mandates: _containers.RepeatedCompositeFieldContainer[Mandate]
+    def __init__(self, mandates: _Optional[_Iterable[_Union[Mandate, _Mapping]]] = ...) -> None: ...

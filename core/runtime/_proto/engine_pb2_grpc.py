@@ -189,6 +189,21 @@ class EngineStub:
                 request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.WhatIfRequest.SerializeToString,
                 response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.WhatIfAnswer.FromString,
                 _registered_method=True)
+        self.GetRoster = channel.unary_unary(
+                '/veloz.engine.v1.Engine/GetRoster',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetRosterRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.Roster.FromString,
+                _registered_method=True)
+        self.ListSessions = channel.unary_unary(
+                '/veloz.engine.v1.Engine/ListSessions',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.ListGrantsRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
+        self.ListMandates = channel.unary_unary(
+                '/veloz.engine.v1.Engine/ListMandates',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.ListGrantsRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.ListMandatesResponse.FromString,
+                _registered_method=True)
         self.StreamJournal = channel.unary_stream(
                 '/veloz.engine.v1.Engine/StreamJournal',
                 request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.StreamJournalRequest.SerializeToString,
@@ -398,6 +413,25 @@ class EngineServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRoster(self, request, context):
+        """Who may do what: enrolled keys, people's sessions, strategies' mandates.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSessions(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMandates(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StreamJournal(self, request, context):
         """Journal records after a sequence, then live ones as they become durable.
         """
@@ -562,6 +596,21 @@ def add_EngineServicer_to_server(servicer, server):
                     servicer.WhatIf,
                     request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.WhatIfRequest.FromString,
                     response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.WhatIfAnswer.SerializeToString,
+            ),
+            'GetRoster': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRoster,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetRosterRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.Roster.SerializeToString,
+            ),
+            'ListSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSessions,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.ListGrantsRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'ListMandates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMandates,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.ListGrantsRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.ListMandatesResponse.SerializeToString,
             ),
             'StreamJournal': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamJournal,
@@ -1406,6 +1455,87 @@ class Engine:
             '/veloz.engine.v1.Engine/WhatIf',
             core_dot_runtime_dot___proto_dot_engine__pb2.WhatIfRequest.SerializeToString,
             core_dot_runtime_dot___proto_dot_engine__pb2.WhatIfAnswer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRoster(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/GetRoster',
+            core_dot_runtime_dot___proto_dot_engine__pb2.GetRosterRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.Roster.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/ListSessions',
+            core_dot_runtime_dot___proto_dot_engine__pb2.ListGrantsRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMandates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/ListMandates',
+            core_dot_runtime_dot___proto_dot_engine__pb2.ListGrantsRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.ListMandatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,13 +45,16 @@ def test_a_run_cut_off_after_any_file_is_resumed_around_what_exists(tmp_path: Pa
     parse_signed_roster((paths.home / "roster.json").read_bytes(), "roster.json", root)
 
 
-def test_the_roster_holds_the_approvers_demo_key_for_paper_only(tmp_path: Path) -> None:
+def test_the_roster_holds_the_demo_keys_for_paper_only_and_the_traders_approves_nothing(tmp_path: Path) -> None:
     paths = HomePaths(tmp_path / "home")
     first_run.prepare_home(paths)
     root = paths.secret("root.pub").read_text().strip()
     roster = parse_signed_roster((paths.home / "roster.json").read_bytes(), "roster.json", root).roster
-    assert [(entry.key_id, entry.user_id, entry.account_ids, entry.paper_only) for entry in roster.entries] == [
-        ("demo-approver", "user-approver", ("acct-demo",), True)
+    assert [
+        (entry.key_id, entry.user_id, entry.account_ids, entry.paper_only, entry.approves) for entry in roster.entries
+    ] == [
+        ("demo-approver", "user-approver", ("acct-demo",), True, True),
+        ("demo-trader", "user-trader", ("acct-demo",), True, False),
     ]
     assert roster.two_approvals_above_quote == "1000000"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from core.authority.roster import RosterError, parse_signed_roster, render_signed_roster, sign_roster
+from core.authority.roster import RosterError, parse_signed_roster, render_signed_roster, roster_bytes, sign_roster
 from core.authority.signatures import public_key_hex
 from core.authority.thaw import THAW_VALID_NS, SignedThaw, Thaw, sign_thaw, verify_thaw
 from core.types.codes import ReasonCode
@@ -21,6 +21,13 @@ def read(content: bytes) -> Roster:
 
 def test_a_roster_survives_its_file() -> None:
     assert read(render_signed_roster(signed_roster())) == ROSTER
+
+
+def test_rosters_signed_before_keys_could_be_for_sessions_only_stay_signed() -> None:
+    assert b"approves" not in roster_bytes(ROSTER)
+    limited = msgspec.structs.replace(ROSTER, entries=(entry("trader", "user-trader", APPROVER_SEED, approves=False),))
+    assert b'"approves":false' in roster_bytes(limited)
+    assert read(render_signed_roster(sign_roster(ROOT_SEED, limited))) == limited
 
 
 def test_a_roster_that_was_changed_after_signing_is_refused() -> None:

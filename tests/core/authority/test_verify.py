@@ -176,6 +176,13 @@ def test_a_live_key_approves_live_orders() -> None:
     assert code(verify(proposal(mode="LIVE"), mode="LIVE", roster=live)) == "approved"
 
 
+def test_a_key_that_only_signs_sessions_in_approves_nothing() -> None:
+    entries = (ROSTER.entries[0], entry("trader", "user-trader", TRADER_SEED, approves=False))
+    roster = msgspec.structs.replace(ROSTER, entries=entries)
+    assert code(verify(proposal(), TRADER, roster=roster)) == ReasonCode.AUTHORITY_SIGNER_NOT_PERMITTED
+    assert code(verify(proposal(), APPROVER, roster=roster)) == "approved"
+
+
 def test_two_keys_of_one_user_are_one_approval() -> None:
     roster = msgspec.structs.replace(
         ROSTER,

@@ -1,0 +1,97 @@
+"""What an account is shown of itself: positions with their strategies, exposure in one currency, what-if with risk."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from core.types.codes import ReasonCode, RefusalError
+from core.types.events import OrderFilled
+from core.types.orders import OrderStatus, Side
+from tests.core.approvals import ACCOUNT
+from tests.core.engine_support import RunningEngine
+
+
+async def buy(engine: RunningEngine) -> None:
+    await engine.execute(await engine.propose())
+    await engine.event(lambda event: isinstance(event, OrderFilled) and event.status is OrderStatus.FILLED)
+
+
+async def test_a_position_shows_its_fees_by_asset_and_whose_it_is(engine: RunningEngine) -> None:
+    await buy(engine)
+    (position,) = await engine.client.positions(ACCOUNT)
+    assert (position.venue, position.quantity, position.leverage) == ("paper", Decimal("0.01"), None)
+    assert list(position.fees_by_asset) == ["BTC"]
+    assert position.funding_by_asset == {}
+    assert position.mark_price is not None
+    assert position.notional_quote == position.quantity * position.mark_price
+    (by_people,) = position.strategies
+    assert (by_people.strategy_id, by_people.quantity) == ("", position.quantity)
+    assert by_people.unrealised_pnl_quote == position.unrealised_pnl_quote
+
+
+async def test_exposure_adds_up_in_the_reporting_currency(engine: RunningEngine) -> None:
+    await buy(engine)
+    exposure = await engine.client.exposure(ACCOUNT)
+    values = {asset.asset: asset.value for asset in exposure.balances}
+    assert exposure.unknown == ()
+    assert None not in values.values()
+    assert exposure.equity == sum(value for value in values.values() if value is not None)
+    assert exposure.gross == sum(value for asset, value in values.items() if value is not None and asset != "USDT")
+    assert exposure.realised_pnl == 0
+    assert exposure.fees is not None
+    assert exposure.fees > 0
+
+
+@pytest.mark.parametrize(
+    ("quantity", "refusal"), [("0.01", None), ("5", ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER)]
+)
+async def test_what_if_says_what_risk_would_say(
+    engine: RunningEngine, quantity: str, refusal: ReasonCode | None
+) -> None:
+    view = await engine.client.what_if(ACCOUNT, "BTCUSDT", side=Side.BUY, quantity=Decimal(quantity))
+    assert (view.refusal.code if view.refusal else None) is refusal
+    assert len(view.checks) > 10
+    assert view.after.net is not None
+    assert view.before.net is not None
+    assert view.after.net > view.before.net
+    assert await engine.client.orders(ACCOUNT, include_final=True) == []
+
+
+async def test_a_price_move_meets_no_check_and_changes_equity_by_the_exposure(engine: RunningEngine) -> None:
+    await buy(engine)
+    view = await engine.client.what_if(ACCOUNT, "BTCUSDT", price_move_bps=-1_000)
+    assert (view.checks, view.refusal) == ((), None)
+    (line,) = view.before.lines
+    held = next(asset for asset in view.before.balances if asset.asset == "BTC")
+    assert line.mark_price is not None
+    assert view.pnl_change is not None
+    half_a_tick = Decimal("0.005")
+    assert abs(view.pnl_change + held.quantity * line.mark_price / 10) <= held.quantity * half_a_tick
+
+
+async def test_what_if_of_an_unknown_symbol_is_refused(engine: RunningEngine) -> None:
+    with pytest.raises(RefusalError, match="NOPEUSDT"):
+        await engine.client.what_if(ACCOUNT, "NOPEUSDT", side=Side.BUY, quantity=Decimal(1))
+
+
+async def test_the_roster_in_force_can_be_read(engine: RunningEngine) -> None:
+    roster = await engine.client.roster()
+    assert [(entry.key_id, entry.approves) for entry in roster.entries] == [
+        ("approver", True),
+        ("second", True),
+        ("trader", True),
+    ]
+    assert roster.two_approvals_above_quote == Decimal(50_000)
+
+
+async def test_the_state_of_risk_tells_switches_and_timer(engine: RunningEngine) -> None:
+    await engine.client.set_kill_switch("REDUCE_ONLY", "test", "one account", None, ACCOUNT)
+    state = await engine.client.risk_state(ACCOUNT)
+    assert (state.kill_switch, state.engine_kill_switch, state.account_kill_switch) == (
+        "REDUCE_ONLY",
+        "NORMAL",
+        "REDUCE_ONLY",
+    )
+    assert (state.frozen_reason, state.dead_mans_timer_s) == (None, None)
