@@ -5,16 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
 from core.kernel.inputs import Balances, DecisionInputs
 from core.kernel.kernel import Kernel
 from core.orders.machine import Order
+from core.portfolio.margin import initial_margin
 from core.portfolio.performance import account_day
 from core.portfolio.positions import Position
-from core.risk.activity import AMEND, ORDER, fingerprint
-from core.risk.checks import RiskDecision, evaluate
+from core.risk.activity import AMEND, CANCEL, ORDER, fingerprint
+from core.risk.checks import RiskDecision, evaluate, notional_of
 from core.risk.custom import REQUIRE_TWO_APPROVALS, WARN, CustomRule, CustomRuleError
 from core.risk.exposure import counts
 from core.risk.inputs import EXACT, AccountInputs, BeforeAfter, RateCount, RiskInputs
@@ -23,6 +25,7 @@ from core.types.authority import AdministrationAuthority
 from core.types.clock import NS_PER_S
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import RiskCheckRecord, RiskRulesInstalled
+from core.types.instruments import Instrument, Product
 from core.types.money import from_scaled
 from core.types.orders import OrderIntent, OrderStatus, Side
 
@@ -59,7 +62,7 @@ def run_risk(kernel: Kernel, subject: RiskSubject, inputs: DecisionInputs, now_n
         side=intent.side,
         order_type=intent.order_type,
         quantity=from_scaled(intent.quantity, intent.quantity_scale),
-        price=None if intent.price is None else from_scaled(intent.price, intent.price_scale),
+        price=_price(intent.price, intent),
         reduce_only=intent.reduce_only,
         limits=limits,
         kill_switch=kernel.effective_kill_switch(intent.account_id),
@@ -76,8 +79,9 @@ def run_risk(kernel: Kernel, subject: RiskSubject, inputs: DecisionInputs, now_n
         available=None if inputs.balances is None else available(kernel, inputs.balances, replaced),
         visible_quantity=inputs.visible_quantity,
         quote_rate=_rate(inputs, instrument.quote_asset),
-        stop_price=None if intent.stop_price is None else from_scaled(intent.stop_price, intent.price_scale),
-        is_amendment=subject.is_amendment,
+        stop_price=_price(intent.stop_price, intent),
+        activation_price=_price(intent.activation_price, intent),
+        **_amended(replaced if subject.is_amendment else None),
     )
     if rules.custom:
         records = _custom(rules, risk_inputs, subject, now_ns)
@@ -171,6 +175,7 @@ def _account_inputs(
     kind = AMEND if subject.is_amendment else ORDER
     rates = limits.rates["amend_rate" if subject.is_amendment else "order_rate"]
     print_of_order = fingerprint(intent)
+    margin, margin_balance = _margin(kernel, intent, replaced, inputs)
     return AccountInputs(
         position=position,
         gross=gross,
@@ -188,6 +193,7 @@ def _account_inputs(
             )
             for rate in limits.rates["repeated_intent"]
         ),
+        cancel_rates=tuple(_rate_count(kernel, rules, CANCEL, rate, now_ns) for rate in limits.rates["cancel_rate"]),
         self_trade_price=None if own is None else from_scaled(own, intent.price_scale),
         equity=equity,
         # A new day begins with what there was last.
@@ -195,6 +201,8 @@ def _account_inputs(
         peak_equity=None if observed is None else Decimal(observed.peak_equity),
         frozen_reason=kernel.frozen.get(intent.account_id),
         adds_order=replaced is None,
+        margin=margin,
+        margin_balance=margin_balance,
     )
 
 
@@ -217,7 +225,7 @@ def _exposures(
     before, after = _Sums(), _Sums()
     own_before: Decimal | None = None
     own_after: Decimal | None = None
-    for market in dict.fromkeys((key, *kernel.exposure.markets(account_id), *_held(kernel, account_id))):
+    for market in _markets(kernel, account_id, key):
         resting = kernel.exposure.resting(*market)
         held = kernel.positions.get(market, Position()).quantity
         buys, sells = resting.buy_quantity, resting.sell_quantity
@@ -225,9 +233,7 @@ def _exposures(
         worth = before.add(held, buys, sells, unit)
         if market == key:
             own_before = worth
-            part = _resting_part(replaced, intent.side)
-            buys += intent.quantity - part if intent.side is Side.BUY else 0
-            sells += intent.quantity - part if intent.side is Side.SELL else 0
+            buys, sells = _with_order(buys, sells, intent, replaced)
             own_after = after.add(held, buys, sells, unit)
         else:
             after.add(held, buys, sells, unit)
@@ -266,6 +272,51 @@ class _Sums:
         return max(abs(self._long), abs(self._short))
 
 
+def _margin(
+    kernel: Kernel, intent: OrderIntent, replaced: Order | None, inputs: DecisionInputs
+) -> tuple[BeforeAfter | None, Decimal | None]:
+    """Initial margin in the worst case, before and with the order, and the balance it is held against, in the margin
+    asset. A leverage that isn't known counts as none."""
+    key, held = (intent.account_id, intent.venue, intent.symbol), inputs.margin
+    own = kernel.instruments[intent.venue, intent.symbol]
+    if own.product is not Product.USDM or held is None:
+        return None, None
+    before, after, balance = Decimal(0), Decimal(0), held.wallet_balance
+    for market in _markets(kernel, intent.account_id, key):
+        instrument = kernel.instruments[market[1:]]
+        mark = inputs.marks.get(market[1:])
+        if instrument.product is not Product.USDM or instrument.quote_asset != own.quote_asset:
+            continue
+        if mark is None:
+            return None, None
+        position, resting = kernel.positions.get(market, Position()), kernel.exposure.resting(*market)
+        buys, sells, leverage = resting.buy_quantity, resting.sell_quantity, held.leverage.get(market[2], 1)
+        price = max(mark, intent.price or intent.stop_price or 0) if market == key else mark
+        before = EXACT.add(before, _initial(position.quantity, buys, sells, price, instrument, leverage))
+        if market == key:
+            buys, sells = _with_order(buys, sells, intent, replaced)
+        after = EXACT.add(after, _initial(position.quantity, buys, sells, price, instrument, leverage))
+        worth = position.quantity * mark
+        unrealised = worth - position.cost if position.quantity > 0 else worth + position.cost
+        balance = EXACT.add(balance, from_scaled(unrealised, instrument.notional_scale))
+    return BeforeAfter(before, after), balance
+
+
+def _initial(held: int, buys: int, sells: int, price: int, instrument: Instrument, leverage: int) -> Decimal:
+    worst = max(abs(held + buys), abs(held - sells)) * price
+    return initial_margin(from_scaled(worst, instrument.notional_scale), leverage)
+
+
+def _with_order(buys: int, sells: int, intent: OrderIntent, replaced: Order | None) -> tuple[int, int]:
+    more = intent.quantity - _resting_part(replaced, intent.side)
+    return (buys + more, sells) if intent.side is Side.BUY else (buys, sells + more)
+
+
+def _markets(kernel: Kernel, account_id: str, own: tuple[str, str, str]) -> dict[tuple[str, str, str], None]:
+    """Where the account has something, and where the order would go."""
+    return dict.fromkeys((own, *kernel.exposure.markets(account_id), *_held(kernel, account_id)))
+
+
 def _held(kernel: Kernel, account_id: str) -> Iterable[tuple[str, str, str]]:
     return (key for key, position in kernel.positions.items() if key[0] == account_id and position.quantity)
 
@@ -292,6 +343,21 @@ def _resting_part(replaced: Order | None, side: Side) -> int:
     if replaced is None or replaced.intent.side is not side or not counts(replaced):
         return 0
     return replaced.remaining_quantity
+
+
+def _amended(order: Order | None) -> dict[str, Any]:
+    """What an amendment changes."""
+    if order is None:
+        return {}
+    intent = order.intent
+    return {
+        "filled_quantity": from_scaled(order.filled_quantity, intent.quantity_scale),
+        "amended_from": (from_scaled(order.remaining_quantity, intent.quantity_scale), _price(intent.price, intent)),
+    }
+
+
+def _price(scaled: int | None, intent: OrderIntent) -> Decimal | None:
+    return None if scaled is None else from_scaled(scaled, intent.price_scale)
 
 
 def _rate(inputs: DecisionInputs, asset: str) -> Decimal | None:
@@ -329,9 +395,9 @@ def _variables(rules: RiskRules, inputs: RiskInputs, subject: RiskSubject, now_n
             "side": str(intent.side),
             "type": str(intent.order_type),
             "time_in_force": str(intent.time_in_force),
-            "quantity": float(inputs.quantity),
+            "quantity": float(inputs.order_quantity),
             "price": float(inputs.price or 0),
-            "notional_quote": float((inputs.price or Decimal(market.mid_price or 0)) * inputs.quantity),
+            "notional_quote": float(notional_of(inputs) or 0),
             "reduce_only": intent.reduce_only,
             "post_only": intent.post_only,
             "symbol": intent.symbol,

@@ -28,6 +28,17 @@ def order_rate(inputs: RiskInputs) -> RiskCheckRecord | None:
     return _rate(code, inputs.account.order_rates)
 
 
+def cancel_rate(inputs: RiskInputs) -> RiskCheckRecord | None:
+    """A cancel is never refused. Whoever cancels too much gets nothing new, except what reduces, until the window has
+    passed."""
+    if not inputs.account.cancel_rates:
+        return None
+    worst = min(inputs.account.cancel_rates, key=lambda rate: rate.limit - rate.count)
+    passed = worst.count <= worst.limit or inputs.reduces
+    unit = f"per {worst.window_ms} ms"
+    return _record(ReasonCode.RISK_CANCEL_RATE_EXCEEDED, passed, str(worst.limit), str(worst.count), unit, worst.source)
+
+
 def open_orders(inputs: RiskInputs) -> RiskCheckRecord | None:
     if not inputs.account.adds_order:
         return None
@@ -45,23 +56,36 @@ def open_orders(inputs: RiskInputs) -> RiskCheckRecord | None:
 
 def position(inputs: RiskInputs) -> RiskCheckRecord:
     limit = inputs.limits["max_position_notional_quote"]
-    return _measure(ReasonCode.RISK_POSITION_EXCEEDS_MAX, inputs.account.position, limit, "quote")
+    return _measure(ReasonCode.RISK_POSITION_EXCEEDS_MAX, inputs, inputs.account.position, limit, "quote")
 
 
 def gross_exposure(inputs: RiskInputs) -> RiskCheckRecord:
     limit = inputs.limits["max_gross_exposure_quote"]
-    return _measure(ReasonCode.RISK_GROSS_EXPOSURE_EXCEEDS_MAX, inputs.account.gross, limit, "quote")
+    return _measure(ReasonCode.RISK_GROSS_EXPOSURE_EXCEEDS_MAX, inputs, inputs.account.gross, limit, "quote")
 
 
 def net_exposure(inputs: RiskInputs) -> RiskCheckRecord:
     limit = inputs.limits["max_net_exposure_quote"]
-    return _measure(ReasonCode.RISK_NET_EXPOSURE_EXCEEDS_MAX, inputs.account.net, limit, "quote")
+    return _measure(ReasonCode.RISK_NET_EXPOSURE_EXCEEDS_MAX, inputs, inputs.account.net, limit, "quote")
 
 
 def leverage(inputs: RiskInputs) -> RiskCheckRecord:
     limit, equity, gross = inputs.limits["max_leverage"], inputs.account.equity, inputs.account.gross
     measured = BeforeAfter(_ratio(gross.before, equity), _ratio(gross.after, equity))
-    return _measure(ReasonCode.RISK_LEVERAGE_EXCEEDS_MAX, measured, limit, "times")
+    return _measure(ReasonCode.RISK_LEVERAGE_EXCEEDS_MAX, inputs, measured, limit, "times")
+
+
+def margin(inputs: RiskInputs) -> RiskCheckRecord | None:
+    """Initial margin of all derivatives, this order and the worst of what rests included, against what there is."""
+    if not inputs.is_derivative:
+        return None
+    needed, balance = inputs.account.margin, inputs.account.margin_balance
+    code, unit = ReasonCode.RISK_MARGIN_INSUFFICIENT, inputs.instrument.quote_asset
+    if needed is None or needed.after is None or balance is None:
+        return _record(code, False, "0" if balance is None else decimal_text(balance), None, unit)
+    is_no_worse = inputs.reduces and needed.before is not None and needed.after <= needed.before
+    passed = needed.after <= balance or is_no_worse
+    return _record(code, passed, decimal_text(balance), decimal_text(needed.after), unit)
 
 
 def daily_loss(inputs: RiskInputs) -> RiskCheckRecord:
@@ -102,10 +126,11 @@ def _rate(code: ReasonCode, rates: tuple[RateCount, ...]) -> RiskCheckRecord | N
     )
 
 
-def _measure(code: ReasonCode, measured: BeforeAfter, limit: Limit, unit: str) -> RiskCheckRecord:
+def _measure(code: ReasonCode, inputs: RiskInputs, measured: BeforeAfter, limit: Limit, unit: str) -> RiskCheckRecord:
     after = measured.after
-    # What doesn't make it worse passes: a position beyond its limit can be brought down.
-    passed = after is not None and (after <= limit.value or (measured.before is not None and after <= measured.before))
+    # A position beyond its limit can be brought down, and not turned into one as large on the other side.
+    is_no_worse = inputs.reduces and after is not None and measured.before is not None and after <= measured.before
+    passed = after is not None and (after <= limit.value or is_no_worse)
     return _record(
         code, passed, decimal_text(limit.value), None if after is None else decimal_text(after), unit, limit.source
     )

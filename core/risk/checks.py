@@ -79,8 +79,8 @@ def share_used_percent(record: RiskCheckRecord) -> Decimal | None:
 
 
 def notional_of(inputs: RiskInputs) -> Decimal | None:
-    """In the reporting currency."""
-    notional = _notional(inputs)
+    """Of the whole order, in the reporting currency."""
+    notional = _notional(inputs, inputs.order_quantity)
     if notional is None or inputs.quote_rate is None:
         return None
     return EXACT.multiply(notional, inputs.quote_rate)
@@ -124,34 +124,42 @@ def _book_fresh(inputs: RiskInputs) -> RiskCheckRecord:
 
 
 def _tick(inputs: RiskInputs) -> RiskCheckRecord | None:
-    if not inputs.order_type.has_limit_price:
+    """Of every price that the order names."""
+    prices = [price for price in (inputs.price, inputs.stop_price, inputs.activation_price) if price is not None]
+    if not prices and not inputs.order_type.has_limit_price:
         return None
     tick = from_scaled(inputs.instrument.tick_size, inputs.instrument.price_scale)
-    passed = inputs.price is not None and EXACT.remainder(inputs.price, tick) == 0
-    return _record(ReasonCode.ORDER_TICK_SIZE_VIOLATED, passed, decimal_text(tick), _text(inputs.price), "quote")
+    wrong = next((price for price in prices if EXACT.remainder(price, tick) != 0), None)
+    passed = wrong is None and (inputs.price is not None or not inputs.order_type.has_limit_price)
+    actual = wrong if wrong is not None else prices[0] if prices else None
+    return _record(ReasonCode.ORDER_TICK_SIZE_VIOLATED, passed, decimal_text(tick), _text(actual), "quote")
 
 
 def _lot(inputs: RiskInputs) -> RiskCheckRecord:
     lot = from_scaled(inputs.instrument.lot_size, inputs.instrument.quantity_scale)
-    passed = EXACT.remainder(inputs.quantity, lot) == 0
-    return _record(ReasonCode.ORDER_LOT_SIZE_VIOLATED, passed, decimal_text(lot), _text(inputs.quantity), "base")
+    passed = EXACT.remainder(inputs.order_quantity, lot) == 0
+    return _record(ReasonCode.ORDER_LOT_SIZE_VIOLATED, passed, decimal_text(lot), _text(inputs.order_quantity), "base")
 
 
 def _min_quantity(inputs: RiskInputs) -> RiskCheckRecord:
     least = from_scaled(inputs.instrument.min_quantity, inputs.instrument.quantity_scale)
-    passed = inputs.quantity >= least
-    return _record(ReasonCode.ORDER_QUANTITY_BELOW_MIN, passed, decimal_text(least), _text(inputs.quantity), "base")
+    passed = inputs.order_quantity >= least
+    return _record(
+        ReasonCode.ORDER_QUANTITY_BELOW_MIN, passed, decimal_text(least), _text(inputs.order_quantity), "base"
+    )
 
 
 def _max_quantity(inputs: RiskInputs) -> RiskCheckRecord:
     most = from_scaled(inputs.instrument.max_quantity, inputs.instrument.quantity_scale)
-    passed = inputs.quantity <= most
-    return _record(ReasonCode.ORDER_QUANTITY_ABOVE_MAX, passed, decimal_text(most), _text(inputs.quantity), "base")
+    passed = inputs.order_quantity <= most
+    return _record(
+        ReasonCode.ORDER_QUANTITY_ABOVE_MAX, passed, decimal_text(most), _text(inputs.order_quantity), "base"
+    )
 
 
 def _min_notional(inputs: RiskInputs) -> RiskCheckRecord:
     least = from_scaled(inputs.instrument.min_notional, inputs.instrument.notional_scale)
-    notional = _notional(inputs)
+    notional = _notional(inputs, inputs.order_quantity)
     passed = notional is not None and notional >= least
     return _record(ReasonCode.ORDER_NOTIONAL_BELOW_MIN, passed, decimal_text(least), _text(notional), "quote")
 
@@ -166,9 +174,9 @@ def _reduce_only(inputs: RiskInputs) -> RiskCheckRecord | None:
 
 
 def _depth(inputs: RiskInputs) -> RiskCheckRecord | None:
-    if inputs.order_type is not OrderType.MARKET or inputs.depth_quantity is None:
+    if inputs.order_type is not OrderType.MARKET:
         return None
-    passed = inputs.depth_quantity >= inputs.quantity
+    passed = inputs.depth_quantity is not None and inputs.depth_quantity >= inputs.quantity
     return _record(
         ReasonCode.MARKET_DEPTH_INSUFFICIENT, passed, _text(inputs.depth_quantity), _text(inputs.quantity), "base"
     )
@@ -192,22 +200,23 @@ def _max_order_quantity(inputs: RiskInputs) -> RiskCheckRecord:
     most = inputs.limits["max_quantity_per_order"]
     return _record(
         ReasonCode.RISK_QUANTITY_EXCEEDS_MAX_PER_ORDER,
-        inputs.quantity <= most.value,
+        inputs.order_quantity <= most.value,
         decimal_text(most.value),
-        _text(inputs.quantity),
+        _text(inputs.order_quantity),
         "base",
         most.source,
     )
 
 
 def _collar(inputs: RiskInputs) -> RiskCheckRecord | None:
-    limit = inputs.limits["price_collar_bps"]
-    # A stop lies away from the market by its nature; what it becomes is checked when it triggers.
+    """Against the mid; of a limit price that waits for its stop, against that stop."""
+    limit, price, reference = inputs.limits["price_collar_bps"], effective_price(inputs), _mid(inputs)
     if inputs.stop_price is not None:
-        return None
-    return _deviation(
-        ReasonCode.RISK_PRICE_OUTSIDE_COLLAR, effective_price(inputs), _mid(inputs), limit.value, limit.source
-    )
+        # A stop lies away from the market by its nature; what a market order becomes is checked when it triggers.
+        if not inputs.order_type.has_limit_price:
+            return None
+        reference = inputs.stop_price
+    return _deviation(ReasonCode.RISK_PRICE_OUTSIDE_COLLAR, price, reference, limit.value, limit.source)
 
 
 def _mark_collar(inputs: RiskInputs) -> RiskCheckRecord | None:
@@ -236,7 +245,7 @@ def _balance(inputs: RiskInputs) -> RiskCheckRecord | None:
         return None
     instrument = inputs.instrument
     asset = instrument.quote_asset if inputs.side is Side.BUY else instrument.base_asset
-    needed = _notional(inputs) if inputs.side is Side.BUY else inputs.quantity
+    needed = _notional(inputs, inputs.quantity) if inputs.side is Side.BUY else inputs.quantity
     free = inputs.available.get(asset, Decimal(0))
     passed = needed is not None and needed <= free
     return _record(ReasonCode.RISK_BALANCE_INSUFFICIENT, passed, _text(free), _text(needed), asset)
@@ -274,11 +283,16 @@ def _takes(inputs: RiskInputs) -> bool:
     return bid is not None and inputs.price <= bid
 
 
-def _self_trade(inputs: RiskInputs) -> RiskCheckRecord:
-    """No order of ours may meet another one of ours."""
+def _self_trade(inputs: RiskInputs) -> RiskCheckRecord | None:
+    """No order of ours may meet another one of ours. What turns into a market order is judged when it does; one of ours
+    that lies before the stop is gone by the time that this one triggers."""
+    if inputs.order_type.is_conditional and not inputs.order_type.has_limit_price:
+        return None
     own = inputs.account.self_trade_price
-    price = effective_price(inputs)
-    meets = own is not None and (price is None or (price >= own if inputs.side is Side.BUY else price <= own))
+    price, buys = effective_price(inputs), inputs.side is Side.BUY
+    meets = own is not None and (price is None or (price >= own if buys else price <= own))
+    if meets and inputs.order_type is OrderType.STOP_LIMIT and inputs.stop_price is not None and own is not None:
+        meets = own >= inputs.stop_price if buys else own <= inputs.stop_price
     return _record(ReasonCode.RISK_SELF_TRADE, not meets, _text(own), _text(price), "quote")
 
 
@@ -306,10 +320,12 @@ CHECKS: tuple[tuple[Check, str], ...] = (
     (account_checks.repeated, "The same order was asked for too often in a short time. Look at what asks for it."),
     (account_checks.open_orders, "The account has too many open orders. Cancel some."),
     (account_checks.order_rate, "Too many orders in a short time. Ask again later."),
+    (account_checks.cancel_rate, "Too many cancels in a short time. Cancels are always taken, new orders later."),
     (account_checks.position, "The position in this symbol could grow beyond its limit. Lower the quantity."),
     (account_checks.gross_exposure, "The account's gross exposure could grow beyond its limit. Lower the quantity."),
     (account_checks.net_exposure, "The account's net exposure could grow beyond its limit. Lower the quantity."),
     (account_checks.leverage, "The account's leverage could grow beyond its limit. Lower the quantity."),
+    (account_checks.margin, "The account's margin doesn't cover the order. Lower the quantity, or add margin."),
     (account_checks.daily_loss, "The account has lost too much today. Only orders that reduce are taken."),
     (account_checks.drawdown, "The account is too far below its peak. Only orders that reduce are taken."),
 )
@@ -324,9 +340,9 @@ def _deviation(
     return _record(code, actual <= limit, decimal_text(limit), decimal_text(actual), "bps", source)
 
 
-def _notional(inputs: RiskInputs) -> Decimal | None:
+def _notional(inputs: RiskInputs, quantity: Decimal) -> Decimal | None:
     price = effective_price(inputs)
-    return None if price is None else EXACT.multiply(price, inputs.quantity)
+    return None if price is None else EXACT.multiply(price, quantity)
 
 
 def _mid(inputs: RiskInputs) -> Decimal | None:

@@ -14,6 +14,7 @@ from core.types.instruments import Instrument, Product
 from core.types.orders import OrderType, Side
 
 EXACT = Context(prec=160, rounding=ROUND_HALF_EVEN)
+NOTHING = Decimal(0)
 
 
 class BeforeAfter(msgspec.Struct, frozen=True):
@@ -36,8 +37,10 @@ class AccountInputs(msgspec.Struct, frozen=True):
     """The account beside the order. Amounts in the reporting currency, all worst cases.
 
     position is that of the order's symbol, gross and net the whole account's. order_rates are those that this order
-    counts for (amend rates for an amendment). self_trade_price is our own best resting price on the other side.
-    equity, day_start_equity and peak_equity are None until the account was valued.
+    counts for (amend rates for an amendment), cancel_rates how many cancels there were. self_trade_price is our own
+    best resting price on the other side. equity, day_start_equity and peak_equity are None until the account was
+    valued. margin is the initial margin of the derivatives in the order's margin asset, margin_balance what there is of
+    it, unrealised PnL included.
     """
 
     position: BeforeAfter
@@ -46,12 +49,15 @@ class AccountInputs(msgspec.Struct, frozen=True):
     open_orders: int
     order_rates: tuple[RateCount, ...] = ()
     repeats: tuple[RateCount, ...] = ()
+    cancel_rates: tuple[RateCount, ...] = ()
     self_trade_price: Decimal | None = None
     equity: Decimal | None = None
     day_start_equity: Decimal | None = None
     peak_equity: Decimal | None = None
     frozen_reason: str | None = None
     adds_order: bool = True
+    margin: BeforeAfter | None = None
+    margin_balance: Decimal | None = None
 
 
 class RiskInputs(msgspec.Struct, frozen=True):
@@ -62,6 +68,9 @@ class RiskInputs(msgspec.Struct, frozen=True):
     asset to what is free after reservations, None when balances aren't known. position_quantity is signed;
     reducing_quantity is what open orders of this side already take from the position. custom are the records of the
     custom rules, made already. quote_rate is what one unit of the quote asset is worth in the reporting currency.
+
+    quantity is what may still fill. Of an amendment, filled_quantity is what has filled already, which counts towards
+    the order's size, and amended_from the order as it rests: what may still fill of it, and its price.
     """
 
     instrument: Instrument
@@ -86,7 +95,9 @@ class RiskInputs(msgspec.Struct, frozen=True):
     visible_quantity: Decimal | None = None
     quote_rate: Decimal | None = Decimal(1)
     stop_price: Decimal | None = None
-    is_amendment: bool = False
+    activation_price: Decimal | None = None
+    filled_quantity: Decimal = NOTHING
+    amended_from: tuple[Decimal, Decimal | None] | None = None
     custom: tuple[RiskCheckRecord, ...] = ()
 
     @property
@@ -101,5 +112,22 @@ class RiskInputs(msgspec.Struct, frozen=True):
 
     @property
     def reduces(self) -> bool:
-        """Whether the order, after all others of its side, still brings the position nearer to zero."""
-        return self.quantity <= EXACT.subtract(self.reducible, self.reducing_quantity)
+        """Whether the order, after all others of its side, still brings the position nearer to zero, or only makes a
+        resting order smaller."""
+        return self.lowers or self.quantity <= EXACT.subtract(self.reducible, self.reducing_quantity)
+
+    @property
+    def lowers(self) -> bool:
+        """An amendment that leaves less to fill at the same price."""
+        return self.amended_from is not None and (
+            self.quantity <= self.amended_from[0] and self.price == self.amended_from[1]
+        )
+
+    @property
+    def is_amendment(self) -> bool:
+        return self.amended_from is not None
+
+    @property
+    def order_quantity(self) -> Decimal:
+        """The order's size as the venue sees it."""
+        return EXACT.add(self.quantity, self.filled_quantity)

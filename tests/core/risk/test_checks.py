@@ -14,7 +14,7 @@ from core.risk.kill_switch import KillSwitch
 from core.risk.rules import parse_risk_rules
 from core.types.codes import ReasonCode
 from core.types.events import MarketInputs, RiskCheckRecord
-from core.types.instruments import Instrument
+from core.types.instruments import Instrument, Product
 from core.types.orders import OrderType, Side
 from tests.core.approvals import rules_document
 
@@ -85,7 +85,7 @@ def inputs(**changes: Any) -> RiskInputs:
     return RiskInputs(**{**values, **changes})
 
 
-MARKET = {"order_type": OrderType.MARKET, "price": None}
+MARKET = {"order_type": OrderType.MARKET, "price": None, "depth_quantity": D("0.1")}
 SELL_ONE = {"side": Side.SELL, "quantity": Decimal(1), "position_quantity": Decimal(1)}
 OK = None
 
@@ -168,6 +168,8 @@ def measure(before: str, after: str | None) -> BeforeAfter:
     return BeforeAfter(D(before), None if after is None else D(after))
 
 
+SMALL = {"price": D(1_000), "mid_price": "1000"}
+AMENDED = {"amended_from": (D("0.09"), D("60000"))}
 REDUCING = {"side": Side.SELL, "position_quantity": D(1), "available": None}
 
 
@@ -193,14 +195,21 @@ REDUCING = {"side": Side.SELL, "position_quantity": D(1), "available": None}
         (beside(repeats=rate(3)), C.RISK_INTENT_REPEATED),
         (beside(order_rates=rate(2)), OK),
         (beside(order_rates=rate(3)), C.RISK_ORDER_RATE_EXCEEDED),
-        ({**beside(order_rates=rate(2)), "is_amendment": True}, OK),
-        ({**beside(order_rates=rate(3)), "is_amendment": True}, C.RISK_AMEND_RATE_EXCEEDED),
+        ({**beside(order_rates=rate(2)), **AMENDED}, OK),
+        ({**beside(order_rates=rate(3)), **AMENDED}, C.RISK_AMEND_RATE_EXCEEDED),
+        (beside(cancel_rates=rate(3)), OK),
+        (beside(cancel_rates=rate(4)), C.RISK_CANCEL_RATE_EXCEEDED),
+        ({**beside(cancel_rates=rate(4)), **REDUCING}, OK),  # out of a position is always let
         (beside(open_orders=4), OK),
         (beside(open_orders=5), C.RISK_OPEN_ORDERS_EXCEED_MAX),
         (beside(open_orders=5, adds_order=False), OK),
         (beside(position=measure("0", "1000")), OK),
         (beside(position=measure("0", "1000.01")), C.RISK_POSITION_EXCEEDS_MAX),
-        (beside(position=measure("3000", "3000")), OK),  # no worse than it is
+        ({**beside(position=measure("3000", "3000")), **REDUCING}, OK),  # no worse than it is
+        (beside(position=measure("3000", "3000")), C.RISK_POSITION_EXCEEDS_MAX),  # as large on the other side
+        ({**beside(position=measure("3000", "3000.01")), **REDUCING}, C.RISK_POSITION_EXCEEDS_MAX),
+        ({**beside(gross=measure("3000", "3000"), equity=D(9_000)), **REDUCING}, OK),
+        (beside(net=measure("3000", "3000")), C.RISK_NET_EXPOSURE_EXCEEDS_MAX),
         (beside(position=measure("3000", None)), C.RISK_POSITION_EXCEEDS_MAX),
         (beside(gross=measure("0", "2000")), OK),
         (beside(gross=measure("0", "2000.01")), C.RISK_GROSS_EXPOSURE_EXCEEDS_MAX),
@@ -224,6 +233,74 @@ REDUCING = {"side": Side.SELL, "position_quantity": D(1), "available": None}
     ],
 )
 def test_a_limit_of_the_account_is_held_exactly(changes: dict[str, Any], expected: ReasonCode | None) -> None:
+    decision = evaluate(inputs(**changes))
+    assert (decision.refusal and decision.refusal.code) == expected
+
+
+STOP = {"order_type": OrderType.STOP, "price": None}
+STOP_LIMIT = {"order_type": OrderType.STOP_LIMIT}
+USDM = {"instrument": msgspec.structs.replace(BTC, product=Product.USDM), "mark_price": "60000"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({**STOP, "stop_price": D("70000.1")}, OK),
+        ({**STOP, "stop_price": D("70000.01")}, C.ORDER_TICK_SIZE_VIOLATED),
+        ({**STOP_LIMIT, "price": D("70000"), "stop_price": D("70000.01")}, C.ORDER_TICK_SIZE_VIOLATED),
+        ({**STOP_LIMIT, "price": D("70000.01"), "stop_price": D("70000")}, C.ORDER_TICK_SIZE_VIOLATED),
+        (
+            {"order_type": OrderType.TRAILING_STOP, "price": None, "activation_price": D("0.01")},
+            C.ORDER_TICK_SIZE_VIOLATED,
+        ),
+        # A limit that waits for its stop lies near that stop, wherever the market is.
+        ({**STOP_LIMIT, "price": D("70700"), "stop_price": D("70000")}, OK),
+        ({**STOP_LIMIT, "price": D("70701"), "stop_price": D("70000")}, C.RISK_PRICE_OUTSIDE_COLLAR),
+        ({**MARKET, "depth_quantity": None}, C.MARKET_DEPTH_INSUFFICIENT),
+        # A stop's own resting orders: those before it are filled by the time it triggers.
+        ({**STOP, "stop_price": D("70000"), **beside(self_trade_price=D("65000"))}, OK),
+        ({**STOP_LIMIT, "price": D("70100"), "stop_price": D("70000"), **beside(self_trade_price=D("65000"))}, OK),
+        (
+            {**STOP_LIMIT, "price": D("70100"), "stop_price": D("70000"), **beside(self_trade_price=D("70050"))},
+            C.RISK_SELF_TRADE,
+        ),
+        (
+            {**STOP_LIMIT, "price": D("70100"), "stop_price": D("70000"), **beside(self_trade_price=D("70100.1"))},
+            OK,
+        ),
+        # An amendment: what is filled counts towards the order's size, and not towards what it may still do.
+        ({**SMALL, "quantity": D("0.1"), "filled_quantity": D("49.9"), **AMENDED}, OK),
+        (
+            {**SMALL, "quantity": D("0.1"), "filled_quantity": D("49.901"), **AMENDED},
+            C.RISK_QUANTITY_EXCEEDS_MAX_PER_ORDER,
+        ),
+        ({"quantity": D("0.01"), "filled_quantity": D("0.99")}, OK),
+        ({"quantity": D("0.01"), "filled_quantity": D("0.991")}, C.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER),
+        ({"quantity": D("0.00001"), "filled_quantity": D("0.99999")}, OK),  # small only in what is left of it
+        ({"quantity": D("0.5"), "filled_quantity": D("0.5"), "available": {"USDT": D(30_000)}}, OK),
+        # One that leaves less at the same price reduces; a better price for others doesn't.
+        ({"kill_switch": KillSwitch.REDUCE_ONLY, "amended_from": (D("0.1"), D("60000"))}, OK),
+        ({"kill_switch": KillSwitch.REDUCE_ONLY, "amended_from": (D("0.09"), D("60000"))}, C.RISK_KILL_SWITCH_ACTIVE),
+        ({"kill_switch": KillSwitch.REDUCE_ONLY, "amended_from": (D("0.1"), D("59999"))}, C.RISK_KILL_SWITCH_ACTIVE),
+        ({"kill_switch": KillSwitch.CANCEL_ONLY, "amended_from": (D("0.1"), D("60000"))}, C.RISK_KILL_SWITCH_ACTIVE),
+        ({"kill_switch": KillSwitch.HALTED, "amended_from": (D("0.1"), D("60000"))}, C.RISK_KILL_SWITCH_ACTIVE),
+        # Margin, of derivatives.
+        ({**USDM, **beside(margin=measure("0", "300"), margin_balance=D(300))}, OK),
+        (
+            {**USDM, **beside(margin=measure("0", "300.01"), margin_balance=D(300))},
+            C.RISK_MARGIN_INSUFFICIENT,
+        ),
+        ({**USDM, **beside(margin=measure("0", "300"), margin_balance=None)}, C.RISK_MARGIN_INSUFFICIENT),
+        ({**USDM, **beside(margin=measure("0", None), margin_balance=D(300))}, C.RISK_MARGIN_INSUFFICIENT),
+        (USDM, C.RISK_MARGIN_INSUFFICIENT),
+        (
+            {**USDM, **REDUCING, **beside(margin=measure("500", "500"), margin_balance=D(300))},
+            OK,
+        ),
+        (beside(margin=measure("0", "301"), margin_balance=D(300)), OK),  # spot has none
+    ],
+)
+def test_stops_amendments_and_margin_are_held_exactly(changes: dict[str, Any], expected: ReasonCode | None) -> None:
     decision = evaluate(inputs(**changes))
     assert (decision.refusal and decision.refusal.code) == expected
 
