@@ -101,12 +101,14 @@ def mandate_refusal(
     venue: str,
     symbol: str,
     notional_quote: Decimal,
+    added_quote: Decimal,
     position_notional_quote: Decimal,
     open_orders: int,
     now_ns: int,
 ) -> Refusal | None:
-    """Whether the mandate covers one more order. position_notional_quote: the strategy's position in the symbol as it
-    would be if this and all its open orders filled; open_orders: the strategy's, this one included."""
+    """Whether the mandate covers one more order, or an amended one. added_quote: what it adds to the total;
+    position_notional_quote: the strategy's position in the symbol if this and all its open orders filled;
+    open_orders: the strategy's, this one included."""
     if mandate is None:
         return Refusal(
             ReasonCode.AUTHORITY_MANDATE_UNKNOWN,
@@ -133,7 +135,7 @@ def mandate_refusal(
             return _outside(name, allowed, actual)
     if symbol not in terms.symbols:
         return _outside("symbol", ", ".join(terms.symbols)[:256], symbol)
-    total = EXACT.add(Decimal(mandate.notional_used_quote), notional_quote)
+    total = EXACT.add(Decimal(mandate.notional_used_quote), added_quote)
     for what, limit, value in (
         ("value of one order", terms.max_order_notional_quote, notional_quote),
         ("position", terms.max_position_notional_quote, position_notional_quote),

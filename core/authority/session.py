@@ -131,14 +131,18 @@ def verify_session_request(
     return None
 
 
-def session_limit_refusal(session: SessionState, notional_quote: Decimal) -> Refusal | None:
-    """Whether one more order of this value fits into what the session may do."""
+def session_limit_refusal(
+    session: SessionState, notional_quote: Decimal, added_quote: Decimal | None = None
+) -> Refusal | None:
+    """Whether one more order of this value fits into what the session may do; with added_quote, whether an order may be
+    raised to this value by so much."""
     grant = session.grant
-    if session.orders_used >= int(grant.max_orders):
+    if added_quote is None and session.orders_used >= int(grant.max_orders):
         return _beyond("orders", grant.max_orders, str(session.orders_used + 1), "orders")
     if notional_quote > Decimal(grant.max_order_notional_quote):
         return _beyond("value of one order", grant.max_order_notional_quote, decimal_text(notional_quote), "quote")
-    total = EXACT.add(Decimal(session.notional_used_quote), notional_quote)
+    added = notional_quote if added_quote is None else added_quote
+    total = EXACT.add(Decimal(session.notional_used_quote), added)
     if total > Decimal(grant.max_total_notional_quote):
         return _beyond("value of all orders", grant.max_total_notional_quote, decimal_text(total), "quote")
     return None

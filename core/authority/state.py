@@ -41,6 +41,9 @@ class SessionState(msgspec.Struct, frozen=True):
             notional_used_quote=_sum(self.notional_used_quote, notional_quote),
         )
 
+    def with_amendment(self, added_quote: Decimal) -> SessionState:
+        return msgspec.structs.replace(self, notional_used_quote=_sum(self.notional_used_quote, added_quote))
+
     def close(self) -> SessionState:
         return msgspec.structs.replace(self, closed=True)
 
@@ -69,6 +72,9 @@ class MandateState(msgspec.Struct, frozen=True):
             orders_used=self.orders_used + 1,
             notional_used_quote=_sum(self.notional_used_quote, notional_quote),
         )
+
+    def with_amendment(self, added_quote: Decimal) -> MandateState:
+        return msgspec.structs.replace(self, notional_used_quote=_sum(self.notional_used_quote, added_quote))
 
     def revoke(self) -> MandateState:
         return msgspec.structs.replace(self, revoked=True)

@@ -19,7 +19,9 @@ from core.authority.session import (
 )
 from core.kernel.decide_risk import decide_rollback, decide_rules
 from core.kernel.kernel import Kernel
+from core.orders.machine import Order
 from core.portfolio.positions import Position
+from core.risk.inputs import EXACT
 from core.risk.kill_switch import KillSwitch
 from core.types.authority import MandateAuthority, SessionAuthority
 from core.types.codes import ReasonCode, Refusal
@@ -33,8 +35,7 @@ from core.types.events import (
     SessionClosed,
     SessionOpened,
 )
-from core.types.money import from_scaled
-from core.types.orders import OrderRequest, Side
+from core.types.orders import OrderIntent, Side
 
 SESSIONS_LIMIT = 1_000
 VERSION_LENGTH_LIMIT = 18
@@ -171,39 +172,79 @@ def session_refusal(
 def mandate_order_refusal(
     kernel: Kernel,
     authority: MandateAuthority,
-    request: OrderRequest,
+    intent: OrderIntent,
     notional_quote: Decimal,
-    price: Decimal,
     now_ns: int,
+    *,
+    added_quote: Decimal | None = None,
+    amends: Order | None = None,
 ) -> Refusal | None:
-    """Whether the strategy's mandate covers this order; price values its position in quote."""
-    strategy_id = authority.strategy_id
+    """Whether the strategy's mandate covers this order, of which intent.quantity may still fill. notional_quote is what
+    the whole order is worth; added_quote what it adds to the mandate's total, all of it by default; amends the order as
+    it rests, whose place this takes."""
+    if authority.strategy_id != intent.strategy_id:
+        return Refusal(
+            ReasonCode.AUTHORITY_MANDATE_LIMIT_EXCEEDED,
+            "The order names another strategy than the mandate's. Ask under the mandate of that strategy.",
+            limit=authority.strategy_id[:64],
+            actual=intent.strategy_id[:64],
+        )
+    amended_id = None if amends is None else amends.intent.client_order_id
     own = [
         order
-        for order in kernel.open_orders_of(request.account_id, request.venue, request.symbol)
-        if order.intent.strategy_id == strategy_id
+        for order in kernel.open_orders_of(intent.account_id, intent.venue, intent.symbol)
+        if order.intent.strategy_id == intent.strategy_id and order.intent.client_order_id != amended_id
     ]
-    position = kernel.strategy_positions.get(
-        (request.account_id, request.venue, request.symbol, strategy_id), Position()
-    )
+    key = (intent.account_id, intent.venue, intent.symbol, intent.strategy_id)
+    held = kernel.strategy_positions.get(key, Position()).quantity
     buys = sum(order.remaining_quantity for order in own if order.intent.side is Side.BUY)
     sells = sum(order.remaining_quantity for order in own if order.intent.side is Side.SELL)
-    buys += request.quantity if request.side is Side.BUY else 0
-    sells += request.quantity if request.side is Side.SELL else 0
-    worst = max(abs(position.quantity + buys), abs(position.quantity - sells))
-    instrument = kernel.instruments[request.venue, request.symbol]
+    buys += intent.quantity if intent.side is Side.BUY else 0
+    sells += intent.quantity if intent.side is Side.SELL else 0
+    worst = max(abs(held + buys), abs(held - sells))
+    whole = intent.quantity + (0 if amends is None else amends.filled_quantity)
     return mandate_refusal(
         kernel.mandates.get(authority.mandate_id),
         mandate_id=authority.mandate_id,
-        strategy_id=request.strategy_id,
-        account_id=request.account_id,
-        venue=request.venue,
-        symbol=request.symbol,
+        strategy_id=intent.strategy_id,
+        account_id=intent.account_id,
+        venue=intent.venue,
+        symbol=intent.symbol,
         notional_quote=notional_quote,
-        position_notional_quote=from_scaled(worst, instrument.quantity_scale) * price,
-        open_orders=1 + sum(1 for order in kernel.open_orders() if _is_of(order.authority, authority.mandate_id)),
+        added_quote=notional_quote if added_quote is None else added_quote,
+        position_notional_quote=EXACT.divide(EXACT.multiply(notional_quote, Decimal(worst)), Decimal(whole)),
+        open_orders=(0 if amends is not None else 1)
+        + sum(1 for order in kernel.open_orders() if _is_of(order.authority, authority.mandate_id)),
         now_ns=now_ns,
     )
+
+
+def amended_quote(order: Order, notional_quote: Decimal, amended: OrderIntent) -> Decimal:
+    """By how much an amendment makes the order worth more; notional_quote is what all of it would be worth."""
+    before = Decimal(order.intent.quantity * (order.intent.price or 0))
+    after = Decimal(amended.quantity * (amended.price or 0))
+    if after <= before:
+        return Decimal(0)
+    return EXACT.divide(EXACT.multiply(notional_quote, EXACT.subtract(after, before)), after)
+
+
+def amend_limit_refusal(
+    kernel: Kernel,
+    order: Order,
+    rest: OrderIntent,
+    authority: SessionAuthority | MandateAuthority,
+    notional_quote: Decimal,
+    added_quote: Decimal,
+    now_ns: int,
+) -> Refusal | None:
+    """Whether who asks may make the order so. A session may lower what it couldn't have asked for."""
+    if isinstance(authority, MandateAuthority):
+        return mandate_order_refusal(
+            kernel, authority, rest, notional_quote, now_ns, added_quote=added_quote, amends=order
+        )
+    if not added_quote:
+        return None
+    return session_limit_refusal(kernel.sessions[authority.session_id], notional_quote, added_quote)
 
 
 def _is_of(authority: object, mandate_id: str) -> bool:

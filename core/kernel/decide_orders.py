@@ -7,7 +7,12 @@ from decimal import Decimal
 import msgspec
 
 from core.kernel.decide import cancel_events, unknown_order
-from core.kernel.decide_authority import mandate_order_refusal, session_refusal
+from core.kernel.decide_authority import (
+    amend_limit_refusal,
+    amended_quote,
+    mandate_order_refusal,
+    session_refusal,
+)
 from core.kernel.decide_risk import RiskSubject, run_risk
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
@@ -66,7 +71,7 @@ def decide_order(
     if known is not None or kernel.knows_order(order_id):
         return _asked_before(kernel, known, intent, authority, request_bytes, now_ns)
     decision = run_risk(kernel, RiskSubject(intent), inputs, now_ns)
-    refusal = _authority_refusal(kernel, request, authority, request_bytes, decision, now_ns)
+    refusal = _authority_refusal(kernel, intent, authority, request_bytes, decision, now_ns)
     if refusal is not None:
         return refusal
     if decision.refusal is not None:
@@ -140,6 +145,11 @@ def decide_amend(
     decision = run_risk(kernel, RiskSubject(rest, replaces=order_id, is_amendment=True), inputs, now_ns)
     if decision.refusal is not None:
         return decision.refusal
+    assert decision.notional is not None, "an order that can't be valued doesn't pass risk"
+    added = amended_quote(order, decision.notional, intent)
+    refusal = amend_limit_refusal(kernel, order, rest, authority, decision.notional, added, now_ns)
+    if refusal is not None:
+        return refusal
     return (
         OrderAmendRequested(
             ts_ns=now_ns,
@@ -151,6 +161,7 @@ def decide_amend(
             rules_version=kernel.rules_version,
             market=inputs.market,
             checks=decision.checks,
+            added_quote=decimal_text(added),
         ),
     )
 
@@ -343,7 +354,7 @@ def _asked_before(
 
 def _authority_refusal(
     kernel: Kernel,
-    request: OrderRequest,
+    intent: OrderIntent,
     authority: AskedBy,
     request_bytes: bytes,
     decision: RiskDecision,
@@ -351,11 +362,8 @@ def _authority_refusal(
 ) -> Refusal | None:
     notional = decision.notional
     if isinstance(authority, SessionAuthority):
-        return session_refusal(kernel, authority, request_bytes, request.account_id, notional, now_ns)
-    worth = Decimal(0) if notional is None else notional
-    instrument = kernel.instruments[request.venue, request.symbol]
-    price = worth / from_scaled(request.quantity, instrument.quantity_scale)
-    return mandate_order_refusal(kernel, authority, request, worth, price, now_ns)
+        return session_refusal(kernel, authority, request_bytes, intent.account_id, notional, now_ns)
+    return mandate_order_refusal(kernel, authority, intent, Decimal(0) if notional is None else notional, now_ns)
 
 
 def _amend_problem(
@@ -374,6 +382,8 @@ def _amend_problem(
             "The venue hasn't answered for this order yet. Ask again in a moment.",
             actual=order.status,
         )
+    if not all(0 < value < 1 << 63 for value in (quantity, price) if value is not None):
+        return _amend_invalid("quantity and price must be positive")
     if intent.order_type is not OrderType.LIMIT:
         return _amend_invalid(f"a {intent.order_type} order can't be amended; cancel it and ask for another")
     if quantity is not None and quantity <= order.filled_quantity:

@@ -350,6 +350,7 @@ class Kernel:
             case OrderAmendRequested():
                 order = self._transition(event)
                 self._remember_request(event)
+                self._count_amendment(event)
                 self.activity.amend_requested(order.intent, event.ts_ns)
                 return (AmendOrder(order.intent, event.quantity, event.price),)
             case CancelRequested():
@@ -515,6 +516,14 @@ class Kernel:
             case MandateAuthority(mandate_id=mandate_id):
                 mandate = self.mandates[mandate_id]
                 self._state.put(self.mandates, mandate_id, mandate.with_order(Decimal(event.notional_quote)))
+
+    def _count_amendment(self, event: OrderAmendRequested) -> None:
+        added = Decimal(event.added_quote)
+        match event.authority:
+            case SessionAuthority(session_id=session_id) if added:
+                self._state.put(self.sessions, session_id, self.sessions[session_id].with_amendment(added))
+            case MandateAuthority(mandate_id=mandate_id) if added:
+                self._state.put(self.mandates, mandate_id, self.mandates[mandate_id].with_amendment(added))
 
     def _review(self, order: Order) -> tuple[Effect, ...]:
         order_id = order.intent.client_order_id

@@ -78,6 +78,9 @@ class Activity:
                 times = self._times[kind, key] = deque(maxlen=TIMES_KEPT)
                 if len(self._times) > KEYS_KEPT:
                     self._times.popitem(last=False)
+            else:
+                # What is asked for all the time must not be the first to be forgotten.
+                self._times.move_to_end((kind, key))
             times.append(ts_ns)
 
 

@@ -209,7 +209,8 @@ class OrderArmed(Event, frozen=True, tag="order_armed"):
 
 
 class OrderAmendRequested(Event, frozen=True, tag="order_amend_requested"):
-    """Decided and durable before the wire. quantity is the new total quantity, price the new limit price."""
+    """Decided and durable before the wire. quantity is the new total quantity, price the new limit price; added_quote
+    what the order is worth more by it, and its authority may spend less."""
 
     client_order_id: str
     quantity: int
@@ -218,6 +219,7 @@ class OrderAmendRequested(Event, frozen=True, tag="order_amend_requested"):
     rules_version: int
     market: MarketInputs
     checks: tuple[RiskCheckRecord, ...]
+    added_quote: str = "0"
 
 
 class OrderAmended(Event, frozen=True, tag="order_amended"):

@@ -1,0 +1,218 @@
+"""Attempts to get an order through beyond a limit: each is refused, or is refused where it would pass the limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.kernel import decide
+from core.risk.kill_switch import KillSwitch
+from core.types.codes import ReasonCode
+from core.types.orders import OrderType, Side
+from tests.core.approvals import APPROVER_SEED, BTC, SECOND_SEED
+from tests.core.kernel.desk import Desk, grant, mandate, opened, rules
+
+C = ReasonCode
+ONE = 100_000
+"""1 BTC, at 60,000."""
+AT = 6_000_000
+SELL = {"side": Side.SELL}
+
+
+def refuses(answer: Any, code: ReasonCode, desk: Desk) -> None:
+    assert answer == code, desk.refusal
+    assert desk.kernel.orders.get(answer) is None
+
+
+def test_an_order_raised_after_a_fill_counts_whole() -> None:
+    desk = opened(rules(max_quantity_per_order='"1"'))
+    order = desk.filled(desk.resting(quantity=ONE), quantity=90_000)
+    refuses(desk.amend(order, ONE + 1), C.RISK_QUANTITY_EXCEEDS_MAX_PER_ORDER, desk)
+    assert desk.amend(order, ONE - 1) is None
+
+
+@pytest.mark.parametrize("side", Side)
+def test_an_order_cant_turn_a_position_beyond_its_limit_over(side: Side) -> None:
+    desk = opened()
+    desk.held(ONE if side is Side.SELL else -ONE)
+    desk.administer("rules.install", {"document": rules(max_position_notional_quote='"30000"')})
+    refuses(desk.order(side=side, quantity=2 * ONE), C.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER, desk)
+    refuses(desk.order(side=side, quantity=ONE + 1), C.RISK_POSITION_EXCEEDS_MAX, desk)
+    half = desk.resting(side=side, quantity=ONE // 2)
+    refuses(desk.order(side=side, quantity=ONE // 2 + 1), C.RISK_POSITION_EXCEEDS_MAX, desk)
+    desk.filled(half)
+    assert desk.order(side=side, quantity=ONE) in desk.kernel.orders  # from half a BTC to half a BTC: inside again
+
+
+def test_many_small_orders_add_up_to_the_position() -> None:
+    desk = opened(rules(max_position_notional_quote='"60000"'))
+    for price in range(AT - 9, AT + 1):
+        assert desk.order(quantity=10_000, price=price) in desk.kernel.orders, desk.refusal
+    refuses(desk.order(quantity=1, price=AT), C.ORDER_NOTIONAL_BELOW_MIN, desk)
+    refuses(desk.order(quantity=10_000, price=AT - 10), C.RISK_POSITION_EXCEEDS_MAX, desk)
+
+
+def test_a_price_raised_is_valued_at_that_price() -> None:
+    desk = opened(rules(max_position_notional_quote='"60000"', max_gross_exposure_quote='"60000"'))
+    order = desk.resting(quantity=ONE)
+    refuses(desk.amend(order, price=AT + 1), C.RISK_POSITION_EXCEEDS_MAX, desk)
+    assert desk.amend(order, price=AT - 1) is None
+
+
+def test_a_market_order_without_a_book_or_a_sweep_is_refused() -> None:
+    desk = opened()
+    desk.market(book_state="NONE", mid_price=None, bid_price=None, ask_price=None)
+    refuses(desk.order(order_type=OrderType.MARKET), C.MARKET_BOOK_STALE, desk)
+
+
+def test_reduce_only_is_checked_and_not_believed() -> None:
+    desk = opened()
+    refuses(desk.order(reduce_only=True), C.ORDER_WOULD_INCREASE_POSITION, desk)
+    desk.held(ONE)
+    refuses(desk.order(reduce_only=True), C.ORDER_WOULD_INCREASE_POSITION, desk)
+    refuses(desk.order(**SELL, quantity=ONE + 1, reduce_only=True), C.ORDER_WOULD_INCREASE_POSITION, desk)
+    assert desk.resting(**SELL, quantity=ONE, reduce_only=True)
+    refuses(desk.order(**SELL, quantity=1_000, reduce_only=True), C.ORDER_WOULD_INCREASE_POSITION, desk)
+
+
+def test_a_stop_at_the_venue_counts_as_if_it_were_filled() -> None:
+    desk = opened(rules(max_position_notional_quote='"120000"'))
+    desk.resting(order_type=OrderType.STOP, quantity=ONE, stop_price=AT + 100)
+    refuses(desk.order(quantity=ONE + 1), C.RISK_POSITION_EXCEEDS_MAX, desk)
+
+
+def test_an_unknown_order_counts_as_if_it_were_live() -> None:
+    desk = opened(rules(max_position_notional_quote='"60000"'))
+    order = desk.order(quantity=ONE)
+    desk.apply(*decide.decide_unknown(desk.kernel, order, "no answer", desk.now_ns))
+    refuses(desk.order(quantity=1_000), C.RISK_INTENT_UNRESOLVED, desk)
+    assert not desk.checks[C.RISK_POSITION_EXCEEDS_MAX].passed
+
+
+def test_a_symbol_without_a_mark_stands_in_the_way_of_everything_that_adds() -> None:
+    other = msgspec.structs.replace(BTC, symbol="ETHUSDT", base_asset="ETH")
+    desk = opened(instruments=(BTC, other))
+    refuses(desk.order(symbol="ETHUSDT", order_type=OrderType.MARKET), C.RISK_POSITION_EXCEEDS_MAX, desk)
+    desk.around(marks={**desk.inputs.marks, ("paper", "ETHUSDT"): AT})
+    desk.filled(desk.resting(symbol="ETHUSDT"))
+    desk.around(marks={("paper", "BTCUSDT"): AT})
+    refuses(desk.order(), C.RISK_GROSS_EXPOSURE_EXCEEDS_MAX, desk)
+
+
+def test_orders_decided_in_one_batch_see_each_other() -> None:
+    desk = opened(rules(max_open_orders="1"))
+    desk.kernel.begin()
+    assert desk.order() in desk.kernel.orders
+    refuses(desk.order(price=AT - 1), C.RISK_OPEN_ORDERS_EXCEED_MAX, desk)
+
+
+@pytest.mark.parametrize("name", ["quantity", "price"])
+@pytest.mark.parametrize("value", [0, -1, 1 << 63, -(1 << 63), 10**40])
+def test_numbers_that_no_order_has_are_refused_before_risk(name: str, value: int) -> None:
+    desk = opened()
+    before = desk.kernel.state_digest()
+    refuses(desk.order(**{name: value}), C.REQUEST_INVALID, desk)
+    assert desk.kernel.state_digest() == before
+
+
+@pytest.mark.parametrize("value", [0, -1, 1 << 63])
+def test_nor_does_an_amendment_have_them(value: int) -> None:
+    desk = opened()
+    order = desk.resting()
+    refuses(desk.amend(order, value), C.ORDER_AMEND_INVALID, desk)
+    refuses(desk.amend(order, price=value), C.ORDER_AMEND_INVALID, desk)
+
+
+def test_the_largest_numbers_are_judged_and_not_wrapped() -> None:
+    desk = opened()
+    signers = (("approver", APPROVER_SEED), ("second", SECOND_SEED))
+    answer = desk.approved(*signers, quantity="92233720368547.75807", price="92233720368547758.07")
+    refuses(answer, C.ORDER_QUANTITY_ABOVE_MAX, desk)
+    assert not desk.checks[C.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER].passed
+    assert not desk.checks[C.RISK_POSITION_EXCEEDS_MAX].passed
+
+
+def test_rules_that_tighten_hold_from_the_next_order_on_and_for_amendments() -> None:
+    desk = opened()
+    order = desk.resting(quantity=ONE)
+    desk.administer("rules.install", {"document": rules(max_notional_per_order_quote='"30000"')})
+    refuses(desk.order(quantity=ONE), C.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER, desk)
+    refuses(desk.amend(order, ONE + 1), C.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER, desk)
+    assert desk.amend(order, ONE // 2) is None
+
+
+# authority
+
+
+def test_an_amendment_takes_of_its_sessions_allowance() -> None:
+    desk = opened()
+    limits = {"max_order_notional_quote": "12000", "max_total_notional_quote": "18000"}
+    desk.open_session(grant(session_id="ses-small", **limits))
+    order = desk.accepted(desk.order(by="ses-small"))  # 6,000
+    refuses(desk.amend(order, 20_001, by="ses-small"), C.AUTHORITY_SESSION_LIMIT_EXCEEDED, desk)
+    assert desk.amend(order, 20_000, by="ses-small") is None
+    assert desk.kernel.sessions["ses-small"].notional_used_quote == "12000"
+    desk.amended(order, 20_000)
+    other = desk.accepted(desk.order(by="ses-small", price=AT - 1, quantity=1_000))
+    refuses(desk.amend(other, 10_001, by="ses-small"), C.AUTHORITY_SESSION_LIMIT_EXCEEDED, desk)
+    assert desk.amend(order, 10_000, by="ses-small") is None  # less asks for nothing more
+
+
+def test_a_session_may_lower_an_order_that_it_couldnt_have_asked_for() -> None:
+    desk = opened()
+    desk.open_session(grant(session_id="ses-small", max_order_notional_quote="10", max_total_notional_quote="10"))
+    order = desk.resting(quantity=ONE)
+    refuses(desk.amend(order, ONE + 1, by="ses-small"), C.AUTHORITY_SESSION_LIMIT_EXCEEDED, desk)
+    assert desk.amend(order, ONE - 1, by="ses-small") is None
+
+
+AMENDED_BY_A_STRATEGY = [
+    ({"max_order_notional_quote": "6600"}, 11_000, 11_001),
+    ({"max_position_notional_quote": "6600"}, 11_000, 11_001),
+    ({"max_total_notional_quote": "6600"}, 11_000, 11_001),
+]
+
+
+@pytest.mark.parametrize(("limits", "most", "beyond"), AMENDED_BY_A_STRATEGY)
+def test_an_amendment_stays_within_its_mandate(limits: dict[str, str], most: int, beyond: int) -> None:
+    desk = opened()
+    assert desk.install_mandate(mandate(mandate_id="man-2", **limits)) is None
+    order = desk.accepted(desk.strategy_order(by="man-2"))
+    refuses(desk.amend(order, beyond, by="man-2"), C.AUTHORITY_MANDATE_LIMIT_EXCEEDED, desk)
+    assert desk.amend(order, most, by="man-2") is None
+
+
+def test_a_mandate_that_is_over_amends_nothing() -> None:
+    desk = opened()
+    order = desk.accepted(desk.strategy_order())
+    desk.administer("mandate.revoke", {"mandate_id": "man-1", "reason": "enough"})
+    refuses(desk.amend(order, 11_000, by="man-1"), C.AUTHORITY_MANDATE_REVOKED, desk)
+    assert desk.cancel(order) is None
+
+
+def test_a_strategy_cant_borrow_anothers_position() -> None:
+    desk = opened()
+    assert desk.install_mandate(mandate(mandate_id="man-2", max_position_notional_quote="6000")) is None
+    desk.accepted(desk.strategy_order(by="man-2"))
+    for named in ("maker", "nobody"):
+        answer = desk.strategy_order(by="man-2", strategy=named, price=AT - 1)
+        refuses(answer, C.AUTHORITY_MANDATE_LIMIT_EXCEEDED, desk)
+
+
+def test_rates_cant_be_forgotten_by_naming_many_strategies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.risk.activity.KEYS_KEPT", 8)
+    desk = opened(rules(order_rate="{count = 20, window_ms = 60000}"))
+    for number in range(20):
+        assert desk.order(strategy_id=f"s-{number}", quantity=1_000, price=AT - number) in desk.kernel.orders
+    refuses(desk.order(strategy_id="s-20", quantity=1_000, price=AT - 20), C.RISK_ORDER_RATE_EXCEEDED, desk)
+
+
+@pytest.mark.parametrize("state", [KillSwitch.CANCEL_ONLY, KillSwitch.HALTED])
+def test_a_thrown_switch_lets_nothing_through_by_any_authority(state: KillSwitch) -> None:
+    desk = opened()
+    order = desk.resting()
+    desk.kill(state)
+    for answer in (desk.order(price=AT - 1), desk.strategy_order(), desk.approved(), desk.amend(order, 9_000)):
+        assert answer == C.RISK_KILL_SWITCH_ACTIVE
