@@ -188,9 +188,11 @@ def _amending(order: Order, event: OrderEvent) -> Order:
         # The venue may show a change that nobody here waits for: its word counts.
         case (OrderStatus.ACCEPTED | OrderStatus.PARTIALLY_FILLED, OrderAmended()):
             return _amend(order, event)
-        # The answer may come after the order has ended.
         case (_, OrderAmendRefused()) if order.pending_amend is not None:
             return _replace(order, event, pending_amend=None)
+        # The answer may come after the order has ended.
+        case (OrderStatus.FILLED | OrderStatus.CANCELED | OrderStatus.EXPIRED, OrderAmendRefused()):
+            return order
         case _:
             raise _impossible(order, event)
 
@@ -228,14 +230,16 @@ def _impossible(order: Order, event: OrderEvent) -> ImpossibleTransitionError:
 
 
 def _amend(order: Order, event: OrderAmended) -> Order:
-    if event.quantity <= order.filled_quantity:
+    if event.quantity < order.filled_quantity or event.quantity <= 0:
         raise ImpossibleTransitionError(
             f"order {order.intent.client_order_id}: amended to {event.quantity}, of which {order.filled_quantity} is "
             f"filled (scale {order.intent.quantity_scale})"
         )
     price = order.intent.price if event.price is None else event.price
     intent = msgspec.structs.replace(order.intent, quantity=event.quantity, price=price)
-    return _replace(order, event, intent=intent, pending_amend=None)
+    # Fills may outrun the answer: what they filled was the amended order, and all of it.
+    status = OrderStatus.FILLED if event.quantity == order.filled_quantity else order.status
+    return _replace(order, event, intent=intent, status=status, pending_amend=None)
 
 
 def _accept(order: Order, event: OrderAccepted, status: OrderStatus) -> Order:
@@ -270,6 +274,7 @@ def _fill(order: Order, event: OrderFilled) -> Order:
         trade_ids=(*order.trade_ids, event.trade_id),
         unresolved_since_ns=None,
         refusal=None,
+        pending_amend=None if status is OrderStatus.FILLED else order.pending_amend,
     )
 
 

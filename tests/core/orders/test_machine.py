@@ -124,7 +124,8 @@ POSSIBLE: dict[tuple[OrderStatus, str], OrderStatus] = {
     (S.HELD, "rejected"): S.REJECTED,
     **{(S.HELD, name): S.HELD for name in ("cancel", "trailed", "armed", "amended")},
     **{(status, name): status for status in WORKING for name in ("amend_requested", "amended")},
-    # an answer to the submit that the user stream has outrun
+    # answers that the user stream has outrun, or that an earlier release recorded so
+    **{(status, "amend_refused"): status for status in (S.FILLED, S.CANCELED, S.EXPIRED)},
     **{(status, "accepted"): status for status in (S.ACCEPTED, S.PARTIALLY_FILLED, S.FILLED, S.CANCELED, S.EXPIRED)},
 }
 
@@ -165,10 +166,24 @@ def test_a_refused_amendment_leaves_the_order_as_it_was(status: OrderStatus) -> 
     assert after == msgspec.structs.replace(before, updated_ns=9)
 
 
-@pytest.mark.parametrize("quantity", [0, 20])
-def test_nothing_is_amended_to_what_is_filled_already(quantity: int) -> None:
+@pytest.mark.parametrize("quantity", [0, 19])
+def test_nothing_is_amended_to_less_than_is_filled_already(quantity: int) -> None:
     with pytest.raises(ImpossibleTransitionError, match="of which 20 is filled"):
         transition(order(S.PARTIALLY_FILLED, 20), OrderAmended(**COMMON, quantity=quantity, price=None))
+
+
+def test_fills_that_outran_the_answer_to_an_amendment_have_filled_the_amended_order() -> None:
+    asked = transition(order(S.PARTIALLY_FILLED, 20), EVENTS["amend_requested"])
+    outrun = transition(asked, fill(70, S.PARTIALLY_FILLED))
+    done = transition(outrun, EVENTS["amended"])
+    assert (done.status, done.intent.quantity, done.remaining_quantity, done.pending_amend) == (S.FILLED, 90, 0, None)
+
+
+def test_the_last_fill_leaves_nothing_to_amend_and_a_late_answer_to_it_changes_nothing() -> None:
+    asked = transition(order(S.PARTIALLY_FILLED, 20), EVENTS["amend_requested"])
+    filled = transition(asked, fill(80, S.FILLED))
+    assert filled.pending_amend is None
+    assert transition(filled, EVENTS["amend_refused"]) == filled
 
 
 def test_a_held_child_sends_what_its_parent_has_filled() -> None:
