@@ -1,6 +1,6 @@
 # GNU make 3.81 is enough (that is what macOS has). `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt bench sanitize soak eval lock proto native clean setup FORCE
+.PHONY: help run test lint fmt bench sanitize soak crash eval lock proto native clean setup FORCE
 .NOTPARALLEL:
 
 VENV := .venv
@@ -47,6 +47,9 @@ sanitize: $(STAMPS)/venv ## run the native core under ASan and UBSan; ARGS='--fu
 
 soak: $(STAMPS)/dev $(STAMPS)/native ## replay an hour of recorded market: is memory flat, is every book right
 	@$(BIN)/python deploy/soak.py $(ARGS)
+
+crash: $(STAMPS)/dev $(STAMPS)/native ## kill -9 a trading engine again and again and compare with its venue; ARGS='--times 100 --seed 1'
+	@$(BIN)/python -m tests.crash.run $(ARGS)
 
 eval: $(STAMPS)/dev $(STAMPS)/native ## run the agent evals against a service of their own; options in ARGS
 	@$(BIN)/python -m api.supervisor.ephemeral -- $(BIN)/python -m evals.run $(ARGS)

@@ -378,7 +378,11 @@ class Kernel:
         match event:
             case EngineStarted():
                 self._change_head(
-                    engine_id=event.engine_id, environment=event.environment, mode=event.mode, epoch=event.epoch
+                    engine_id=event.engine_id,
+                    environment=event.environment,
+                    mode=event.mode,
+                    epoch=event.epoch,
+                    first_started_ns=self.head.first_started_ns or event.ts_ns,
                 )
             case InstrumentsLoaded():
                 # A delisted instrument stays known: positions and old orders are shown at its scales.

@@ -32,6 +32,7 @@ class Head(msgspec.Struct, frozen=True):
     rules_digest_hex: str = ""
     kill_switch: KillSwitch = KillSwitch.NORMAL
     kill_switch_changed_ns: int = 0
+    first_started_ns: int = 0
 
 
 class RulesVersion(msgspec.Struct, frozen=True):

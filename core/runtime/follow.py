@@ -19,7 +19,7 @@ from core.kernel.inputs import Balances
 from core.market.hub import MarketHub
 from core.orders.machine import ImpossibleTransitionError, Order
 from core.risk.kill_switch import KillSwitch
-from core.runtime.reconcile import Reconciler
+from core.runtime.reconcile import IN_FLIGHT_NS, Reconciler
 from core.runtime.service import EngineService
 from core.runtime.tasks import end
 from core.storage.journal import JournalUnavailableError
@@ -43,6 +43,8 @@ RESOLVE_FIRST_S = 0.2
 RESOLVE_CAP_S = 5.0
 SWEEP_INTERVAL_S = 30.0
 BALANCES_INTERVAL_S = 10.0
+BALANCES_SPACING_S = 1.0
+"""Orders change many times a second; asking each time would use up the venue's request weight within 15 s."""
 CATCH_UP_RETRY_S = 1.0
 HEAL_INTERVAL_S = 1.0
 REASON_LENGTH_LIMIT = 512
@@ -202,9 +204,7 @@ class VenueFollower:
             self._catching_up.cancel()
 
     async def _sweep_once(self, cause: str) -> bool:
-        """Every order that is open here, then everything that the venue shows."""
-        if not await self._reconcile_open():
-            return False
+        """Everything that the venue shows beside everything that is here, and what differs mended."""
         try:
             await self._reconciler.run(dry_run=False, requested_by=f"engine:{cause}")
         except (VenueUnavailableError, JournalUnavailableError) as error:
@@ -212,19 +212,6 @@ class VenueFollower:
             return False
         except ImpossibleTransitionError as error:
             await self._halt(error)
-        return True
-
-    async def _reconcile_open(self) -> bool:
-        for order in self._service.kernel.open_orders():
-            if order.status is OrderStatus.HELD:
-                continue
-            try:
-                await self.reconcile(order.intent.client_order_id)
-            except (VenueUnavailableError, JournalUnavailableError) as error:
-                _log.warning("not_reconciled", client_order_id=order.intent.client_order_id, error=str(error))
-                return False
-            except ImpossibleTransitionError as error:
-                await self._halt(error)
         return True
 
     async def _report(self, report: ExecutionReport) -> None:
@@ -321,9 +308,14 @@ class VenueFollower:
     async def _not_there(self, order: Order, asked_ns: int) -> None:
         """Absence proves nothing before the last moment at which the venue could still take the order (I5)."""
         service, order_id = self._service, order.intent.client_order_id
+        if order.status is OrderStatus.INTENDED:
+            if asked_ns > order.updated_ns + IN_FLIGHT_NS:
+                # Its answer came when the journal couldn't take it.
+                detail = "the answer to the submit couldn't be recorded"
+                await service.record(lambda now_ns: decide.decide_unknown(service.kernel, order_id, detail, now_ns))
+            return
         if order.status is not OrderStatus.UNKNOWN:
-            if order.status is not OrderStatus.INTENDED:
-                _log.error("order_missing_at_venue", client_order_id=order_id, status=order.status)
+            _log.error("order_missing_at_venue", client_order_id=order_id, status=order.status)
             return
         assert order.unresolved_since_ns is not None
         if asked_ns <= order.unresolved_since_ns + self._arrival_window_ns:
@@ -365,6 +357,7 @@ class VenueFollower:
                 _log.warning("balances_unknown", error=str(error))
                 await asyncio.sleep(CATCH_UP_RETRY_S)
                 continue
+            await asyncio.sleep(BALANCES_SPACING_S)
             # Not wait_for: before Python 3.12 it loses a cancellation that meets the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BALANCES_INTERVAL_S):

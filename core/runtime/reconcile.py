@@ -1,13 +1,14 @@
 """Is the engine of one mind with the venue? Compares open orders, fills and positions, and mends what differs.
 
 What the venue confirms is never dropped, and no fill is invented: orders that the engine doesn't know are adopted,
-fills are asked for, orders that the venue no longer shows are looked up one by one. What still differs after that
-freezes the account until a comparison is clean.
+fills are asked for, also those of orders that came and went unseen, and orders that the venue no longer shows are
+looked up one by one. What still differs after that freezes the account until a comparison is clean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
 
 import msgspec
 import structlog
@@ -15,36 +16,48 @@ import structlog
 from core.kernel.kernel import Kernel
 from core.orders.machine import Order
 from core.portfolio.positions import EXACT
+from core.runtime.dispatch import SUBMIT_TIMEOUT_S
 from core.runtime.service import EngineService
+from core.runtime.venue_truth import VenueReader, VenueTruth
 from core.types.authority import ExternalAuthority
+from core.types.clock import NS_PER_S
 from core.types.codes import ReasonCode, refuse
-from core.types.events import Difference, FreezeChanged, JournalEvent, OrderAdopted, Reconciled
+from core.types.events import (
+    BalancesObserved,
+    Difference,
+    FreezeChanged,
+    JournalEvent,
+    OrderAdopted,
+    Reconciled,
+)
 from core.types.instruments import Product
 from core.types.money import decimal_text, from_scaled
 from core.types.orders import OrderIntent, OrderStatus, OrderType, TimeInForce
 from core.types.views import DifferenceView, ReconciliationView
-from core.venues.ports import VenueOrder, VenuePosition
+from core.venues.ports import VenueOrder, VenuePosition, VenueTrade
 
 FREEZE_REASON = "reconciliation: "
 FOUND_BY = "reconciliation"
 DIFFERENCES_KEPT = 1_000
+IN_FLIGHT_NS = int(SUBMIT_TIMEOUT_S + 5) * NS_PER_S
+"""An order or an amendment that is younger waits for its answer, which is no difference."""
+OBSERVED_AT_LEAST_NS = 300 * NS_PER_S
+"""Until when fills were asked for goes to the journal so often, when nothing else changes."""
+ORDERS_OF_FILLS_LIMIT = 1_000
 
 ORDER_MISSING = "order.missing_at_venue"
 ORDER_UNKNOWN_HERE = "order.unknown_here"
 ORDER_FILLED = "order.filled"
 ORDER_TERMS = "order.terms"
 ORDER_UNRESOLVED = "order.unresolved"
+ORDER_IN_FLIGHT = "order.in_flight"
+FILL_MISSING = "fill.missing"
 POSITION = "position"
 
+NOT_DRIFT = frozenset({ORDER_UNRESOLVED, ORDER_IN_FLIGHT})
+"""Looked up, and no reason to freeze: the order's own state says that it isn't known."""
+
 _log = structlog.get_logger("engine.reconcile")
-
-
-class VenueTruth(msgspec.Struct, frozen=True):
-    """What the venue said, and when it was asked."""
-
-    asked_ns: int
-    orders: list[VenueOrder]
-    positions: list[VenuePosition]
 
 
 class Reconciler:
@@ -53,43 +66,73 @@ class Reconciler:
     def __init__(self, service: EngineService, look_up: Callable[[str], Awaitable[None]]) -> None:
         self._service = service
         self._look_up = look_up
+        self._reader = VenueReader(service.kernel, service.venue, service.clock, service.surroundings.account_id)
 
     async def run(self, *, dry_run: bool, requested_by: str) -> ReconciliationView:
         """Compare, and unless it is a dry run mend. The answer tells what was found first.
 
-        Raises VenueUnavailableError, JournalUnavailableError.
+        Raises VenueUnavailableError, JournalUnavailableError, ImpossibleTransitionError.
         """
         service = self._service
-        found = await self._differences()
+        truth = await self._reader.ask(self._venue())
+        found = self._compare(truth)
         if not dry_run:
-            await self._mend(found, requested_by)
+            await self._mend(truth, found, requested_by)
+        told = _told(found)
         return ReconciliationView(
             account_id=service.surroundings.account_id,
             venue=self._venue(),
-            differences=tuple(DifferenceView(d.kind, d.subject, d.engine, d.venue, d.action) for d in found),
-            applied=bool(found) and not dry_run,
+            differences=tuple(DifferenceView(d.kind, d.subject, d.engine, d.venue, d.action) for d in told),
+            applied=bool(told) and not dry_run,
             as_of_ns=service.clock.now_ns(),
         )
 
-    async def _mend(self, found: tuple[Difference, ...], requested_by: str) -> None:
+    async def _mend(self, truth: VenueTruth, found: tuple[Difference, ...], requested_by: str) -> None:
         service, account_id = self._service, self._service.surroundings.account_id
         left: tuple[Difference, ...] = ()
         if found:
-            _log.warning("differs_from_venue", differences=[msgspec.to_builtins(item) for item in found[:10]])
-            await self._apply(found)
-            left = tuple(d for d in await self._differences() if d.kind != ORDER_UNRESOLVED)
-            await service.record(
-                lambda now_ns: (
-                    Reconciled(
-                        ts_ns=now_ns,
-                        account_id=account_id,
-                        venue=self._venue(),
-                        differences=found[:DIFFERENCES_KEPT],
-                        cause=requested_by,
-                    ),
+            told = _told(found)
+            if told:
+                _log.warning("differs_from_venue", differences=[msgspec.to_builtins(item) for item in told[:10]])
+            await self._apply(truth, found)
+            truth = await self._reader.ask(self._venue())
+            left = tuple(d for d in self._compare(truth) if d.kind not in NOT_DRIFT)
+            if told:
+                await service.record(
+                    lambda now_ns: (
+                        Reconciled(
+                            ts_ns=now_ns,
+                            account_id=account_id,
+                            venue=self._venue(),
+                            differences=told[:DIFFERENCES_KEPT],
+                            cause=requested_by,
+                        ),
+                    )
                 )
-            )
-        await service.record(lambda now_ns: self._freeze(account_id, left, now_ns))
+        if not any(difference.kind == FILL_MISSING for difference in left):
+            self._reader.settled(truth)
+        totals = await service.venue.balances()
+        await service.record(
+            lambda now_ns: (*self._freeze(account_id, left, now_ns), *self._observed(account_id, totals, now_ns))
+        )
+
+    def _observed(self, account_id: str, totals: Mapping[str, Decimal], now_ns: int) -> tuple[JournalEvent, ...]:
+        """What the account holds, when that or the time until which fills are here has moved."""
+        venue, through_ns = self._venue(), self._reader.fills_through_ns(self._venue())
+        told = {asset: decimal_text(amount) for asset, amount in sorted(totals.items()) if amount}
+        before = self._service.kernel.balances.get((account_id, venue))
+        if before is not None and before.totals == told and through_ns < before.fills_through_ns + OBSERVED_AT_LEAST_NS:
+            return ()
+        return (
+            BalancesObserved(
+                ts_ns=now_ns,
+                account_id=account_id,
+                venue=venue,
+                totals=told,
+                as_of_ns=now_ns,
+                fills_through_ns=through_ns,
+            ),
+        )
 
     def _freeze(self, account_id: str, left: tuple[Difference, ...], now_ns: int) -> tuple[JournalEvent, ...]:
         reason = self._service.kernel.frozen.get(account_id)
@@ -103,13 +146,34 @@ class Reconciler:
             return (FreezeChanged(ts_ns=now_ns, account_id=account_id, frozen=False, reason="in agreement again"),)
         return ()
 
-    async def _apply(self, found: tuple[Difference, ...]) -> None:
-        for order in (await self._ask()).orders:
-            if not self._service.kernel.knows_order(order.client_order_id):
+    async def _apply(self, truth: VenueTruth, found: tuple[Difference, ...]) -> None:
+        kernel = self._service.kernel
+        for order in truth.orders:
+            if not kernel.knows_order(order.client_order_id):
                 await self.adopt(order)
+        for order_id in await self._orders_of_missing_fills(truth):
+            await self._look_up(order_id)
         for difference in found:
-            if difference.kind.startswith("order.") and difference.subject in self._service.kernel.orders:
+            if difference.kind.startswith("order.") and difference.subject in kernel.orders:
                 await self._look_up(difference.subject)
+
+    async def _orders_of_missing_fills(self, truth: VenueTruth) -> list[str]:
+        """Those that have fills which aren't here; what came and went unseen is adopted first."""
+        service, orders = self._service, {}
+        for trade in missing_trades(service.kernel, truth.trades):
+            orders[trade.symbol, trade.venue_order_id] = trade.client_order_id
+            if len(orders) == ORDERS_OF_FILLS_LIMIT:
+                # The next turn finds the rest.
+                break
+        known: list[str] = []
+        for (symbol, venue_order_id), order_id in orders.items():
+            if order_id not in service.kernel.orders:
+                seen = await service.venue.order(symbol, order_id) if order_id else None
+                if seen is None or not await self.adopt(seen):
+                    _log.error("fill_without_order", symbol=symbol, venue_order_id=venue_order_id)
+                    continue
+            known.append(order_id)
+        return [order_id for order_id in known if order_id in service.kernel.orders]
 
     async def adopt(self, seen: VenueOrder) -> bool:
         """Take an order that somebody placed at the venue into account; whether its terms could be read."""
@@ -131,12 +195,8 @@ class Reconciler:
         _log.warning("order_adopted", client_order_id=seen.client_order_id, symbol=seen.symbol)
         return True
 
-    async def _ask(self) -> VenueTruth:
-        venue, asked_ns = self._service.venue, self._service.clock.now_ns()
-        return VenueTruth(asked_ns, await venue.all_open_orders(), await venue.positions())
-
-    async def _differences(self) -> tuple[Difference, ...]:
-        return compare(self._service.kernel, await self._ask(), self._service.surroundings.account_id, self._venue())
+    def _compare(self, truth: VenueTruth) -> tuple[Difference, ...]:
+        return compare(self._service.kernel, truth, self._service.surroundings.account_id, self._venue())
 
     def _venue(self) -> str:
         listed = self._service.kernel.listed
@@ -152,7 +212,7 @@ def compare(kernel: Kernel, truth: VenueTruth, account_id: str, venue: str) -> t
     for order in kernel.open_orders():
         if order.status is OrderStatus.HELD or order.updated_ns >= truth.asked_ns:
             continue
-        difference = _order_difference(order, shown.get(order.intent.client_order_id))
+        difference = _order_difference(order, shown.get(order.intent.client_order_id), truth.asked_ns)
         if difference is not None:
             found.append(difference)
     for order_id, seen in shown.items():
@@ -161,9 +221,23 @@ def compare(kernel: Kernel, truth: VenueTruth, account_id: str, venue: str) -> t
             found.append(Difference(ORDER_UNKNOWN_HERE, order_id, "unknown", seen.status, "adopt the order"))
         elif known is not None and known.status.is_final and known.updated_ns < truth.asked_ns:
             found.append(Difference(ORDER_TERMS, order_id, known.status, seen.status, "ask the venue for the order"))
+    found.extend(_fill_difference(kernel, trade, venue) for trade in missing_trades(kernel, truth.trades))
     for position in truth.positions:
         found.extend(_position_difference(kernel, position, account_id, venue, truth.asked_ns))
     return tuple(found)
+
+
+def missing_trades(kernel: Kernel, trades: Sequence[VenueTrade]) -> list[VenueTrade]:
+    """Fills at the venue that the journal doesn't hold. Of an order that has left memory everything was said."""
+    missing = []
+    for trade in trades:
+        order = kernel.orders.get(trade.client_order_id)
+        if order is None:
+            if not kernel.knows_order(trade.client_order_id):
+                missing.append(trade)
+        elif trade.trade_id not in order.trade_ids:
+            missing.append(trade)
+    return missing
 
 
 def adopted(kernel: Kernel, seen: VenueOrder, account_id: str, venue: str, now_ns: int) -> OrderAdopted | None:
@@ -200,11 +274,27 @@ def adopted(kernel: Kernel, seen: VenueOrder, account_id: str, venue: str, now_n
     )
 
 
-def _order_difference(order: Order, seen: VenueOrder | None) -> Difference | None:
+def _told(found: tuple[Difference, ...]) -> tuple[Difference, ...]:
+    return tuple(difference for difference in found if difference.kind != ORDER_IN_FLIGHT)
+
+
+def _fill_difference(kernel: Kernel, trade: VenueTrade, venue: str) -> Difference:
+    instrument = kernel.instruments[venue, trade.symbol]
+    quantity, price = (
+        decimal_text(from_scaled(value, scale))
+        for value, scale in ((trade.quantity, instrument.quantity_scale), (trade.price, instrument.price_scale))
+    )
+    shown = f"{trade.side} {quantity} at {price}, order {trade.client_order_id or trade.venue_order_id}"
+    return Difference(FILL_MISSING, f"{trade.symbol}/{trade.trade_id}", "not here", shown, "take the fill over")
+
+
+def _order_difference(order: Order, seen: VenueOrder | None, asked_ns: int) -> Difference | None:
     order_id = order.intent.client_order_id
     if order.status in {OrderStatus.INTENDED, OrderStatus.UNKNOWN}:
+        is_answered_soon = order.status is OrderStatus.INTENDED and asked_ns < order.updated_ns + IN_FLIGHT_NS
         shown = "not shown" if seen is None else str(seen.status)
-        return Difference(ORDER_UNRESOLVED, order_id, order.status, shown, "ask the venue for the order")
+        kind = ORDER_IN_FLIGHT if is_answered_soon else ORDER_UNRESOLVED
+        return Difference(kind, order_id, order.status, shown, "ask the venue for the order")
     if seen is None:
         return Difference(ORDER_MISSING, order_id, order.status, "not open", "ask the venue for the order")
     if seen.filled_quantity != order.filled_quantity:
@@ -216,7 +306,9 @@ def _order_difference(order: Order, seen: VenueOrder | None) -> Difference | Non
             decimal_text(from_scaled(seen.filled_quantity, scale)),
             "ask the venue for its fills",
         )
-    if seen.quantity is not None and seen.quantity != order.intent.quantity and order.pending_amend is None:
+    if order.pending_amend is not None:
+        return Difference(ORDER_IN_FLIGHT, order_id, "amending", seen.status, "ask the venue for the order")
+    if seen.quantity is not None and seen.quantity != order.intent.quantity:
         scale = order.intent.quantity_scale
         return Difference(
             ORDER_TERMS,

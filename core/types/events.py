@@ -378,12 +378,17 @@ class MandateRevoked(Event, frozen=True, tag="mandate_revoked"):
 
 
 class BalancesObserved(Event, frozen=True, tag="balances_observed"):
-    """What the venue said the account holds, free and locked together: asset to decimal text, at as_of_ns."""
+    """What the venue said the account holds, free and locked together: asset to decimal text, at as_of_ns.
+
+    fills_through_ns: every fill up to this time of the venue's is in the journal ahead of this record; 0 in journals of
+    earlier releases.
+    """
 
     account_id: str
     venue: str
     totals: dict[str, str]
     as_of_ns: int
+    fills_through_ns: int = 0
 
 
 class FundingSettled(Event, frozen=True, tag="funding_settled"):

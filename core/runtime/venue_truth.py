@@ -1,0 +1,81 @@
+"""What the venue says about the account, asked for as a whole: open orders, positions, and the fills since last time.
+
+Fills are asked for by symbol, because venues tell them so: on each turn of the symbols where the account is active, and
+of some others, so that an account with a thousand quiet symbols doesn't use up its request weight. Until when each
+symbol was asked for is remembered, and the earliest of them is in the journal with the balances: what was filled while
+the engine was down, or while the venue couldn't be reached, is never passed over.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from core.kernel.kernel import Kernel
+from core.types.clock import NS_PER_S, Clock
+from core.venues.ports import VenueOrder, VenuePort, VenuePosition, VenueTrade
+
+OTHER_SYMBOLS_PER_TURN = 20
+FILLS_OVERLAP_NS = 60 * NS_PER_S
+"""Asked for again each time: the venue's clock isn't ours, and its answers may lag behind its book."""
+
+
+class VenueTruth(msgspec.Struct, frozen=True):
+    """What the venue said, and when it was asked (the engine's clock). trades are of the symbols named in asked."""
+
+    asked_ns: int
+    orders: list[VenueOrder]
+    positions: list[VenuePosition]
+    trades: list[VenueTrade] = []
+    asked: tuple[str, ...] = ()
+
+
+class VenueReader:
+    """Asks one venue for one account."""
+
+    def __init__(self, kernel: Kernel, venue: VenuePort, clock: Clock, account_id: str) -> None:
+        self._kernel = kernel
+        self._venue = venue
+        self._clock = clock
+        self._account_id = account_id
+        self._through_ns: dict[str, int] = {}
+        self._turn = 0
+
+    async def ask(self, venue_name: str) -> VenueTruth:
+        """Raises VenueUnavailableError. What it says counts as asked for only once `settled` is told."""
+        asked_ns = self._clock.now_ns()
+        symbols = self._symbols_of_this_turn(venue_name)
+        orders, positions = await self._venue.all_open_orders(), await self._venue.positions()
+        trades: list[VenueTrade] = []
+        for symbol in symbols:
+            trades += await self._venue.trades_since(symbol, self._since_ns(venue_name, symbol))
+        return VenueTruth(asked_ns, orders, positions, trades, symbols)
+
+    def settled(self, truth: VenueTruth) -> None:
+        """Everything in it is in the journal."""
+        for symbol in truth.asked:
+            self._through_ns[symbol] = max(self._through_ns.get(symbol, 0), truth.asked_ns)
+        self._turn += 1
+
+    def fills_through_ns(self, venue_name: str) -> int:
+        """Every fill up to here, of every symbol, is in the journal."""
+        symbols = [symbol for name, symbol in self._kernel.listed if name == venue_name]
+        through = [self._through_ns.get(symbol, self._journaled_ns(venue_name)) for symbol in symbols]
+        return min(through, default=self._journaled_ns(venue_name))
+
+    def _since_ns(self, venue_name: str, symbol: str) -> int:
+        through_ns = self._through_ns.get(symbol, self._journaled_ns(venue_name))
+        # What the account did before the engine's first start isn't the engine's.
+        return max(through_ns - FILLS_OVERLAP_NS, self._kernel.head.first_started_ns)
+
+    def _journaled_ns(self, venue_name: str) -> int:
+        observed = self._kernel.balances.get((self._account_id, venue_name))
+        return self._kernel.head.first_started_ns if observed is None else observed.fills_through_ns
+
+    def _symbols_of_this_turn(self, venue_name: str) -> tuple[str, ...]:
+        listed = [symbol for name, symbol in self._kernel.listed if name == venue_name]
+        active = {order.intent.symbol for order in self._kernel.orders.values()}
+        active |= {symbol for _, _, symbol in self._kernel.positions}
+        others = [symbol for symbol in listed if symbol not in active]
+        first = self._turn * OTHER_SYMBOLS_PER_TURN % len(others) if others else 0
+        chosen = {*active, *(others[first:] + others[:first])[:OTHER_SYMBOLS_PER_TURN]}
+        return tuple(symbol for symbol in listed if symbol in chosen)

@@ -1,0 +1,90 @@
+"""Fills that the engine wasn't told of: while it was down, or of orders that it never placed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from core.config import Settings
+from core.types.authority import ExternalAuthority
+from core.types.events import BalancesObserved, OrderAdopted, OrderFilled, Reconciled
+from core.venues.paper.server import PaperVenue
+from tests.core.approvals import ACCOUNT
+from tests.core.engine_support import RunningEngine
+from tests.core.venues.paper.support import Client
+from tests.invariants.support import credentials, journal_of
+
+MARKET_BUY = {"side": "BUY", "type": "MARKET", "quantity": "0.02"}
+
+
+@pytest.fixture
+async def other(venue: PaperVenue, settings: Settings) -> Any:
+    """Somebody else who trades on the account, past the engine."""
+    client = Client(venue.base_url, credentials(settings))
+    yield client
+    await client.http.aclose()
+
+
+async def lived_once(settings: Settings) -> None:
+    engine = RunningEngine(settings)
+    await engine.start()
+    await engine.close()
+
+
+@pytest.mark.parametrize("terms", [MARKET_BUY, MARKET_BUY | {"newClientOrderId": "by-hand"}])
+async def test_what_another_client_bought_while_the_engine_was_down_is_in_the_position(
+    settings: Settings, other: Client, terms: dict[str, str]
+) -> None:
+    await lived_once(settings)
+    placed = (await other.order(**terms)).json()
+    assert placed["status"] == "FILLED"
+
+    engine = RunningEngine(settings)
+    await engine.start()
+    try:
+        assert await engine.position() == Decimal("0.02")
+        events = await journal_of(engine)
+        (adopted,) = [event for event in events if isinstance(event, OrderAdopted)]
+        assert adopted.intent.client_order_id == placed["clientOrderId"]
+        assert isinstance(adopted.authority, ExternalAuthority)
+        filled = Counter(event.trade_id for event in events if isinstance(event, OrderFilled))
+        assert filled == Counter(fill["tradeId"] for fill in placed["fills"])
+        (told,) = [event for event in events if isinstance(event, Reconciled)]
+        assert {difference.kind for difference in told.differences} == {"fill.missing"}
+        assert await engine.client.open_orders(ACCOUNT) == []
+    finally:
+        await engine.close()
+
+
+async def test_a_dry_run_of_an_engine_that_agrees_with_its_venue_shows_nothing_and_records_nothing(
+    engine: RunningEngine,
+) -> None:
+    view = await engine.client.reconcile(dry_run=True, requested_by="user-trader")
+    assert (view.differences, view.applied) == ((), False)
+    assert not [event for event in await journal_of(engine) if isinstance(event, Reconciled)]
+
+
+async def test_the_account_before_the_engines_first_start_is_not_the_engines(settings: Settings, other: Client) -> None:
+    assert (await other.order(**MARKET_BUY)).json()["status"] == "FILLED"
+    engine = RunningEngine(settings)
+    await engine.start()
+    try:
+        assert await engine.position() == Decimal(0)
+    finally:
+        await engine.close()
+
+
+async def test_until_when_fills_were_asked_for_is_in_the_journal(settings: Settings, other: Client) -> None:
+    await lived_once(settings)
+    await other.order(**MARKET_BUY)
+    engine = RunningEngine(settings)
+    await engine.start()
+    try:
+        first, *_, last = [event for event in await journal_of(engine) if isinstance(event, BalancesObserved)]
+        assert 0 < first.fills_through_ns < last.fills_through_ns
+        assert Decimal(last.totals["USDT"]) < Decimal(first.totals["USDT"])
+    finally:
+        await engine.close()
