@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import msgspec
 import typer
 
 from api.cli.engine import ask_engine, local_settings, refused, whoami
+from api.cli.portfolio import show_checks
 from api.cli.safety import print_table
 from api.cli.session import EXIT_REFUSED, EXIT_USAGE, CommandError
 from api.cli.text import printable
@@ -19,8 +19,6 @@ from core.types.codes import ReasonCode, Refusal
 
 DIGEST_DIGITS_SHOWN = 12
 DOCUMENT_VALID_S = 60
-NEAR_PERCENT = Decimal(80)
-"""A check that used this much of its limit is shown in yellow."""
 
 
 def show(as_json: bool) -> None:
@@ -94,15 +92,7 @@ def explain(client_order_id: str, as_json: bool) -> None:
         f"rules version {view.rules_version}, mid {view.mid_price or '?'}, book {view.book_state}, "
         f"{view.book_age_ms} ms old, valued at {view.notional_quote or '?'} quote"
     )
-    name_width = max((len(item.name) for item in view.checks), default=0)
-    for item in view.checks:
-        used = "" if item.used_percent is None else f"{item.used_percent.quantize(Decimal('0.1'))} %"
-        limit = f"{item.actual or '-'} of {item.limit or '-'} {item.unit or ''}".strip()
-        near = item.used_percent is not None and item.used_percent >= NEAR_PERCENT
-        colour = "red" if not item.passed else "yellow" if near else None
-        mark = "✓" if item.passed else "✗"
-        line = f"{mark} {item.name:<{name_width}}  {limit:<36} {used:>8}  {item.source or ''}"
-        typer.secho(printable(line.rstrip()), fg=colour)
+    show_checks(view.checks)
     if view.refusal is not None:
         typer.secho(printable(f"refused: {view.refusal.code}: {view.refusal.message}"), fg="red")
 

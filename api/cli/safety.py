@@ -27,7 +27,7 @@ def kill(state: str, account: str, reason: str, at_venue: bool, as_json: bool) -
     if state not in STATES:
         raise CommandError(
             "REQUEST_INVALID",
-            f"--state {state}: use {', '.join(STATES)}. Loosening is `python -m core.runtime.thaw`, with the root key.",
+            f"--state {state}: use {', '.join(STATES)}. Loosening is `veloz thaw`, which an administrator signs.",
             EXIT_USAGE,
         )
     settings = local_settings()

@@ -40,8 +40,17 @@ def reporting_errors(as_json: bool) -> Iterator[None]:
         if as_json:
             typer.echo(json.dumps({"error": error.body}))
         else:
-            typer.secho(printable(f"{error.body['code']}: {error.body['message']}"), fg="red", err=True)
+            told = f"{error.body['code']}: {error.body['message']}{_measured(error.body)}"
+            typer.secho(printable(told), fg="red", err=True)
         raise typer.Exit(error.exit_code) from None
+
+
+def _measured(body: dict[str, Any]) -> str:
+    """A refusal's limit and actual."""
+    limit, actual = body.get("limit"), body.get("actual")
+    if limit is None or actual is None:
+        return ""
+    return f" (limit {limit}, actual {actual}{' ' + body['unit'] if body.get('unit') else ''})"
 
 
 class Session:

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
+from api.cli.desk import register as register_desk
+from api.cli.options import Account, Json, Key, KeyId, OptionalInt, OptionalText, Symbol
 from api.cli.session import reporting_errors
 
 risk_app = typer.Typer(help="The engine's risk rules: show, check, reload, roll back, explain.", no_args_is_help=True)
 orders_app = typer.Typer(help="Orders, straight from the engine.", no_args_is_help=True)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-Key = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--key", metavar="FILE", help="An administrator's Ed25519 seed in hex; by default secrets/root.key."),
-]
-KeyId = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--key-id", help="The key's id in the roster; by default the file's name without its ending."),
-]
-Account = Annotated[str, typer.Option("--account", metavar="ID", help="The account.")]
-Symbol = Annotated[Optional[str], typer.Option("--symbol", help="Only this symbol.")]  # noqa: UP045
 
 
 def kill(
@@ -83,6 +73,15 @@ def risk_show(as_json: Json = False) -> None:
         commands.show(as_json)
 
 
+@risk_app.command("state", epilog="Examples: veloz risk state · veloz risk state --account acct-demo --json")
+def risk_state(account: Account = "acct-demo", as_json: Json = False) -> None:
+    """The kill switch, the dead man's timer and the limits of an account."""
+    from api.cli import portfolio as commands
+
+    with reporting_errors(as_json):
+        commands.risk_state(account, as_json)
+
+
 @risk_app.command("history", epilog="Example: veloz risk history --json")
 def risk_history(as_json: Json = False) -> None:
     """The versions that the engine can go back to."""
@@ -112,7 +111,7 @@ def risk_reload(file: Path, key: Key = None, key_id: KeyId = None, as_json: Json
 
 @risk_app.command("rollback", epilog="Examples: veloz risk rollback · veloz risk rollback --to 3")
 def risk_rollback(
-    to: Annotated[Optional[int], typer.Option("--to", metavar="N", help="By default the one before.")] = None,  # noqa: UP045
+    to: Annotated[OptionalInt, typer.Option("--to", metavar="N", help="By default the one before.")] = None,
     key: Key = None,
     key_id: KeyId = None,
     as_json: Json = False,
@@ -157,6 +156,76 @@ def orders_show(client_order_id: Annotated[str, typer.Argument(metavar="ORDER_ID
         commands.show(client_order_id, as_json)
 
 
+@orders_app.command(
+    "place",
+    epilog="Examples: veloz orders place buy 0.01 BTCUSDT --limit 60000 · veloz orders place sell 0.01 BTCUSDT · "
+    "veloz orders place sell 0.01 BTCUSDT --stop 58000 · veloz orders place sell 0.5 ETHUSDT --trail-bps 50 · "
+    "veloz orders place buy 1 SOLUSDT --limit 140 --expires 2h --post-only",
+)
+def orders_place(
+    side: Annotated[str, typer.Argument(help="buy or sell.")],
+    quantity: Annotated[str, typer.Argument(help="How much, in the base asset.")],
+    symbol: Annotated[str, typer.Argument(help="The market, such as BTCUSDT.")],
+    limit: Annotated[OptionalText, typer.Option(help="Limit price; without one it is a market order.")] = None,
+    stop: Annotated[OptionalText, typer.Option(help="Trigger price of a stop, or with --limit a stop-limit.")] = None,
+    profit: Annotated[
+        OptionalText, typer.Option(help="Trigger price of a take-profit, or with --limit its limit form.")
+    ] = None,
+    trail_bps: Annotated[OptionalInt, typer.Option(help="A stop that follows the price at this distance.")] = None,
+    activation: Annotated[OptionalText, typer.Option(help="From which price on a trailing stop follows.")] = None,
+    time_in_force: Annotated[str, typer.Option(help="GTC, IOC, FOK or GTD.")] = "GTC",
+    expires: Annotated[OptionalText, typer.Option(help="GTD: 2h, or a moment as 2026-01-31T12:00:00Z.")] = None,
+    post_only: Annotated[bool, typer.Option("--post-only", help="Only rest; never take.")] = False,
+    reduce_only: Annotated[bool, typer.Option("--reduce-only", help="Only make the position smaller.")] = False,
+    account: Account = "acct-demo",
+    request_id: Annotated[
+        OptionalText, typer.Option(help="Asking again with the same one finds the first order.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    wait: Annotated[float, typer.Option(min=0, max=600, help="Follow the order for this many seconds.")] = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Place an order under your session. `veloz session open` signs one in.
+
+    Exit 0 taken, 1 refused or rejected, 2 wrong usage, 3 no answer: ask again with the same --request-id.
+    """
+    from api.cli import placing as commands
+
+    options = commands.OrderOptions(
+        account=account,
+        limit=limit,
+        stop=stop,
+        profit=profit,
+        trail_bps=trail_bps,
+        activation=activation,
+        time_in_force=time_in_force,
+        expires=expires,
+        post_only=post_only,
+        reduce_only=reduce_only,
+        request_id=request_id,
+    )
+    with reporting_errors(as_json):
+        commands.place(side, quantity, symbol, options, assume_yes=yes, wait_s=wait, as_json=as_json)
+
+
+@orders_app.command(
+    "amend",
+    epilog="Examples: veloz orders amend vz0123... --limit 59500 · veloz orders amend vz0123... --quantity 0.02",
+)
+def orders_amend(
+    client_order_id: Annotated[str, typer.Argument(metavar="ORDER_ID")],
+    quantity: Annotated[OptionalText, typer.Option(help="The new total quantity.")] = None,
+    limit: Annotated[OptionalText, typer.Option(help="The new limit price.")] = None,
+    account: Account = "acct-demo",
+    as_json: Json = False,
+) -> None:
+    """Change a resting order's total quantity or limit price, under your session."""
+    from api.cli import placing as commands
+
+    with reporting_errors(as_json):
+        commands.amend(client_order_id, quantity, limit, account, as_json)
+
+
 @orders_app.command("cancel", epilog="Example: veloz orders cancel vz0123...")
 def orders_cancel(client_order_id: Annotated[str, typer.Argument(metavar="ORDER_ID")], as_json: Json = False) -> None:
     """Cancel one order. A safety command: it needs no approval."""
@@ -180,5 +249,6 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=examples)(kill)
     app.command(epilog="Examples: veloz reconcile --dry-run · veloz reconcile --json")(reconcile)
     app.command(epilog="Examples: veloz rebuild · veloz rebuild --check --json")(rebuild)
+    register_desk(app)
     app.add_typer(risk_app, name="risk")
     app.add_typer(orders_app, name="orders")

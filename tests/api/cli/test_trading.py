@@ -126,7 +126,7 @@ async def test_kill_says_what_the_engine_refuses(engine: Service, veloz: Veloz) 
 async def test_kill_does_not_loosen(veloz: Veloz) -> None:
     result = await veloz("kill", "--state", "NORMAL")
     assert result.exit_code == 2
-    assert "core.runtime.thaw" in result.stderr
+    assert "veloz thaw" in result.stderr
 
 
 async def test_without_an_engine_kill_says_that_nothing_happened_and_what_to_do(home: Path, veloz: Veloz) -> None:
