@@ -35,12 +35,14 @@ from core.types.events import (
     OrderTrailed,
     OrderTriggered,
     RiskCheckRecord,
+    TriggerReached,
 )
 from core.types.money import from_scaled
 from core.types.orders import OrderIntent, OrderStatus
 
 ExistingOrderEvent = (
     OrderTriggered
+    | TriggerReached
     | OrderTrailed
     | OrderArmed
     | OrderAmendRequested
@@ -288,6 +290,16 @@ async def project_order_event(
     return NO_ORDER if order is None else order.context
 
 
+def _while_held(event: TriggerReached | OrderTrailed | OrderArmed, order: OrderScales) -> dict[str, Any]:
+    match event:
+        case TriggerReached():
+            return {"trigger_price": from_scaled(event.trigger_price, order.price_scale)}
+        case OrderTrailed():
+            return {"extreme_price": from_scaled(event.extreme_price, order.price_scale)}
+        case OrderArmed():
+            return {"armed_quantity": from_scaled(event.quantity, order.quantity_scale)}
+
+
 def _changes(event: ExistingOrderEvent, order: OrderScales) -> dict[str, Any]:
     """Columns that an event changes, of those in _NO_CHANGE."""
     match event:
@@ -309,10 +321,8 @@ def _changes(event: ExistingOrderEvent, order: OrderScales) -> dict[str, Any]:
                 "checks": json_list(event.checks),
                 "market": json_text(event.market),
             }
-        case OrderTrailed():
-            return {"extreme_price": from_scaled(event.extreme_price, order.price_scale)}
-        case OrderArmed():
-            return {"armed_quantity": from_scaled(event.quantity, order.quantity_scale)}
+        case TriggerReached() | OrderTrailed() | OrderArmed():
+            return _while_held(event, order)
         case OrderAmendRequested():
             kind, authority_id = authority_of(event.authority)
             asked = _amendment(event, order) | {"authority": kind, "authority_id": authority_id}

@@ -63,6 +63,7 @@ from core.types.events import (
     RosterInstalled,
     SessionClosed,
     SessionOpened,
+    TriggerReached,
 )
 from core.types.orders import OrderStatus
 
@@ -206,6 +207,7 @@ async def project_event(connection: AsyncConnection, entry: JournalEntry, event:
             await project_adopted(connection, entry, event)
         case (
             OrderTriggered()
+            | TriggerReached()
             | OrderTrailed()
             | OrderArmed()
             | OrderAmendRequested()

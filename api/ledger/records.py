@@ -48,6 +48,7 @@ from core.types.events import (
     RosterInstalled,
     SessionClosed,
     SessionOpened,
+    TriggerReached,
 )
 from core.types.money import from_scaled
 from core.types.orders import OrderIntent
@@ -76,7 +77,7 @@ def records_of(entry: JournalEntry, event: JournalEvent, order: OrderContext) ->
     match event:
         case InstrumentsLoaded() | BalancesObserved() | FundingSettled() | EquityObserved():
             return []  # reference data and what the venue said; decisions carry what of it they used
-        case OrderTrailed() | OrderArmed():
+        case TriggerReached() | OrderTrailed() | OrderArmed():
             return []  # follow from the market and from fills; the decision is recorded when the order triggers
         case EngineStarted() | RosterInstalled() | RiskLimitsInstalled() | RiskRulesInstalled():
             return [_setting_record(entry, event)]

@@ -16,29 +16,25 @@ from core.kernel.decide_authority import (
 from core.kernel.decide_risk import RiskSubject, run_risk
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
+from core.kernel.order_terms import intent_of, is_held_here
 from core.orders.machine import Order
 from core.risk.checks import RiskDecision
-from core.types.authority import MandateAuthority, SessionAuthority
-from core.types.clock import NS_PER_S
+from core.types.authority import DerivedAuthority, MandateAuthority, SessionAuthority
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import JournalEvent, OrderAmendRequested, OrderIntended, OrderRefused
-from core.types.money import decimal_text, from_scaled
+from core.types.money import decimal_text
 from core.types.orders import (
     OrderIntent,
     OrderRequest,
     OrderStatus,
     OrderType,
-    Side,
-    TimeInForce,
+    derived_order_id,
     requested_order_id,
 )
 from core.types.venues import VenueCapabilities
 
-REQUEST_ID_LENGTH_LIMIT = 128
-EXPIRY_LONGEST_NS = 365 * 24 * 3600 * NS_PER_S
-EXPIRY_SHORTEST_NS = NS_PER_S
-TRAILING_LIMIT_BPS = 10_000
 EXPIRY_REQUESTER = "engine:expiry"
+AMEND_REQUESTER = "engine:amendment"
 
 AskedBy = SessionAuthority | MandateAuthority
 
@@ -64,32 +60,19 @@ def decide_order(
     Asking again with the same request_id gives no event: the first order is the answer.
     """
     order_id = requested_order_id(authority_id(authority), request.request_id)
-    intent = _intent(kernel, request, order_id, capabilities, inputs, now_ns)
+    is_known = kernel.knows_order(order_id)
+    intent = intent_of(kernel, request, order_id, capabilities, inputs, now_ns, is_of_now=not is_known)
     if isinstance(intent, Refusal):
         return intent
-    known = kernel.orders.get(order_id)
-    if known is not None or kernel.knows_order(order_id):
-        return _asked_before(kernel, known, intent, authority, request_bytes, now_ns)
+    if is_known:
+        known = kernel.orders.get(order_id)
+        return asked_before(kernel, known, intent, authority, request_bytes, now_ns)
     decision = run_risk(kernel, RiskSubject(intent), inputs, now_ns)
-    refusal = _authority_refusal(kernel, intent, authority, request_bytes, decision, now_ns)
+    refusal = authority_refusal(kernel, intent, authority, request_bytes, decision, now_ns)
     if refusal is not None:
         return refusal
     if decision.refusal is not None:
-        return (
-            OrderRefused(
-                ts_ns=now_ns,
-                trace_id=trace_id,
-                account_id=request.account_id,
-                venue=request.venue,
-                symbol=request.symbol,
-                request=msgspec.json.encode(request).decode(),
-                authority=authority,
-                rules_version=kernel.rules_version,
-                market=inputs.market,
-                checks=decision.checks,
-                refusal=decision.refusal,
-            ),
-        )
+        return refused(kernel, request, authority, inputs, decision, now_ns, trace_id)
     assert decision.notional is not None, "an order that can't be valued doesn't pass risk"
     return (
         OrderIntended(
@@ -101,6 +84,7 @@ def decide_order(
             rules_version=kernel.rules_version,
             market=inputs.market,
             checks=decision.checks,
+            is_held=is_held_here(intent.order_type, capabilities),
         ),
     )
 
@@ -118,18 +102,21 @@ def decide_amend(
     trace_id: str | None = None,
     request_bytes: bytes = b"",
 ) -> Refusal | tuple[JournalEvent, ...]:
-    """Change a resting order in place, within what the venue can: total quantity, limit price. None leaves as it is."""
+    """Change a resting order's total quantity or limit price; None leaves it as it is.
+
+    In place where the venue can, else by cancelling it and sending another for the rest, once what it filled is known.
+    """
     order = kernel.orders.get(order_id)
     if order is None:
         return unknown_order(order_id)
-    refusal = _amend_problem(order, quantity, price, capabilities)
+    refusal = _amend_problem(kernel, order, quantity, price)
     if refusal is None and isinstance(authority, SessionAuthority):
         if authority.request_digest_hex in kernel.documents:
             return Refusal(
                 ReasonCode.ORDER_REQUEST_REPEATED, "This request to amend was taken already. Ask with a new one."
             )
         refusal = session_refusal(kernel, authority, request_bytes, order.intent.account_id, None, now_ns)
-    elif refusal is None and _mandate_of(order) != authority_id(authority):
+    elif refusal is None and _mandate_of(kernel, order) != authority_id(authority):
         refusal = Refusal(
             ReasonCode.AUTHORITY_MANDATE_LIMIT_EXCEEDED, "A strategy amends only its own mandate's orders."
         )
@@ -150,6 +137,8 @@ def decide_amend(
     refusal = amend_limit_refusal(kernel, order, rest, authority, decision.notional, added, now_ns)
     if refusal is not None:
         return refusal
+    if not _amends_in_place(order, intent, capabilities):
+        return _replace(kernel, order, intent, authority, decision, inputs, now_ns, trace_id)
     return (
         OrderAmendRequested(
             ts_ns=now_ns,
@@ -164,6 +153,53 @@ def decide_amend(
             added_quote=decimal_text(added),
         ),
     )
+
+
+def _amends_in_place(order: Order, wanted: OrderIntent, capabilities: VenueCapabilities) -> bool:
+    if capabilities.can_amend_price:
+        return True
+    only_less = wanted.price == order.intent.price and wanted.quantity < order.intent.quantity
+    return capabilities.can_amend_quantity and only_less
+
+
+def _replace(
+    kernel: Kernel,
+    order: Order,
+    wanted: OrderIntent,
+    authority: AskedBy,
+    decision: RiskDecision,
+    inputs: DecisionInputs,
+    now_ns: int,
+    trace_id: str | None,
+) -> Refusal | tuple[JournalEvent, ...]:
+    """Cancel an order and hold another in its place, which goes to the venue for what the first leaves unfilled."""
+    old_id = order.intent.client_order_id
+    intent = msgspec.structs.replace(
+        wanted, client_order_id=derived_order_id(old_id, f"amended:{wanted.quantity}:{wanted.price}")
+    )
+    if kernel.knows_order(intent.client_order_id):
+        return Refusal(
+            ReasonCode.ORDER_REQUEST_REPEATED,
+            "The order was amended to these terms before. Look at the order that replaces it.",
+            actual=intent.client_order_id,
+        )
+    assert decision.notional is not None, "it was valued a moment ago"
+    replacement = OrderIntended(
+        ts_ns=now_ns,
+        trace_id=trace_id or order.trace_id,
+        intent=intent,
+        authority=authority,
+        notional_quote=decimal_text(decision.notional),
+        rules_version=kernel.rules_version,
+        market=inputs.market,
+        checks=decision.checks,
+        is_held=True,
+        group_id=order.group_id,
+        role=order.role,
+        parent_id=order.parent_id,
+        replaces=old_id,
+    )
+    return (replacement, *cancel_events(order, AMEND_REQUESTER, trace_id, now_ns))
 
 
 def decide_cancel_all(
@@ -194,144 +230,35 @@ def decide_expiry(kernel: Kernel, now_ns: int) -> tuple[JournalEvent, ...]:
     )
 
 
-def _intent(
+def refused(
     kernel: Kernel,
     request: OrderRequest,
-    order_id: str,
-    capabilities: VenueCapabilities,
+    authority: AskedBy,
     inputs: DecisionInputs,
+    decision: RiskDecision,
     now_ns: int,
-) -> OrderIntent | Refusal:
-    if not 0 < len(request.request_id) <= REQUEST_ID_LENGTH_LIMIT:
-        return _invalid(f"request_id must have 1 to {REQUEST_ID_LENGTH_LIMIT} characters")
-    if (request.venue, request.symbol) not in kernel.listed_keys:
-        return Refusal(
-            ReasonCode.MARKET_INSTRUMENT_UNKNOWN,
-            f"This engine doesn't trade {request.symbol[:32]!r} at {request.venue[:32]!r}. Choose what it lists.",
-            actual=f"{request.venue}/{request.symbol}"[:64],
-        )
-    refusal = (
-        _terms_problem(request)
-        or _capability_problem(request, capabilities)
-        or _expiry_problem(request, now_ns)
-        or _stop_problem(kernel, request, inputs)
-    )
-    if refusal is not None:
-        return refusal
-    instrument = kernel.instruments[request.venue, request.symbol]
-    time_in_force = request.time_in_force
-    if time_in_force is TimeInForce.GTD and TimeInForce.GTD not in capabilities.times_in_force:
-        # The venue would keep it for ever; decide_expiry cancels it when its time has come.
-        time_in_force = TimeInForce.GTC
-    return OrderIntent(
-        account_id=request.account_id,
-        venue=request.venue,
-        symbol=request.symbol,
-        side=request.side,
-        order_type=request.order_type,
-        time_in_force=time_in_force,
-        quantity=request.quantity,
-        price=request.price,
-        price_scale=instrument.price_scale,
-        quantity_scale=instrument.quantity_scale,
-        client_order_id=order_id,
-        post_only=request.post_only,
-        reduce_only=request.reduce_only,
-        stop_price=request.stop_price,
-        trailing_offset_bps=request.trailing_offset_bps,
-        activation_price=request.activation_price,
-        expires_ns=request.expires_ns,
-        strategy_id=request.strategy_id,
+    trace_id: str | None,
+) -> tuple[OrderRefused]:
+    """What risk said no to, for the record."""
+    assert decision.refusal is not None
+    return (
+        OrderRefused(
+            ts_ns=now_ns,
+            trace_id=trace_id,
+            account_id=request.account_id,
+            venue=request.venue,
+            symbol=request.symbol,
+            request=msgspec.json.encode(request).decode(),
+            authority=authority,
+            rules_version=kernel.rules_version,
+            market=inputs.market,
+            checks=decision.checks,
+            refusal=decision.refusal,
+        ),
     )
 
 
-def _terms_problem(request: OrderRequest) -> Refusal | None:
-    kind = request.order_type
-    is_trailing = kind is OrderType.TRAILING_STOP
-    has_stop = kind.is_conditional and not is_trailing
-    positive = {"quantity": request.quantity}
-    for name, value, belongs in (
-        ("price", request.price, kind.has_limit_price),
-        ("stop_price", request.stop_price, has_stop),
-        ("trailing_offset_bps", request.trailing_offset_bps, is_trailing),
-    ):
-        if belongs and value is None:
-            return _invalid(f"a {kind} order needs {name}")
-        if not belongs and value is not None:
-            return _invalid(f"a {kind} order has no {name}")
-        if value is not None:
-            positive[name] = value
-    if request.activation_price is not None:
-        if not is_trailing:
-            return _invalid(f"a {kind} order has no activation_price")
-        positive["activation_price"] = request.activation_price
-    for name, value in positive.items():
-        if not 0 < value < 1 << 63:
-            return _invalid(f"{name} must be positive")
-    if is_trailing and positive["trailing_offset_bps"] > TRAILING_LIMIT_BPS:
-        return _invalid(f"trailing_offset_bps must be at most {TRAILING_LIMIT_BPS}")
-    if request.post_only and (
-        kind is not OrderType.LIMIT or request.time_in_force not in {TimeInForce.GTC, TimeInForce.GTD}
-    ):
-        return _invalid("post_only goes with a LIMIT order that is GTC or GTD")
-    return None
-
-
-def _capability_problem(request: OrderRequest, capabilities: VenueCapabilities) -> Refusal | None:
-    if request.order_type not in capabilities.order_types:
-        return Refusal(
-            ReasonCode.ORDER_TYPE_NOT_SUPPORTED,
-            "The venue doesn't take this type of order. Choose another.",
-            limit=", ".join(sorted(capabilities.order_types)),
-            actual=request.order_type,
-        )
-    known = capabilities.times_in_force | {TimeInForce.GTD}
-    if request.time_in_force not in known or (
-        request.order_type is not OrderType.LIMIT and request.time_in_force is TimeInForce.GTD
-    ):
-        return Refusal(
-            ReasonCode.ORDER_TIME_IN_FORCE_NOT_SUPPORTED,
-            "The venue doesn't take this time in force for such an order. Choose another.",
-            limit=", ".join(sorted(known)),
-            actual=request.time_in_force,
-        )
-    return None
-
-
-def _expiry_problem(request: OrderRequest, now_ns: int) -> Refusal | None:
-    expires_ns = request.expires_ns
-    if (request.time_in_force is TimeInForce.GTD) is not (expires_ns is not None):
-        return Refusal(ReasonCode.ORDER_EXPIRY_INVALID, "A GTD order, and no other, has expires_ns. Correct the order.")
-    if expires_ns is not None and not EXPIRY_SHORTEST_NS <= expires_ns - now_ns <= EXPIRY_LONGEST_NS:
-        return Refusal(
-            ReasonCode.ORDER_EXPIRY_INVALID,
-            "The order must expire between one second and a year from now. Choose another time.",
-            limit=str(now_ns + EXPIRY_LONGEST_NS),
-            actual=str(expires_ns),
-            unit="ns",
-        )
-    return None
-
-
-def _stop_problem(kernel: Kernel, request: OrderRequest, inputs: DecisionInputs) -> Refusal | None:
-    """A stop on the wrong side of the last trade would trigger at once."""
-    if request.stop_price is None or inputs.market.last_price is None:
-        return None
-    last = Decimal(inputs.market.last_price)
-    stop = from_scaled(request.stop_price, kernel.instruments[request.venue, request.symbol].price_scale)
-    rises = (request.side is Side.BUY) is (request.order_type in {OrderType.STOP, OrderType.STOP_LIMIT})
-    if stop > last if rises else stop < last:
-        return None
-    return Refusal(
-        ReasonCode.ORDER_STOP_PRICE_INVALID,
-        f"The order would trigger at once: its stop must be {'above' if rises else 'below'} the last trade.",
-        limit=decimal_text(last),
-        actual=decimal_text(stop),
-        unit="quote",
-    )
-
-
-def _asked_before(
+def asked_before(
     kernel: Kernel,
     known: Order | None,
     intent: OrderIntent,
@@ -352,7 +279,7 @@ def _asked_before(
     return ()
 
 
-def _authority_refusal(
+def authority_refusal(
     kernel: Kernel,
     intent: OrderIntent,
     authority: AskedBy,
@@ -366,9 +293,7 @@ def _authority_refusal(
     return mandate_order_refusal(kernel, authority, intent, Decimal(0) if notional is None else notional, now_ns)
 
 
-def _amend_problem(
-    order: Order, quantity: int | None, price: int | None, capabilities: VenueCapabilities
-) -> Refusal | None:
+def _amend_problem(kernel: Kernel, order: Order, quantity: int | None, price: int | None) -> Refusal | None:
     intent = order.intent
     if order.status.is_final:
         return Refusal(
@@ -376,11 +301,14 @@ def _amend_problem(
             f"The order is {order.status}; there is nothing left to amend.",
             actual=order.status,
         )
-    if order.pending_amend is not None or order.status not in {OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED}:
+    if order.status is OrderStatus.HELD:
+        return _amend_invalid("it is held here and not at the venue yet; cancel it and ask for another")
+    is_waiting = order.pending_amend is not None or order.cancel_requested
+    if is_waiting or order.status not in {OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED}:
         return Refusal(
             ReasonCode.ORDER_AMEND_PENDING,
             "The venue hasn't answered for this order yet. Ask again in a moment.",
-            actual=order.status,
+            actual="cancel requested" if order.cancel_requested else order.status,
         )
     if not all(0 < value < 1 << 63 for value in (quantity, price) if value is not None):
         return _amend_invalid("quantity and price must be positive")
@@ -388,24 +316,19 @@ def _amend_problem(
         return _amend_invalid(f"a {intent.order_type} order can't be amended; cancel it and ask for another")
     if quantity is not None and quantity <= order.filled_quantity:
         return _amend_invalid("the new total quantity must be above what is filled already")
-    if price is not None and price != intent.price and not capabilities.can_amend_price:
-        return _amend_invalid("this venue can't change a price in place; cancel the order and ask for another")
-    if quantity is not None and quantity > intent.quantity and not capabilities.can_amend_price:
-        return _amend_invalid("this venue can only lower a quantity in place; ask for another order beside it")
     if (quantity or intent.quantity, price or intent.price) == (intent.quantity, intent.price):
         return _amend_invalid("neither quantity nor price would change")
-    if not capabilities.can_amend_quantity:
-        return _amend_invalid("this venue amends nothing in place; cancel the order and ask for another")
     return None
 
 
-def _mandate_of(order: Order) -> str | None:
-    return order.authority.mandate_id if isinstance(order.authority, MandateAuthority) else None
+def _mandate_of(kernel: Kernel, order: Order) -> str | None:
+    """Of the order that it is derived from, when it is."""
+    origin: Order | None = order
+    while origin is not None and isinstance(origin.authority, DerivedAuthority):
+        origin = kernel.orders.get(origin.authority.parent_id)
+    authority = None if origin is None else origin.authority
+    return authority.mandate_id if isinstance(authority, MandateAuthority) else None
 
 
 def _amend_invalid(detail: str) -> Refusal:
     return Refusal(ReasonCode.ORDER_AMEND_INVALID, f"The order can't be amended so: {detail}.")
-
-
-def _invalid(detail: str) -> Refusal:
-    return Refusal(ReasonCode.REQUEST_INVALID, f"The order can't be taken: {detail}.")

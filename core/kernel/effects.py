@@ -29,7 +29,7 @@ class AmendOrder(msgspec.Struct, frozen=True):
 
 
 class ReviewGroup(msgspec.Struct, frozen=True):
-    """Something happened to an order on which others depend: core.kernel.decide_groups.review tells what follows."""
+    """Something happened to an order on which others depend: core.kernel.decide_held.review tells what follows."""
 
     client_order_id: str
 

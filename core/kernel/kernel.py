@@ -18,6 +18,7 @@ import msgspec
 from core.authority.proposal import Proposal
 from core.authority.state import MandateState, SessionState
 from core.kernel.effects import AmendOrder, CancelOrder, Effect, PublishTrading, ReviewGroup, SubmitOrder
+from core.kernel.indexes import OrderIndexes
 from core.kernel.records import (
     AccountSwitch,
     Consumed,
@@ -44,7 +45,13 @@ from core.risk.activity import Activity
 from core.risk.exposure import ExposureBook
 from core.risk.kill_switch import KillSwitch
 from core.risk.rules import RiskRules, parse_risk_rules
-from core.types.authority import AdministrationAuthority, ApprovalAuthority, MandateAuthority, SessionAuthority
+from core.types.authority import (
+    AdministrationAuthority,
+    ApprovalAuthority,
+    Authority,
+    MandateAuthority,
+    SessionAuthority,
+)
 from core.types.clock import NS_PER_S
 from core.types.events import (
     AccountEvent,
@@ -83,6 +90,7 @@ from core.types.events import (
     SessionClosed,
     SessionOpened,
     SettingEvent,
+    TriggerReached,
 )
 from core.types.instruments import Instrument
 from core.types.orders import OrderStatus
@@ -110,11 +118,7 @@ class Kernel:
         self.exposure = ExposureBook()
         self.activity = Activity()
         self._rules: RiskRules | None = None
-        self.open_order_ids: dict[str, None] = {}
-        self.groups: dict[str, tuple[str, ...]] = {}
-        self.children: dict[str, tuple[str, ...]] = {}
-        self._open_by_market: dict[PositionKey, dict[str, None]] = {}
-        self._final_order_ids: dict[str, None] = {}
+        self.index = OrderIndexes()
         self._listing = Listing((), {})
         self._heads: Table[str, Head] = Table("head", str, Head)
         self.instruments: Table[InstrumentKey, Instrument] = Table("instruments", InstrumentKey, Instrument)
@@ -245,12 +249,16 @@ class Kernel:
         whole = self.head.kill_switch
         return whole if switch is None or switch.state.tightness <= whole.tightness else switch.state
 
+    @property
+    def open_order_ids(self) -> dict[str, None]:
+        return self.index.open
+
     def open_orders(self) -> list[Order]:
         """Every order without a final status, oldest first."""
-        return [self.orders[order_id] for order_id in self.open_order_ids]
+        return [self.orders[order_id] for order_id in self.index.open]
 
     def open_orders_of(self, account_id: str, venue: str, symbol: str) -> list[Order]:
-        return [self.orders[order_id] for order_id in self._open_by_market.get((account_id, venue, symbol), ())]
+        return [self.orders[order_id] for order_id in self.index.open_in((account_id, venue, symbol))]
 
     def knows_order(self, client_order_id: str) -> bool:
         """Also when it has left memory: an id is used once."""
@@ -331,6 +339,7 @@ class Kernel:
                 | OrderRejected()
                 | OrderBecameUnknown()
                 | OrderClosed()
+                | TriggerReached()
                 | OrderTrailed()
                 | OrderArmed()
                 | OrderAmended()
@@ -346,17 +355,17 @@ class Kernel:
             case OrderTriggered():
                 order = self._transition(event)
                 self.activity.order_intended(order.intent, event.ts_ns)
-                return (SubmitOrder(order.intent),)
+                return (SubmitOrder(order.intent), *self._review(order))
             case OrderAmendRequested():
                 order = self._transition(event)
                 self._remember_request(event)
-                self._count_amendment(event)
+                self._count_added(event.authority, Decimal(event.added_quote))
                 self.activity.amend_requested(order.intent, event.ts_ns)
                 return (AmendOrder(order.intent, event.quantity, event.price),)
             case CancelRequested():
                 order = self._transition(event)
                 self.activity.cancel_requested(order.intent, event.ts_ns)
-                return () if order.status is OrderStatus.HELD else (_cancel(order),)
+                return () if order.status is OrderStatus.HELD else (_cancel(order), *self._review(order))
             case OrderAdopted():
                 return self._apply_adopted(event)
             case OrderRefused() | Reconciled():
@@ -461,7 +470,7 @@ class Kernel:
         if event.is_held:
             return (ReviewGroup(intent.client_order_id),)
         self.activity.order_intended(intent, event.ts_ns)
-        return (SubmitOrder(intent),)
+        return (SubmitOrder(intent), *self._review(order))
 
     def _apply_adopted(self, event: OrderAdopted) -> tuple[Effect, ...]:
         if self.knows_order(event.intent.client_order_id):
@@ -483,6 +492,9 @@ class Kernel:
         own, _ = apply_fill(self.strategy_positions.get(strategy_key, Position()), fill, "/".join(strategy_key))
         self._state.put(self.positions, key, position)
         self._state.put(self.strategy_positions, strategy_key, own)
+        if event.fee_asset == self.instruments[event.venue, event.symbol].base_asset:
+            fees_base = EXACT.add(Decimal(order.fees_base), Decimal(event.fee))
+            order = msgspec.structs.replace(order, fees_base=format(fees_base, "f"))
         self._store(order)
         return self._review(order)
 
@@ -512,18 +524,20 @@ class Kernel:
         self._state.put(self.funding, key, FundingTotal(format(amount, "f"), max(before.last_ns, event.venue_ts_ns)))
 
     def _count(self, event: OrderIntended) -> None:
-        """What the order takes of its session's or its mandate's allowance."""
+        """What the order takes of its authority's allowance; what replaces another, only what is more."""
+        worth = Decimal(event.notional_quote)
+        if event.replaces is not None:
+            more = EXACT.subtract(worth, Decimal(self.orders[event.replaces].notional_quote))
+            self._count_added(event.authority, max(more, Decimal(0)))
+            return
         match event.authority:
             case SessionAuthority(session_id=session_id):
-                session = self.sessions[session_id]
-                self._state.put(self.sessions, session_id, session.with_order(Decimal(event.notional_quote)))
+                self._state.put(self.sessions, session_id, self.sessions[session_id].with_order(worth))
             case MandateAuthority(mandate_id=mandate_id):
-                mandate = self.mandates[mandate_id]
-                self._state.put(self.mandates, mandate_id, mandate.with_order(Decimal(event.notional_quote)))
+                self._state.put(self.mandates, mandate_id, self.mandates[mandate_id].with_order(worth))
 
-    def _count_amendment(self, event: OrderAmendRequested) -> None:
-        added = Decimal(event.added_quote)
-        match event.authority:
+    def _count_added(self, authority: Authority, added: Decimal) -> None:
+        match authority:
             case SessionAuthority(session_id=session_id) if added:
                 self._state.put(self.sessions, session_id, self.sessions[session_id].with_amendment(added))
             case MandateAuthority(mandate_id=mandate_id) if added:
@@ -531,7 +545,8 @@ class Kernel:
 
     def _review(self, order: Order) -> tuple[Effect, ...]:
         order_id = order.intent.client_order_id
-        if order.group_id or order.parent_id or order.replaces or order_id in self.children:
+        is_held = order.status is OrderStatus.HELD
+        if is_held or order.group_id or order.replaces or order_id in self.index.replacements:
             return (ReviewGroup(order_id),)
         return ()
 
@@ -572,26 +587,7 @@ class Kernel:
 
     def _order_changed(self, order_id: str, old: Order | None, new: Order | None) -> None:
         self.exposure.order_changed(old, new)
-        was_open = old is not None and not old.status.is_final
-        is_open = new is not None and not new.status.is_final
-        known = new or old
-        assert known is not None
-        if was_open != is_open:
-            intent = known.intent
-            market = self._open_by_market.setdefault((intent.account_id, intent.venue, intent.symbol), {})
-            if is_open:
-                self.open_order_ids[order_id] = market[order_id] = None
-            else:
-                self.open_order_ids.pop(order_id, None)
-                market.pop(order_id, None)
-        if new is not None and not is_open:
-            self._final_order_ids[order_id] = None
-        else:
-            self._final_order_ids.pop(order_id, None)
-        if old is None or new is None:
-            for index, name in ((self.groups, known.group_id), (self.children, known.parent_id)):
-                if name is not None:
-                    _list(index, name, order_id, add=new is not None)
+        self.index.order_changed(order_id, old, new)
 
     def _consumption_changed(self, suggestion_id: str, _old: Consumed | None, new: Consumed | None) -> None:
         if new is None:
@@ -610,21 +606,22 @@ class Kernel:
             put(self.sessions, session_id, None)
         for mandate_id in [k for k, v in self.mandates.items() if v.expires_ns + GRANTS_KEPT_NS <= now_ns]:
             put(self.mandates, mandate_id, None)
-        excess = len(self._final_order_ids) - FINAL_ORDERS_KEPT
+        excess = len(self.index.final) - FINAL_ORDERS_KEPT
         if excess > 0:
             for _, order_id in heapq.nsmallest(
-                excess, ((self.orders[order_id].updated_ns, order_id) for order_id in self._final_order_ids)
+                excess, ((self.orders[order_id].updated_ns, order_id) for order_id in self.index.final)
             ):
                 self._retire(order_id)
 
     def _retire(self, order_id: str) -> None:
-        order = self.orders[order_id]
+        order, index = self.orders[order_id], self.index
         related = (
-            *self.groups.get(order.group_id or "", ()),
-            *self.children.get(order_id, ()),
+            *index.groups.get(order.group_id or "", ()),
+            *index.children.get(order_id, ()),
+            *index.replacements.get(order_id, ()),
             *((order.parent_id,) if order.parent_id else ()),
         )
-        if any(other in self.open_order_ids for other in related):
+        if any(other in index.open for other in related):
             return
         self._state.put(self.orders, order_id, None)
         self._state.put(self.retired, _short(order_id), True)
@@ -632,15 +629,6 @@ class Kernel:
 
 def _cancel(order: Order) -> CancelOrder:
     return CancelOrder(order.intent.venue, order.intent.symbol, order.intent.client_order_id)
-
-
-def _list(index: dict[str, tuple[str, ...]], name: str, order_id: str, *, add: bool) -> None:
-    rest = tuple(other for other in index.get(name, ()) if other != order_id)
-    members = (*rest, order_id) if add else rest
-    if members:
-        index[name] = members
-    else:
-        index.pop(name, None)
 
 
 def _short(client_order_id: str) -> int:

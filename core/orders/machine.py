@@ -21,8 +21,9 @@ from core.types.events import (
     OrderRejected,
     OrderTrailed,
     OrderTriggered,
+    TriggerReached,
 )
-from core.types.orders import FINAL_STATUSES, OrderIntent, OrderStatus
+from core.types.orders import FINAL_STATUSES, OrderIntent, OrderStatus, OrderType
 
 OrderEvent = (
     OrderAccepted
@@ -32,6 +33,7 @@ OrderEvent = (
     | OrderClosed
     | CancelRequested
     | OrderTriggered
+    | TriggerReached
     | OrderTrailed
     | OrderArmed
     | OrderAmendRequested
@@ -53,7 +55,9 @@ class Order(msgspec.Struct, frozen=True):
     notional_quote is what the order was valued at when it was decided, as decimal text.
     unresolved_since_ns is when the engine learnt that it doesn't know; the submit was over by then.
     armed_quantity: how much of a held bracket child may act, for what its parent has filled; None when all may.
-    trail_extreme: the best price that a held trailing stop has seen. authority: of whose will it is.
+    trail_extreme: the best price that a held trailing stop has seen. triggered_ns: when a held order's condition came
+    true. authority: of whose will it is. fees_base: what its fills have paid in the instrument's base asset, as decimal
+    text.
     """
 
     intent: OrderIntent
@@ -79,10 +83,16 @@ class Order(msgspec.Struct, frozen=True):
     trail_extreme: int | None = None
     triggered_ns: int | None = None
     pending_amend: Amendment | None = None
+    fees_base: str = "0"
 
     @property
     def remaining_quantity(self) -> int:
         return self.intent.quantity - self.filled_quantity
+
+    @property
+    def active_quantity(self) -> int:
+        """How much of a held order may go to the venue."""
+        return self.intent.quantity if self.armed_quantity is None else self.armed_quantity
 
 
 class ImpossibleTransitionError(Exception):
@@ -111,6 +121,21 @@ def order_from_intended(event: OrderIntended) -> Order:
         parent_id=event.parent_id,
         replaces=event.replaces,
         armed_quantity=0 if waits else None,
+    )
+
+
+def working_intent(order: Order) -> OrderIntent:
+    """What a held order is once it is let go: as much as may act, and no condition any more."""
+    intent = order.intent
+    if not intent.order_type.is_conditional:
+        return msgspec.structs.replace(intent, quantity=order.active_quantity)
+    return msgspec.structs.replace(
+        intent,
+        quantity=order.active_quantity,
+        order_type=OrderType.LIMIT if intent.order_type.has_limit_price else OrderType.MARKET,
+        stop_price=None,
+        trailing_offset_bps=None,
+        activation_price=None,
     )
 
 
@@ -200,13 +225,10 @@ def _amending(order: Order, event: OrderEvent) -> Order:
 def _held(order: Order, event: OrderEvent) -> Order:
     """The venue knows nothing of it, so nothing that only a venue can say happens to it."""
     match event:
-        case OrderTriggered():
-            intent = order.intent
-            if order.armed_quantity is not None:
-                intent = msgspec.structs.replace(intent, quantity=order.armed_quantity)
-            if intent.quantity <= 0:
-                raise _impossible(order, event)
-            return _replace(order, event, intent=intent, status=OrderStatus.INTENDED, triggered_ns=event.ts_ns)
+        case TriggerReached() if order.triggered_ns is None:
+            return _replace(order, event, triggered_ns=event.ts_ns)
+        case OrderTriggered() if order.active_quantity > 0:
+            return _replace(order, event, intent=working_intent(order), status=OrderStatus.INTENDED)
         case OrderTrailed():
             return _replace(order, event, trail_extreme=event.extreme_price)
         case OrderArmed() if 0 <= event.quantity <= order.intent.quantity:

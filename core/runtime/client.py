@@ -168,6 +168,15 @@ class EngineClient:
         answer = await self._call(self._stub.SubmitOrder, request, EXECUTE_DEADLINE_S, *_trace(trace))
         return from_message(answer, ExecutionOutcomeView)
 
+    async def submit_group(
+        self, ticket: bytes, authority: SignedRequest, trace: TraceContext | None = None
+    ) -> ExecutionOutcomeView:
+        """An OCO or a bracket under a session or a mandate; the answer names its first order. Asking again with the
+        same ticket finds it."""
+        request = pb.SubmitOrderRequest(ticket=ticket, authority=authority.message())
+        answer = await self._call(self._stub.SubmitGroup, request, EXECUTE_DEADLINE_S, *_trace(trace))
+        return from_message(answer, ExecutionOutcomeView)
+
     async def amend_order(
         self, ticket: bytes, authority: SignedRequest, trace: TraceContext | None = None
     ) -> Refusal | None:

@@ -32,6 +32,7 @@ from core.runtime.backfill import KlineBackfill
 from core.runtime.epoch import Epoch, open_epoch
 from core.runtime.follow import VenueFollower
 from core.runtime.guard import Guard
+from core.runtime.held import HeldOrders
 from core.runtime.market import MarketPublisher
 from core.runtime.recovery import SnapshotKeeper, recover
 from core.runtime.server import SERVICE_NAME, STOP_GRACE_S, build_server
@@ -111,10 +112,12 @@ async def _serve(
     await safety.look()
     server, health = build_server(service, prepare_address(settings), token)
     publisher = MarketPublisher(service, bus, settings.venue.kind)
+    held = HeldOrders(service, settings.venue.kind)
     cache = open_cache_writer(settings, lambda: service.hub)
 
     def updated(symbol: str) -> None:
         publisher.updated(symbol)
+        held.updated(symbol)
         if cache is not None:
             cache.updated(symbol)
 
@@ -151,6 +154,7 @@ async def _serve(
                 group.create_task(_tell_ready(service, ready)),
                 group.create_task(keeper.run()),
                 group.create_task(Guard(service).run()),
+                group.create_task(held.run()),
             ]
             if cache is not None:
                 background.append(group.create_task(cache.run()))

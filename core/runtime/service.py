@@ -12,7 +12,7 @@ from decimal import Decimal
 import structlog
 
 from core.authority.verify import read_proposal
-from core.kernel import decide, decide_authority, decide_orders
+from core.kernel import decide, decide_authority, decide_groups, decide_held, decide_orders
 from core.kernel.decide_orders import authority_id
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
@@ -32,7 +32,16 @@ from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from core.types.events import ApprovalDecided, JournalEntry, JournalEvent, OrderIntended, OrderRefused
 from core.types.ids import TraceContext
 from core.types.money import from_scaled, to_scaled
-from core.types.orders import OrderRequest, OrderType, Side, requested_order_id
+from core.types.orders import (
+    GroupRequest,
+    OrderIntent,
+    OrderRequest,
+    OrderRole,
+    OrderType,
+    Side,
+    derived_order_id,
+    requested_order_id,
+)
 from core.types.views import (
     EngineStatusView,
     ExecutionOutcomeView,
@@ -149,6 +158,33 @@ class EngineService:
 
         return await self._order_outcome(decision, requested_order_id(authority_id(authority), request.request_id))
 
+    async def submit_group(
+        self,
+        request: GroupRequest,
+        authority: SessionAuthority | MandateAuthority,
+        trace: TraceContext | None = None,
+        *,
+        request_bytes: bytes = b"",
+    ) -> ExecutionOutcomeView:
+        """An OCO or a bracket under a session or a mandate: all of it is durable before the first order is sent. The
+        answer names the first one. Asking again with the same request_id sends nothing."""
+        first_role = next((role for role in OrderRole if role in request.orders), OrderRole.ENTRY)
+
+        def decision(now_ns: int) -> Refusal | tuple[JournalEvent, ...]:
+            return decide_groups.decide_group(
+                self.kernel,
+                request,
+                authority,
+                self._inputs_of(request.orders[first_role]),
+                self.venue.capabilities,
+                now_ns,
+                trace_id=_trace_id(trace),
+                request_bytes=request_bytes,
+            )
+
+        group_id = requested_order_id(authority_id(authority), request.request_id)
+        return await self._order_outcome(decision, derived_order_id(group_id, first_role))
+
     async def amend_order(
         self,
         client_order_id: str,
@@ -189,6 +225,18 @@ class EngineService:
         except JournalUnavailableError as error:
             return journal_refusal(error)
         return recorded if isinstance(recorded, Refusal) else None
+
+    async def review_order(self, client_order_id: str, last_price: int | None = None) -> None:
+        """Take the next step for the held orders that an order has a bearing on. last_price, at price_scale, is the
+        trade that made somebody look. Raises JournalUnavailableError."""
+        await self.sequencer.record(lambda now_ns: self._next_step(client_order_id, now_ns, last_price))
+
+    def has_next_step(self, client_order_id: str) -> bool:
+        """Whether review_order would do anything now."""
+        return bool(self._next_step(client_order_id, self.clock.now_ns(), None))
+
+    def _next_step(self, client_order_id: str, now_ns: int, last_price: int | None) -> tuple[JournalEvent, ...]:
+        return decide_held.review(self.kernel, client_order_id, self._inputs_of, now_ns, last_price)
 
     # safety
 
@@ -412,12 +460,12 @@ class EngineService:
             Decimal(proposal.quantity) if proposal.order_type == OrderType.MARKET else None,
         )
 
-    def _inputs_of(self, request: OrderRequest) -> DecisionInputs:
-        instrument = self.kernel.instruments.get((request.venue, request.symbol))
+    def _inputs_of(self, terms: OrderRequest | OrderIntent) -> DecisionInputs:
+        instrument = self.kernel.instruments.get((terms.venue, terms.symbol))
         sweep = None
-        if instrument is not None and not request.order_type.has_limit_price:
-            sweep = from_scaled(request.quantity, instrument.quantity_scale)
-        return self.surroundings.inputs(request.venue, request.symbol, request.side, sweep)
+        if instrument is not None and not terms.order_type.has_limit_price:
+            sweep = from_scaled(terms.quantity, instrument.quantity_scale)
+        return self.surroundings.inputs(terms.venue, terms.symbol, terms.side, sweep)
 
 
 async def _not_following(_dry_run: bool, _requested_by: str) -> ReconciliationView:

@@ -17,9 +17,10 @@ import rfc8785
 from core.types.codes import ReasonCode, RefusalError, refuse
 from core.types.instruments import Instrument
 from core.types.money import decimal_text, to_scaled
-from core.types.orders import OrderRequest, OrderType, Side, TimeInForce
+from core.types.orders import GroupKind, GroupRequest, OrderRequest, OrderRole, OrderType, Side, TimeInForce
 
 ORDER_TICKET_SCHEMA = "veloz.order-ticket/1"
+GROUP_TICKET_SCHEMA = "veloz.group-ticket/1"
 AMEND_TICKET_SCHEMA = "veloz.amend-ticket/1"
 TICKET_DOMAIN_TAG = b"veloz/session-request/v1\x00"
 TICKET_SIZE_LIMIT_BYTES = 16_384
@@ -55,6 +56,16 @@ class OrderTicket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     strategy_id: str = ""
 
 
+class GroupTicket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Orders that depend on each other. kind is OCO (orders `take_profit` and `stop`) or BRACKET (`entry`, and
+    `take_profit`, `stop` or both); each order's request_id names which it is."""
+
+    schema: str = GROUP_TICKET_SCHEMA
+    request_id: str
+    kind: str
+    orders: tuple[OrderTicket, ...]
+
+
 class AmendTicket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The new total quantity, the new limit price, or both; empty for what stays."""
 
@@ -65,11 +76,16 @@ class AmendTicket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     price: str = ""
 
 
-T = TypeVar("T", OrderTicket, AmendTicket)
-_SCHEMAS = {OrderTicket: ORDER_TICKET_SCHEMA, AmendTicket: AMEND_TICKET_SCHEMA}
+Ticket = OrderTicket | GroupTicket | AmendTicket
+T = TypeVar("T", OrderTicket, GroupTicket, AmendTicket)
+_SCHEMAS = {
+    OrderTicket: ORDER_TICKET_SCHEMA,
+    GroupTicket: GROUP_TICKET_SCHEMA,
+    AmendTicket: AMEND_TICKET_SCHEMA,
+}
 
 
-def ticket_bytes(ticket: OrderTicket | AmendTicket) -> bytes:
+def ticket_bytes(ticket: Ticket) -> bytes:
     """The canonical bytes that are signed and sent."""
     return bytes(rfc8785.dumps(msgspec.to_builtins(ticket)))
 
@@ -138,6 +154,25 @@ def order_request(ticket: OrderTicket, instruments: Mapping[tuple[str, str], Ins
         expires_ns=_whole("expires_ns", ticket.expires_ns),
         strategy_id=ticket.strategy_id,
     )
+
+
+def group_request(ticket: GroupTicket, instruments: Mapping[tuple[str, str], Instrument]) -> GroupRequest:
+    """The request at its instrument's scales. Raises RefusalError as order_request does."""
+    if not 0 < len(ticket.request_id) <= ID_LENGTH_LIMIT:
+        raise _malformed(f"request_id must have 1 to {ID_LENGTH_LIMIT} characters")
+    orders: dict[OrderRole, OrderRequest] = {}
+    try:
+        kind = GroupKind(ticket.kind)
+        for order in ticket.orders:
+            role = OrderRole(order.request_id)
+            if role in orders or order.schema != ORDER_TICKET_SCHEMA:
+                raise _malformed(f"{role} must stand once, with schema {ORDER_TICKET_SCHEMA!r}")
+            orders[role] = order_request(order, instruments)
+    except ValueError as error:
+        raise _malformed(str(error)) from error
+    if not orders:
+        raise _malformed("a group has orders")
+    return GroupRequest(ticket.request_id, kind, orders)
 
 
 def amendment(ticket: AmendTicket) -> tuple[Decimal | None, Decimal | None]:

@@ -20,7 +20,15 @@ from core.runtime.answering import (
 )
 from core.runtime.messages import to_message
 from core.runtime.ticket_authority import command_authority
-from core.runtime.tickets import AmendTicket, OrderTicket, amendment, order_request, parse_ticket
+from core.runtime.tickets import (
+    AmendTicket,
+    GroupTicket,
+    OrderTicket,
+    amendment,
+    group_request,
+    order_request,
+    parse_ticket,
+)
 from core.types.codes import ReasonCode, Refusal, refuse
 
 if TYPE_CHECKING:
@@ -41,6 +49,17 @@ class TradingCalls(engine_pb2_grpc.EngineServicer):
             authority = command_authority(self._service.kernel, request.authority, request.ticket)
             outcome = await self._service.submit_order(
                 order, authority, trace_of(context), request_bytes=request.ticket
+            )
+            return to_message(outcome, pb.ExecutionOutcome)
+
+        return await reply_later(context, submitted)
+
+    async def SubmitGroup(self, request: pb.SubmitOrderRequest, context: Context) -> pb.ExecutionOutcome:
+        async def submitted() -> pb.ExecutionOutcome:
+            group = group_request(parse_ticket(request.ticket, GroupTicket), self._service.kernel.instruments)
+            authority = command_authority(self._service.kernel, request.authority, request.ticket)
+            outcome = await self._service.submit_group(
+                group, authority, trace_of(context), request_bytes=request.ticket
             )
             return to_message(outcome, pb.ExecutionOutcome)
 

@@ -185,8 +185,17 @@ class OrderRefused(Event, frozen=True, tag="order_refused"):
     refusal: Refusal
 
 
+class TriggerReached(Event, frozen=True, tag="trigger_reached"):
+    """A held order's condition came true, at the last trade's price: it goes to the venue as soon as the orders that it
+    takes the place of are off the book there, wherever the price goes meanwhile."""
+
+    client_order_id: str
+    trigger_price: int
+
+
 class OrderTriggered(Event, frozen=True, tag="order_triggered"):
-    """A held order's condition came true and risk let it through: it goes to the venue now."""
+    """Risk let a held order through: it goes to the venue now, a STOP or TAKE_PROFIT as MARKET, the _LIMIT ones as
+    LIMIT. trigger_price is the last trade's price at that moment, at price_scale."""
 
     client_order_id: str
     trigger_price: int
@@ -458,6 +467,7 @@ JournalEvent = (
     | ApprovalDecided
     | OrderIntended
     | OrderRefused
+    | TriggerReached
     | OrderTriggered
     | OrderTrailed
     | OrderArmed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
@@ -41,6 +42,11 @@ class OrderType(StrEnum):
     def is_conditional(self) -> bool:
         """Waits for the last trade's price before it enters the book."""
         return self not in {OrderType.LIMIT, OrderType.MARKET}
+
+    @property
+    def is_stop(self) -> bool:
+        """Triggers when the price goes against the position that it protects."""
+        return self in {OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP}
 
 
 class TimeInForce(StrEnum):
@@ -123,6 +129,29 @@ class OrderRequest(msgspec.Struct, frozen=True):
     activation_price: int | None = None
     expires_ns: int | None = None
     strategy_id: str = ""
+
+
+class GroupKind(StrEnum):
+    """OCO: two orders of which one takes the other's place. BRACKET: an entry, and a take-profit, a stop or both, which
+    wait for what the entry fills and are an OCO between themselves."""
+
+    OCO = "OCO"
+    BRACKET = "BRACKET"
+
+
+class OrderRole(StrEnum):
+    ENTRY = "entry"
+    TAKE_PROFIT = "take_profit"
+    STOP = "stop"
+
+
+class GroupRequest(msgspec.Struct, frozen=True):
+    """Orders that depend on each other, asked for together. orders maps each role to its order, whose own request_id
+    says nothing: the group's request_id is the asker's own and unique under its authority."""
+
+    request_id: str
+    kind: GroupKind
+    orders: Mapping[OrderRole, OrderRequest]
 
 
 def client_order_id(proposal_digest_hex: str) -> str:

@@ -99,6 +99,11 @@ class EngineStub:
                 request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.SubmitOrderRequest.SerializeToString,
                 response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.FromString,
                 _registered_method=True)
+        self.SubmitGroup = channel.unary_unary(
+                '/veloz.engine.v1.Engine/SubmitGroup',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.SubmitOrderRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.FromString,
+                _registered_method=True)
         self.AmendOrder = channel.unary_unary(
                 '/veloz.engine.v1.Engine/AmendOrder',
                 request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.AmendOrderRequest.SerializeToString,
@@ -297,10 +302,17 @@ class EngineServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def AmendOrder(self, request, context):
+    def SubmitGroup(self, request, context):
         """Two orders of which one cancels the other.
         A new total quantity or limit price: in place where the venue can, else by cancel and replacement.
+        Orders that depend on each other (a group ticket): an OCO or a bracket. All of it or nothing.
         """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AmendOrder(self, request, context):
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -504,6 +516,11 @@ def add_EngineServicer_to_server(servicer, server):
             ),
             'SubmitOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitOrder,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.SubmitOrderRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.SerializeToString,
+            ),
+            'SubmitGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitGroup,
                     request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.SubmitOrderRequest.FromString,
                     response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.SerializeToString,
             ),
@@ -967,6 +984,33 @@ class Engine:
             request,
             target,
             '/veloz.engine.v1.Engine/SubmitOrder',
+            core_dot_runtime_dot___proto_dot_engine__pb2.SubmitOrderRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/SubmitGroup',
             core_dot_runtime_dot___proto_dot_engine__pb2.SubmitOrderRequest.SerializeToString,
             core_dot_runtime_dot___proto_dot_engine__pb2.ExecutionOutcome.FromString,
             options,

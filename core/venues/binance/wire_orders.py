@@ -230,9 +230,10 @@ def _limit_price(intent: OrderIntent) -> str:
 
 
 def spot_parameters(intent: OrderIntent) -> dict[str, str]:
-    """An intent as the parameters of POST /api/v3/order. Raises ValueError for what spot orders can't say."""
-    if intent.reduce_only:
-        raise ValueError("spot orders can't be reduce-only")
+    """An intent as the parameters of POST /api/v3/order. Raises ValueError for what spot orders can't say.
+
+    That an order may only reduce can't be said there: the engine's own check of it stands alone.
+    """
     if intent.order_type.has_limit_price and intent.time_in_force not in SPOT_CAPABILITIES.times_in_force:
         raise ValueError(f"spot orders can't be {intent.time_in_force}")
     order_type = SPOT_TYPES[intent.order_type]

@@ -53,6 +53,7 @@ from core.types.events import (
     RosterInstalled,
     SessionClosed,
     SessionOpened,
+    TriggerReached,
 )
 from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
 from tests.api.ledger.journal import ENGINE_ID, MARKET, START_NS, approval, fill, started
@@ -203,6 +204,7 @@ def trading() -> list[JournalEvent]:
         fill(1, 20_000, OrderStatus.PARTIALLY_FILLED, order_id=ENTRY),
         OrderArmed(client_order_id=STOP, quantity=20_000, **at),
         OrderTrailed(client_order_id=STOP, extreme_price=6_450_000, **at),
+        TriggerReached(client_order_id=STOP, trigger_price=6_417_750, **at),
         OrderTriggered(client_order_id=STOP, trigger_price=6_417_750, market=MARKET, checks=CHECKS, **at),
         OrderBecameUnknown(client_order_id=STOP, detail="timed out", **at),
         OrderRejected(client_order_id=STOP, refusal=REFUSAL, **at),

@@ -26,6 +26,7 @@ from core.types.events import (
     OrderTrailed,
     OrderTriggered,
     PositionSnapshot,
+    TriggerReached,
 )
 from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
 
@@ -90,6 +91,7 @@ EVENTS: dict[str, OrderEvent] = {
     "cancel": CANCEL,
     "part": PART,
     "triggered": OrderTriggered(**COMMON, trigger_price=6_000, market=NO_MARKET, checks=()),
+    "reached": TriggerReached(**COMMON, trigger_price=6_000),
     "trailed": OrderTrailed(**COMMON, extreme_price=6_100),
     "armed": OrderArmed(**COMMON, quantity=50),
     "amend_requested": OrderAmendRequested(
@@ -122,7 +124,7 @@ POSSIBLE: dict[tuple[OrderStatus, str], OrderStatus] = {
     (S.HELD, "canceled"): S.CANCELED,
     (S.HELD, "expired"): S.EXPIRED,
     (S.HELD, "rejected"): S.REJECTED,
-    **{(S.HELD, name): S.HELD for name in ("cancel", "trailed", "armed", "amended")},
+    **{(S.HELD, name): S.HELD for name in ("cancel", "reached", "trailed", "armed", "amended")},
     **{(status, name): status for status in WORKING for name in ("amend_requested", "amended")},
     # answers that the user stream has outrun, or that an earlier release recorded so
     **{(status, "amend_refused"): status for status in (S.FILLED, S.CANCELED, S.EXPIRED)},
@@ -191,7 +193,36 @@ def test_a_held_child_sends_what_its_parent_has_filled() -> None:
     with pytest.raises(ImpossibleTransitionError):
         transition(waiting, EVENTS["triggered"])
     sent = transition(transition(waiting, EVENTS["armed"]), EVENTS["triggered"])
-    assert (sent.status, sent.intent.quantity, sent.triggered_ns) == (S.INTENDED, 50, 9)
+    assert (sent.status, sent.intent.quantity) == (S.INTENDED, 50)
+
+
+@pytest.mark.parametrize(
+    ("held", "sent", "price"),
+    [
+        (OrderType.STOP, OrderType.MARKET, None),
+        (OrderType.TAKE_PROFIT, OrderType.MARKET, None),
+        (OrderType.TRAILING_STOP, OrderType.MARKET, None),
+        (OrderType.STOP_LIMIT, OrderType.LIMIT, 6_000),
+        (OrderType.TAKE_PROFIT_LIMIT, OrderType.LIMIT, 6_000),
+        (OrderType.LIMIT, OrderType.LIMIT, 6_000),
+    ],
+)
+def test_what_was_held_goes_out_without_its_condition(held: OrderType, sent: OrderType, price: int | None) -> None:
+    before = order(S.HELD)
+    intent = msgspec.structs.replace(
+        before.intent, order_type=held, price=price, stop_price=5_900, trailing_offset_bps=50, activation_price=6_100
+    )
+    waiting = msgspec.structs.replace(before, intent=intent, venue_order_id=None)
+    after = transition(transition(waiting, EVENTS["reached"]), EVENTS["triggered"])
+    assert (after.intent.order_type, after.intent.price, after.triggered_ns) == (sent, price, 9)
+    if held.is_conditional:
+        assert (after.intent.stop_price, after.intent.trailing_offset_bps, after.intent.activation_price) == (None,) * 3
+
+
+def test_a_trigger_is_reached_once() -> None:
+    reached = transition(order(S.HELD), EVENTS["reached"])
+    with pytest.raises(ImpossibleTransitionError):
+        transition(reached, EVENTS["reached"])
 
 
 def test_the_last_fill_ends_the_order() -> None:

@@ -15,6 +15,7 @@ from core.runtime.client import EngineClient, SignedRequest
 from core.runtime.server import build_server
 from core.runtime.tickets import (
     AmendTicket,
+    GroupTicket,
     OrderTicket,
     parse_ticket,
     ticket_bytes,
@@ -143,6 +144,46 @@ async def test_a_ticket_becomes_the_request_that_was_signed(client: EngineClient
     assert (authority.session_id, authority.user_id) == ("session-1", "user-trader")
     assert authority.request_digest_hex == ticket_digest(signed)
     assert authority.signature_hex == SESSION.signature.hex()
+
+
+def group(**changes: Any) -> GroupTicket:
+    legs = (
+        ticket(request_id="take_profit", side="SELL", price="66000"),
+        ticket(request_id="stop", side="SELL", order_type="STOP", price="", stop_price="63000"),
+    )
+    return GroupTicket(**({"request_id": "g-1", "kind": "OCO", "orders": legs} | changes))
+
+
+async def test_a_group_is_read_from_its_ticket(client: EngineClient, service: Service) -> None:
+    service.answer = OUTCOME
+    signed = ticket_bytes(group())
+    assert await client.submit_group(signed, SESSION) == OUTCOME
+    name, (request, authority, _), named = service.asked
+    assert (name, named) == ("submit_group", {"request_bytes": signed})
+    assert (request.request_id, request.kind, list(request.orders)) == ("g-1", "OCO", ["take_profit", "stop"])
+    assert request.orders["stop"].stop_price == 6_300_000
+    assert authority.request_digest_hex == ticket_digest(signed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"kind": "OTO"}, "OTO"),
+        ({"orders": ()}, "has orders"),
+        ({"orders": (ticket(request_id="third"),)}, "third"),
+        ({"orders": (ticket(request_id="stop"), ticket(request_id="stop"))}, "stand once"),
+        ({"orders": (ticket(request_id="stop", quantity="-1"),)}, "positive decimal"),
+        ({"request_id": ""}, "request_id"),
+    ],
+)
+async def test_a_group_ticket_that_is_anything_else_is_refused(
+    client: EngineClient, service: Service, changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(RefusalError) as refused:
+        await client.submit_group(ticket_bytes(group(**changes)), SESSION)
+    assert refused.value.refusal.code is ReasonCode.AUTHORITY_DOCUMENT_MALFORMED
+    assert says in refused.value.refusal.message
+    assert service.asked[0] == ""
 
 
 async def test_an_amendment_is_read_from_its_ticket(client: EngineClient, service: Service) -> None:

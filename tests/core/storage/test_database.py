@@ -14,9 +14,10 @@ from tests.postgres import PostgresDatabase
 
 INSERT_ORDER = """
 INSERT INTO orders (client_order_id, account_id, venue, symbol, side, order_type, time_in_force, quantity, status,
-                    engine_id, created_sequence, updated_sequence, created_at, updated_at)
-VALUES (%s, %s, 'paper', 'BTCUSDT', 'BUY', 'LIMIT', 'GTC', 1, 'INTENDED', 'engine-1', 1, 1, clock_timestamp(),
-        clock_timestamp())
+                    price_scale, quantity_scale, authority, authority_id, authority_record, engine_id,
+                    created_sequence, updated_sequence, created_at, updated_at)
+VALUES (%s, %s, 'paper', 'BTCUSDT', 'BUY', 'LIMIT', 'GTC', 1, 'INTENDED', 2, 5, 'session', 's-1', '{}', 'engine-1',
+        1, 1, clock_timestamp(), clock_timestamp())
 """
 
 

@@ -33,7 +33,7 @@ def test_concurrent_upgrades_migrate_once(postgres_server: PostgresServer, empty
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda _: upgrade(empty.dsn("owner")), range(3)))
     with empty.connect("owner") as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0002",)]
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0003",)]
         assert connection.execute("SELECT count(*) FROM audit.inbox").fetchone() == (0,)
 
 

@@ -266,10 +266,12 @@ async def test_a_submit_to_where_nothing_listens_is_refused_because_nothing_was_
         assert result.refusal.code is ReasonCode.RISK_VENUE_DISCONNECTED
 
 
-async def test_what_spot_can_not_say_is_refused_before_sending() -> None:
+async def test_reduce_only_is_the_engines_own_check_on_spot_which_has_no_word_for_it() -> None:
     async with scripted_http(lambda _: answer(200, {"orderId": 7})) as script, closing(spot(script.url)) as adapter:
-        assert isinstance(await adapter.submit(order("one", reduce_only=True)), SubmitRefused)
-        assert script.requests == []
+        assert isinstance(await adapter.submit(order("one", reduce_only=True)), Submitted)
+        (request,) = script.requests
+        assert request.parameters["newClientOrderId"] == "one"
+        assert not [name for name in request.parameters if "reduce" in name.lower()]
 
 
 @pytest.mark.parametrize(

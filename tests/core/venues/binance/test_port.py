@@ -302,7 +302,7 @@ async def test_a_stop_that_triggers_and_an_amendment_are_told_on_the_stream(tmp_
 @pytest.mark.parametrize(
     "changes",
     [
-        {"reduce_only": True}, {"time_in_force": TimeInForce.GTD}, {"price": None},
+        {"time_in_force": TimeInForce.GTD}, {"price": None},
         {"order_type": OrderType.STOP, "price": None}, {"order_type": OrderType.TRAILING_STOP, "price": None},
         {"order_type": OrderType.TRAILING_STOP, "price": None, "trailing_offset_bps": -1},
         {"order_type": OrderType.MARKET, "post_only": True, "price": None},

@@ -1,0 +1,233 @@
+"""Orders that are asked for together: an OCO or a bracket, held by the engine on every venue. Pure, as decide_orders.
+
+The first order (a bracket's entry, an OCO's resting leg) goes to the venue under the asker's authority; the others are
+derived from it and wait here, because only then can it be said that never more is filled than was meant.
+core.kernel.decide_held tells what becomes of them.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from core.kernel.decide_orders import AskedBy, asked_before, authority_id, authority_refusal, refused
+from core.kernel.decide_risk import RiskSubject, run_risk
+from core.kernel.inputs import DecisionInputs
+from core.kernel.kernel import Kernel
+from core.kernel.order_terms import intent_of, is_held_here
+from core.risk.checks import RiskDecision
+from core.types.authority import Authority, DerivedAuthority
+from core.types.codes import ReasonCode, Refusal
+from core.types.events import JournalEvent, OrderIntended
+from core.types.money import decimal_text
+from core.types.orders import (
+    GroupKind,
+    GroupRequest,
+    OrderIntent,
+    OrderRequest,
+    OrderRole,
+    OrderType,
+    Side,
+    TimeInForce,
+    derived_order_id,
+    requested_order_id,
+)
+from core.types.venues import VenueCapabilities
+
+TERMS_OF_A_CHILD = frozenset(
+    {
+        ReasonCode.ORDER_TICK_SIZE_VIOLATED,
+        ReasonCode.ORDER_LOT_SIZE_VIOLATED,
+        ReasonCode.ORDER_QUANTITY_BELOW_MIN,
+        ReasonCode.ORDER_QUANTITY_ABOVE_MAX,
+        ReasonCode.ORDER_NOTIONAL_BELOW_MIN,
+        ReasonCode.RISK_QUANTITY_EXCEEDS_MAX_PER_ORDER,
+        ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER,
+    }
+)
+"""What can be said of an order whose position isn't there yet; all the rest is checked when it is let go."""
+
+
+def decide_group(
+    kernel: Kernel,
+    request: GroupRequest,
+    authority: AskedBy,
+    inputs: DecisionInputs,
+    capabilities: VenueCapabilities,
+    now_ns: int,
+    *,
+    trace_id: str | None = None,
+    request_bytes: bytes = b"",
+) -> Refusal | tuple[JournalEvent, ...]:
+    """All of it or nothing. inputs are those of the first order. A Refusal is a failure of form or authority; what risk
+    refuses of the first order is recorded, as for a single one. Asking again gives no event."""
+    group_id = requested_order_id(authority_id(authority), request.request_id)
+    problem = _shape_problem(request)
+    if problem is not None:
+        return _invalid(problem)
+    roles = _in_order(request)
+    is_known = kernel.knows_order(derived_order_id(group_id, roles[0]))
+    intents: dict[OrderRole, OrderIntent] = {}
+    for role in roles:
+        asked = _as_leg(request, role)
+        intent = intent_of(
+            kernel,
+            asked,
+            derived_order_id(group_id, role),
+            capabilities,
+            inputs,
+            now_ns,
+            is_of_now=not is_known and (request.kind is GroupKind.OCO or role is OrderRole.ENTRY),
+        )
+        if isinstance(intent, Refusal):
+            return msgspec.structs.replace(intent, message=f"{role}: {intent.message}")
+        intents[role] = intent
+    problem = _price_problem(request.kind, intents)
+    if problem is not None:
+        return _invalid(problem)
+    first = intents[roles[0]]
+    if is_known:
+        known = kernel.orders.get(first.client_order_id)
+        return asked_before(kernel, known, first, authority, request_bytes, now_ns)
+    decisions = {role: run_risk(kernel, RiskSubject(intents[role]), inputs, now_ns) for role in roles}
+    asked_first = _as_leg(request, roles[0])
+    refusal = authority_refusal(kernel, first, authority, request_bytes, decisions[roles[0]], now_ns)
+    for role in roles[1:]:
+        refusal = refusal or _child_refusal(role, decisions[role])
+    if refusal is not None:
+        return refusal
+    if decisions[roles[0]].refusal is not None:
+        return refused(kernel, asked_first, authority, inputs, decisions[roles[0]], now_ns, trace_id)
+    return tuple(
+        _intended(
+            kernel,
+            request.kind,
+            role,
+            intents,
+            roles,
+            authority,
+            decisions[role],
+            inputs,
+            now_ns,
+            group_id=group_id,
+            is_held=role is not roles[0] or is_held_here(first.order_type, capabilities),
+            trace_id=trace_id,
+        )
+        for role in roles
+    )
+
+
+def _intended(
+    kernel: Kernel,
+    kind: GroupKind,
+    role: OrderRole,
+    intents: dict[OrderRole, OrderIntent],
+    roles: tuple[OrderRole, ...],
+    authority: AskedBy,
+    decision: RiskDecision,
+    inputs: DecisionInputs,
+    now_ns: int,
+    *,
+    group_id: str,
+    is_held: bool,
+    trace_id: str | None,
+) -> OrderIntended:
+    first_id = intents[roles[0]].client_order_id
+    is_first = role is roles[0]
+    by: Authority = authority if is_first else DerivedAuthority(first_id, f"{kind.lower()}.{role}")
+    assert decision.notional is not None or not is_first, "an order that can't be valued doesn't pass risk"
+    return OrderIntended(
+        ts_ns=now_ns,
+        trace_id=trace_id,
+        intent=intents[role],
+        authority=by,
+        notional_quote=decimal_text(decision.notional or Decimal(0)),
+        rules_version=kernel.rules_version,
+        market=inputs.market,
+        checks=decision.checks
+        if is_first
+        else tuple(check for check in decision.checks if check.name in TERMS_OF_A_CHILD),
+        is_held=is_held,
+        group_id=group_id,
+        role=role,
+        parent_id=first_id if kind is GroupKind.BRACKET and not is_first else None,
+    )
+
+
+def _shape_problem(request: GroupRequest) -> str | None:
+    orders = request.orders
+    roles = set(orders)
+    exits = roles - {OrderRole.ENTRY}
+    if request.kind is GroupKind.BRACKET and (OrderRole.ENTRY not in roles or not exits):
+        return "a bracket has an entry and a take_profit, a stop, or both"
+    if request.kind is GroupKind.OCO and roles != {OrderRole.TAKE_PROFIT, OrderRole.STOP}:
+        return "an OCO has a take_profit and a stop"
+    one = next(iter(orders.values()))
+    for role, order in orders.items():
+        if (order.account_id, order.venue, order.symbol, order.strategy_id, order.quantity) != (
+            one.account_id,
+            one.venue,
+            one.symbol,
+            one.strategy_id,
+            one.quantity,
+        ):
+            return "account, venue, symbol, strategy and quantity must be the same in all of its orders"
+        if role is not OrderRole.ENTRY:
+            problem = _exit_problem(role, order)
+            if problem is not None:
+                return problem
+    sides = {orders[role].side for role in exits}
+    if len(sides) > 1 or (OrderRole.ENTRY in roles and orders[OrderRole.ENTRY].side in sides):
+        return "its exits must be on one side, opposite to its entry"
+    return None
+
+
+def _exit_problem(role: OrderRole, order: OrderRequest) -> str | None:
+    kind = order.order_type
+    if (role is OrderRole.STOP) is not kind.is_stop or kind is OrderType.MARKET:
+        return f"a {kind} order can't be its {role}"
+    if order.time_in_force is not TimeInForce.GTC:
+        return f"its {role} must be GTC: one that ends by itself would leave the others without their counterpart"
+    return None
+
+
+def _price_problem(kind: GroupKind, intents: dict[OrderRole, OrderIntent]) -> str | None:
+    """Exits must lie on either side of each other and of the entry, or one of them would act at once."""
+    entry, take_profit, stop = (intents.get(role) for role in OrderRole)
+    profit_level = None if take_profit is None else take_profit.stop_price or take_profit.price
+    stop_level = None if stop is None else stop.stop_price
+    entry_level = None if entry is None else entry.price or entry.stop_price
+    one = take_profit or stop
+    assert one is not None
+    sign = 1 if one.side is Side.SELL else -1
+    levels = [sign * level for level in (stop_level, entry_level, profit_level) if level is not None]
+    if levels != sorted(set(levels)):
+        what = "entry's price" if kind is GroupKind.BRACKET else "stop's price"
+        return f"the take_profit must be on the winning side of the {what}, and the stop on the losing side"
+    return None
+
+
+def _in_order(request: GroupRequest) -> tuple[OrderRole, ...]:
+    """The first one carries the asker's authority: the entry, or the leg that rests at the venue."""
+    return tuple(role for role in OrderRole if role in request.orders)
+
+
+def _as_leg(request: GroupRequest, role: OrderRole) -> OrderRequest:
+    """The order under the group's request id; what leaves a bracket's position can only reduce it."""
+    is_exit = request.kind is GroupKind.BRACKET and role is not OrderRole.ENTRY
+    order = request.orders[role]
+    return msgspec.structs.replace(order, request_id=request.request_id, reduce_only=order.reduce_only or is_exit)
+
+
+def _child_refusal(role: OrderRole, decision: RiskDecision) -> Refusal | None:
+    for check in decision.checks:
+        if not check.passed and check.name in TERMS_OF_A_CHILD:
+            return Refusal(
+                ReasonCode(check.name), f"The {role} can't be taken. Correct it.", check.limit, check.actual, check.unit
+            )
+    return None
+
+
+def _invalid(detail: str) -> Refusal:
+    return Refusal(ReasonCode.ORDER_GROUP_INVALID, f"The orders can't be taken together: {detail}.")
