@@ -6,6 +6,8 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,7 +29,7 @@ from core.types.views import ExecutionOutcomeView, OrderView
 
 if TYPE_CHECKING:
     from core.runtime.client import EngineClient
-    from core.runtime.tickets import AmendTicket, OrderTicket
+    from core.runtime.tickets import OrderTicket, Ticket
 
 FOLLOW_INTERVAL_S = 0.05
 ON_ITS_WAY = frozenset({OrderStatus.INTENDED, OrderStatus.UNKNOWN})
@@ -57,25 +59,31 @@ def place(
     ticket = order_ticket(settings, side, quantity, symbol, options)
     session = usable_session(settings, options.account)
     if not assume_yes and not as_json and sys.stdin.isatty():
-        typer.confirm(f"{_words(ticket)} in {ticket.account_id}, as {session.user_id}?", abort=True)
+        typer.confirm(f"{ticket_words(ticket)} in {ticket.account_id}, as {session.user_id}?", abort=True)
 
     async def sent(client: EngineClient) -> tuple[ExecutionOutcomeView, OrderView | None]:
-        signed, authority = _signed(session, ticket)
+        signed, authority = signed_ticket(session, ticket)
         outcome = await client.submit_order(signed, authority)
         if outcome.refusal is not None or outcome.client_order_id is None:
             return outcome, None
         return outcome, await _followed(client, outcome.client_order_id, ticket, wait_s)
 
-    try:
+    with with_request_id(ticket.request_id):
         outcome, order = ask_engine(settings, sent)
-    except CommandError as error:
-        if error.exit_code == EXIT_UNREACHABLE:
-            hint = f" Asking again with --request-id {ticket.request_id} can't place it twice."
-            error.body["message"] += hint
-        raise
     if outcome.refusal is not None:
         raise refused(outcome.refusal)
     _tell(outcome, order, ticket, as_json)
+
+
+@contextmanager
+def with_request_id(request_id: str) -> Iterator[None]:
+    """When no answer comes, say how to ask again."""
+    try:
+        yield
+    except CommandError as error:
+        if error.exit_code == EXIT_UNREACHABLE:
+            error.body["message"] += f" Asking again with --request-id {request_id} can't place it twice."
+        raise
 
 
 def amend(order_id: str, quantity: str | None, limit: str | None, account: str, as_json: bool) -> None:
@@ -92,7 +100,7 @@ def amend(order_id: str, quantity: str | None, limit: str | None, account: str, 
         price="" if limit is None else positive("--limit", limit),
     )
     session = usable_session(settings, account)
-    refusal = ask_engine(settings, lambda client: client.amend_order(*_signed(session, ticket)))
+    refusal = ask_engine(settings, lambda client: client.amend_order(*signed_ticket(session, ticket)))
     if refusal is not None:
         raise refused(refusal)
     answer = {"client_order_id": order_id, "requested": True}
@@ -156,7 +164,8 @@ def _stop_price(options: OrderOptions) -> str:
     return "" if options.profit is None else positive("--profit", options.profit)
 
 
-def _signed(session: StoredSession, ticket: OrderTicket | AmendTicket) -> tuple[bytes, Any]:
+def signed_ticket(session: StoredSession, ticket: Ticket) -> tuple[bytes, Any]:
+    """The canonical bytes, and the session's signature of them."""
     from core.runtime.client import SignedRequest
     from core.runtime.tickets import ticket_bytes, ticket_message
 
@@ -205,7 +214,8 @@ def _tell(outcome: ExecutionOutcomeView, order: OrderView | None, ticket: OrderT
         raise typer.Exit(EXIT_REFUSED)
 
 
-def _words(ticket: OrderTicket) -> str:
+def ticket_words(ticket: OrderTicket) -> str:
+    """A ticket on one line, as it is asked about."""
     parts = [ticket.side, ticket.quantity, ticket.symbol, ticket.order_type, ticket.time_in_force]
     for name, value in (
         ("limit", ticket.price),

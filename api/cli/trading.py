@@ -10,9 +10,13 @@ import typer
 from api.cli.desk import register as register_desk
 from api.cli.options import Account, Json, Key, KeyId, OptionalInt, OptionalText, Symbol
 from api.cli.session import reporting_errors
+from core.types.orders import GroupKind
 
 risk_app = typer.Typer(help="The engine's risk rules: show, check, reload, roll back, explain.", no_args_is_help=True)
 orders_app = typer.Typer(help="Orders, straight from the engine.", no_args_is_help=True)
+
+StopLimit = Annotated[OptionalText, typer.Option(help="With --stop: a stop-limit with this limit price.")]
+RequestId = Annotated[OptionalText, typer.Option(help="Asking again with the same one finds the first orders.")]
 
 
 def kill(
@@ -224,6 +228,77 @@ def orders_amend(
 
     with reporting_errors(as_json):
         commands.amend(client_order_id, quantity, limit, account, as_json)
+
+
+@orders_app.command(
+    "bracket",
+    epilog="Examples: veloz orders bracket buy 0.01 BTCUSDT --limit 60000 --take-profit 62000 --stop 59000 · "
+    "veloz orders bracket buy 0.01 BTCUSDT --stop 58000 --stop-limit 57900 · "
+    "veloz orders bracket sell 0.5 ETHUSDT --limit 3100 --trail-bps 80",
+)
+def orders_bracket(
+    side: Annotated[str, typer.Argument(help="buy or sell: the entry's side.")],
+    quantity: Annotated[str, typer.Argument(help="How much, in the base asset.")],
+    symbol: Annotated[str, typer.Argument(help="The market, such as BTCUSDT.")],
+    limit: Annotated[
+        OptionalText, typer.Option(help="The entry's limit price; without one it is a market order.")
+    ] = None,
+    take_profit: Annotated[OptionalText, typer.Option(help="Limit price of the exit that takes the profit.")] = None,
+    stop: Annotated[OptionalText, typer.Option(help="Trigger price of the exit that stops the loss.")] = None,
+    stop_limit: StopLimit = None,
+    trail_bps: Annotated[OptionalInt, typer.Option(help="A stop that follows the price at this distance.")] = None,
+    post_only: Annotated[bool, typer.Option("--post-only", help="The entry only rests; it never takes.")] = False,
+    account: Account = "acct-demo",
+    request_id: RequestId = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    wait: Annotated[float, typer.Option(min=0, max=600, help="Follow the entry for this many seconds.")] = 5.0,
+    as_json: Json = False,
+) -> None:
+    """An entry with its exits, which wait here for what it fills; one exit takes the other's place.
+
+    Exit 0 taken, 1 refused, 2 wrong usage, 3 no answer: ask again with the same --request-id.
+    """
+    from api.cli import grouping as commands
+    from api.cli import placing
+
+    entry = placing.OrderOptions(account=account, limit=limit, post_only=post_only, request_id=request_id)
+    exits = commands.ExitOptions(take_profit=take_profit, stop=stop, stop_limit=stop_limit, trail_bps=trail_bps)
+    with reporting_errors(as_json):
+        commands.place(
+            GroupKind.BRACKET, side, quantity, symbol, entry, exits, assume_yes=yes, wait_s=wait, as_json=as_json
+        )
+
+
+@orders_app.command(
+    "oco", epilog="Example: veloz orders oco sell 0.01 BTCUSDT --take-profit 62000 --stop 59000 --stop-limit 58900"
+)
+def orders_oco(
+    side: Annotated[str, typer.Argument(help="buy or sell: the side of both.")],
+    quantity: Annotated[str, typer.Argument(help="How much, in the base asset.")],
+    symbol: Annotated[str, typer.Argument(help="The market, such as BTCUSDT.")],
+    take_profit: Annotated[OptionalText, typer.Option(help="Limit price of the order that rests at the venue.")] = None,
+    stop: Annotated[OptionalText, typer.Option(help="Trigger price of the one that takes its place.")] = None,
+    stop_limit: StopLimit = None,
+    trail_bps: Annotated[OptionalInt, typer.Option(help="A stop that follows the price at this distance.")] = None,
+    account: Account = "acct-demo",
+    request_id: RequestId = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    wait: Annotated[float, typer.Option(min=0, max=600, help="Follow it for this many seconds.")] = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Two orders of which one takes the other's place: never more than the quantity is filled by both together.
+
+    Exit 0 taken, 1 refused, 2 wrong usage, 3 no answer: ask again with the same --request-id.
+    """
+    from api.cli import grouping as commands
+    from api.cli import placing
+
+    entry = placing.OrderOptions(account=account, request_id=request_id)
+    exits = commands.ExitOptions(take_profit=take_profit, stop=stop, stop_limit=stop_limit, trail_bps=trail_bps)
+    with reporting_errors(as_json):
+        commands.place(
+            GroupKind.OCO, side, quantity, symbol, entry, exits, assume_yes=yes, wait_s=wait, as_json=as_json
+        )
 
 
 @orders_app.command("cancel", epilog="Example: veloz orders cancel vz0123...")

@@ -71,6 +71,62 @@ async def test_asking_again_with_the_same_request_id_places_nothing_new(session:
     assert len(await veloz("orders", "list")) == 1
 
 
+async def test_a_bracket_and_an_oco_are_taken_whole_and_cancelled_together(
+    session: dict[str, Any], veloz: Veloz
+) -> None:
+    words = ("orders", "bracket", "buy", "0.01", "BTCUSDT", "--limit", FAR_BELOW)
+    bracket = await veloz(*words, "--take-profit", "63000", "--stop", "58000", "--stop-limit", "57900")
+    shown = [(order["role"], order["side"], order["order_type"], order["status"]) for order in bracket["orders"]]
+    assert shown == [
+        ("entry", "BUY", "LIMIT", "ACCEPTED"),
+        ("take_profit", "SELL", "LIMIT", "HELD"),
+        ("stop", "SELL", "STOP_LIMIT", "HELD"),
+    ]
+    assert {order["authority"] for order in bracket["orders"]} == {"session", "derived"}
+
+    oco = (
+        "orders",
+        "oco",
+        "sell",
+        "0.02",
+        "BTCUSDT",
+        "--take-profit",
+        "62500",
+        "--trail-bps",
+        "500",
+        "--request-id",
+        "o",
+    )
+    first, again = await veloz(*oco), await veloz(*oco)
+    assert [order["status"] for order in first["orders"]] == ["ACCEPTED", "HELD"]
+    assert again["client_order_id"] == first["client_order_id"]
+
+    await veloz("orders", "cancel", first["orders"][1]["client_order_id"])
+    await veloz("orders", "cancel", bracket["client_order_id"])
+    while await veloz("orders", "list"):
+        pass
+    assert len(await veloz("orders", "list", "--all")) == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("bracket", "buy", "0.01", "BTCUSDT", "--limit", "60000"), (2, "REQUEST_INVALID")),
+        (("bracket", "hold", "0.01", "BTCUSDT", "--stop", "58000"), (2, "REQUEST_INVALID")),
+        (("bracket", "buy", "0.01", "BTCUSDT", "--stop", "58000", "--trail-bps", "5"), (2, "REQUEST_INVALID")),
+        (("bracket", "buy", "0.01", "BTCUSDT", "--trail-bps", "5", "--stop-limit", "1"), (2, "REQUEST_INVALID")),
+        (("oco", "sell", "0.01", "BTCUSDT", "--stop", "58000"), (2, "REQUEST_INVALID")),
+        (("oco", "sell", "0.01", "BTCUSDT", "--take-profit", "-1", "--stop", "58000"), (2, "REQUEST_INVALID")),
+        (("oco", "sell", "0.01", "BTCUSDT", "--take-profit", "58000", "--stop", "59000"), (1, "ORDER_GROUP_INVALID")),
+    ],
+)
+async def test_orders_that_make_no_sense_together_say_why(
+    session: dict[str, Any], veloz: Veloz, words: tuple[str, ...], expected: tuple[int, str]
+) -> None:
+    assert await veloz("orders", *words) == expected
+    assert await veloz("orders", "list") == []
+
+
 async def test_each_kind_of_order_goes_out_as_it_was_typed(session: dict[str, Any], veloz: Veloz) -> None:
     # Where the venue has no GTD, the order rests there as GTC and the engine cancels it in time.
     for words, order_type, expires in (
