@@ -15,10 +15,12 @@ from fastapi import FastAPI
 from api import health, problems
 from api.audit_trail.endpoints import router as audit_router
 from api.auth.endpoints import router as auth_router
+from api.authority.endpoints import router as authority_router
 from api.limits import BodyLimitMiddleware
 from api.metrics.endpoints import router as metrics_router
 from api.orders.endpoints import router as orders_router
 from api.patience import ImpatientProtocol
+from api.portfolio.endpoints import router as portfolio_router
 from api.risk.endpoints import router as risk_router
 from api.runs.endpoints import router as runs_router
 from api.services import Services, open_services
@@ -44,6 +46,8 @@ def create_app(services: Services) -> FastAPI:
         runs_router,
         suggestions_router,
         orders_router,
+        portfolio_router,
+        authority_router,
         risk_router,
         audit_router,
     ):

@@ -45,3 +45,9 @@ def require_role(principal: Principal, *roles: Role) -> None:
             limit=needed,
             actual=principal.role.value,
         )
+
+
+def require_account(principal: Principal, account_id: str) -> None:
+    """Raises AUTH_ACCOUNT_OUT_OF_SCOPE for an account that isn't one of the principal's."""
+    if account_id not in principal.account_ids:
+        raise refuse(ReasonCode.AUTH_ACCOUNT_OUT_OF_SCOPE, f"Account {account_id[:64]} isn't one of yours.")

@@ -1,18 +1,26 @@
-"""Orders and positions, and what cancels them."""
+"""Orders: asked for, amended, cancelled, looked at."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
+from starlette.responses import Response
 
-from api.dependencies import CurrentPrincipal, CurrentServices, require_role
+from api.dependencies import CurrentPrincipal, CurrentServices, require_account, require_role
 from api.orders.repository import ORDERS_SHOWN_LIMIT, OrdersRepository
+from api.orders.schemas import CancelAllRequest, TicketRequest
+from api.problems import problem
+from api.signed import ticket_of
+from core.runtime.client import SignedRequest
 from core.runtime.messages import plain
+from core.runtime.tickets import AmendTicket, OrderTicket, parse_ticket
 from core.types.codes import ReasonCode, RefusalError, refuse
+from core.types.ids import SystemIdSource, new_trace
 from tools.contracts import Principal, Role
 
 ID_LENGTH_LIMIT = 64
+_ids = SystemIdSource()
 
 router = APIRouter(prefix="/api/v1", tags=["orders"])
 OrderId = Annotated[str, Path(max_length=ID_LENGTH_LIMIT)]
@@ -40,27 +48,81 @@ async def get_order(client_order_id: OrderId, principal: CurrentPrincipal, servi
     return await _order(client_order_id, principal, services)
 
 
+@router.post("/orders", status_code=202, response_model=None)
+async def place_order(
+    body: TicketRequest, principal: CurrentPrincipal, services: CurrentServices
+) -> dict[str, Any] | Response:
+    """Place an order under a session: its key has signed the ticket's exact bytes, and the engine checks that.
+
+    Asking again with the same ticket places nothing new. A refusal by risk is recorded, with its checks.
+    """
+    require_role(principal, Role.TRADER, Role.APPROVER)
+    signed, signature = ticket_of(body)
+    require_account(principal, parse_ticket(signed, OrderTicket).account_id)
+    trace = new_trace(_ids)
+    outcome = await services.engine.submit_order(signed, SignedRequest(signature, session_id=body.session_id), trace)
+    if outcome.refusal is not None:
+        return problem(outcome.refusal, checks=plain(list(outcome.checks)), trace_id=trace.trace_id)
+    answer: dict[str, Any] = plain(outcome)
+    return answer | {"trace_id": trace.trace_id}
+
+
+@router.post("/orders/cancel-all", status_code=202)
+async def cancel_all(body: CancelAllRequest, principal: CurrentPrincipal, services: CurrentServices) -> dict[str, Any]:
+    """Ask for the cancel of every open order of an account, or of one of its symbols. A safety command."""
+    require_role(principal, Role.TRADER, Role.APPROVER)
+    require_account(principal, body.account_id)
+    trace = new_trace(_ids)
+    requested = await services.engine.cancel_all(body.account_id, body.symbol, principal.user_id, trace)
+    return {
+        "account_id": body.account_id,
+        "symbol": body.symbol,
+        "requested": requested,
+        "trace_id": trace.trace_id,
+    }
+
+
+@router.post("/orders/{client_order_id}/amend", status_code=202)
+async def amend_order(
+    client_order_id: OrderId, body: TicketRequest, principal: CurrentPrincipal, services: CurrentServices
+) -> dict[str, Any]:
+    """Change a resting order's total quantity or limit price, under a session."""
+    require_role(principal, Role.TRADER, Role.APPROVER)
+    signed, signature = ticket_of(body)
+    if parse_ticket(signed, AmendTicket).client_order_id != client_order_id:
+        raise refuse(ReasonCode.REQUEST_INVALID, "The ticket is about another order than the address.")
+    await _in_scope(client_order_id, principal, services)
+    trace = new_trace(_ids)
+    refusal = await services.engine.amend_order(signed, SignedRequest(signature, session_id=body.session_id), trace)
+    if refusal is not None:
+        raise RefusalError(refusal)
+    return {"client_order_id": client_order_id, "requested": True, "trace_id": trace.trace_id}
+
+
 @router.post("/orders/{client_order_id}/cancel", status_code=202)
 async def cancel_order(
     client_order_id: OrderId, principal: CurrentPrincipal, services: CurrentServices
 ) -> dict[str, Any]:
-    """Ask for a cancel. A safety command: it needs no approval."""
+    """Ask for a cancel. A safety command: it needs no approval, and of the service only the engine."""
     require_role(principal, Role.TRADER, Role.APPROVER)
-    await _order(client_order_id, principal, services)
+    await _in_scope(client_order_id, principal, services)
     refusal = await services.engine.cancel_order(client_order_id, principal.user_id)
     if refusal is not None:
         raise RefusalError(refusal)
     return {"client_order_id": client_order_id, "requested": True}
 
 
-@router.get("/positions")
-async def list_positions(principal: CurrentPrincipal, services: CurrentServices) -> dict[str, Any]:
-    """Positions in your accounts: as the engine has them now, and by strategy as the ledger has projected them."""
-    positions = [
-        plain(view) for account_id in principal.account_ids for view in await services.engine.positions(account_id)
-    ]
-    by_strategy = await OrdersRepository(services.transactions).strategy_positions(principal.account_ids)
-    return {"positions": positions, "by_strategy": by_strategy}
+async def _in_scope(client_order_id: str, principal: Principal, services: Any) -> None:
+    """Asked of the engine, which knows an order before SQL does. Raises RESOURCE_NOT_FOUND."""
+    try:
+        account_id = (await services.engine.order(client_order_id)).account_id
+    except RefusalError as error:
+        if error.refusal.code is not ReasonCode.ORDER_UNKNOWN:
+            raise
+        await _order(client_order_id, principal, services)
+        return
+    if account_id not in principal.account_ids:
+        raise refuse(ReasonCode.RESOURCE_NOT_FOUND, f"There is no order {client_order_id} in your accounts.")
 
 
 async def _order(client_order_id: str, principal: Principal, services: Any) -> dict[str, Any]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.dependencies import CurrentPrincipal, CurrentServices, require_role
+from api.dependencies import CurrentPrincipal, CurrentServices, require_account, require_role
 from core.runtime.messages import plain
-from core.types.codes import ReasonCode, refuse
+from core.types.codes import ReasonCode, RefusalError, refuse
 from core.types.ids import SystemIdSource, new_trace
 from tools.contracts import Role
 
 ID_LENGTH_LIMIT = 64
 REASON_LENGTH_LIMIT = 512
+DOCUMENT_LENGTH_LIMIT = 1_000_000
 
 router = APIRouter(prefix="/api/v1", tags=["risk"])
 _ids = SystemIdSource()
@@ -29,11 +30,65 @@ class KillSwitchRequest(BaseModel):
     account_id: str | None = Field(default=None, min_length=1, max_length=ID_LENGTH_LIMIT)
 
 
+class RulesDocument(BaseModel):
+    """The whole risk.toml."""
+
+    model_config = ConfigDict(extra="forbid")
+    document: str = Field(min_length=1, max_length=DOCUMENT_LENGTH_LIMIT)
+
+
+class ReconcileRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    dry_run: bool = True
+
+
 @router.get("/risk/rules")
 async def get_rules(_principal: CurrentPrincipal, services: CurrentServices) -> dict[str, Any]:
     """The rules in force, and the versions that the engine can go back to."""
     rules: dict[str, Any] = plain(await services.engine.rules())
     return rules
+
+
+@router.get("/risk/state")
+async def get_state(
+    account_id: Annotated[str, Query(max_length=ID_LENGTH_LIMIT)],
+    principal: CurrentPrincipal,
+    services: CurrentServices,
+) -> dict[str, Any]:
+    """The kill switch, the freeze, the dead man's timer and the limits of an account."""
+    require_account(principal, account_id)
+    state: dict[str, Any] = plain(await services.engine.risk_state(account_id))
+    return state
+
+
+@router.post("/risk/rules/check")
+async def check_rules(body: RulesDocument, _principal: CurrentPrincipal, services: CurrentServices) -> dict[str, Any]:
+    """Whether the engine would take these rules, and if not the line and the cure. Changes nothing; putting rules in
+    force takes a document signed by an administrator, at /api/v1/administration."""
+    refusal = await services.engine.check_rules(body.document)
+    if refusal is not None:
+        raise RefusalError(refusal)
+    return {"valid": True}
+
+
+@router.post("/reconcile")
+async def reconcile(body: ReconcileRequest, principal: CurrentPrincipal, services: CurrentServices) -> dict[str, Any]:
+    """Compare the engine's orders, fills and balances with the venue's; unless it is a dry run, apply what follows."""
+    require_role(principal, Role.TRADER, Role.APPROVER)
+    view = await services.engine.reconcile(body.dry_run, principal.user_id)
+    require_account(principal, view.account_id)
+    found: dict[str, Any] = plain(view)
+    return found | {"dry_run": body.dry_run}
+
+
+@router.post("/dead-mans-timer")
+async def renew_dead_mans_timer(principal: CurrentPrincipal, services: CurrentServices) -> dict[str, Any]:
+    """Somebody is there: the engine halts when nobody says so for as long as the rules allow."""
+    require_role(principal, Role.TRADER, Role.APPROVER)
+    refusal = await services.engine.renew_dead_mans_timer(principal.user_id)
+    if refusal is not None:
+        raise RefusalError(refusal)
+    return {"renewed": True}
 
 
 @router.get("/risk/explain/{client_order_id}")
