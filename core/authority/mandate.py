@@ -89,7 +89,9 @@ def verify_mandate(
                 f"Key {record.key_id[:64]!r} signs sessions in and approves nothing. Ask an approver.",
                 actual=record.key_id[:64],
             )
-    return _approvals_problem(mandate, counted, roster) or VerifiedMandate(mandate, mandate_digest(canonical), counted)
+    return mandate_approvals_problem(mandate, counted, roster) or VerifiedMandate(
+        mandate, mandate_digest(canonical), counted
+    )
 
 
 def mandate_refusal(
@@ -148,7 +150,8 @@ def mandate_refusal(
     return None
 
 
-def _approvals_problem(mandate: Mandate, counted: tuple[SignatureRecord, ...], roster: Roster) -> Refusal | None:
+def mandate_approvals_problem(mandate: Mandate, counted: tuple[SignatureRecord, ...], roster: Roster) -> Refusal | None:
+    """Whether these signatures, all valid and of approvers, are enough under this roster's threshold."""
     due = 2 if Decimal(mandate.max_total_notional_quote) > threshold_quote(roster) else 1
     others = sum(1 for record in counted if record.user_id != mandate.asker_id)
     valid = others if due > 1 else len(counted)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 
 import msgspec
@@ -16,6 +17,7 @@ import rfc8785
 from core.authority.signatures import PUBLIC_KEY_LENGTH_BYTES, sign_bytes, verify_bytes
 from core.types.events import Roster, RosterEntry
 from core.types.money import decimal_text
+from core.types.orders import Mode
 
 ROSTER_DOMAIN_TAG = b"veloz/roster/v1\x00"
 ROSTER_ENTRIES_LIMIT = 1_000
@@ -97,6 +99,20 @@ def check_roster(roster: Roster, file_name: str) -> None:
     for entry in roster.entries:
         _check_entry(entry, file_name)
     threshold_quote(roster, file_name)
+
+
+def stands(before: Roster, after: Roster, key_id: str, account_ids: Iterable[str], mode: str) -> bool:
+    """Whether what a key signed under one roster could still be signed under the next: by the same key and person, for
+    these accounts, in this mode."""
+    known = {entry.key_id: entry for entry in before.entries}.get(key_id)
+    entry = {entry.key_id: entry for entry in after.entries}.get(key_id)
+    return (
+        known is not None
+        and entry is not None
+        and (entry.public_key_hex, entry.user_id) == (known.public_key_hex, known.user_id)
+        and set(account_ids) <= set(entry.account_ids)
+        and (mode == Mode.PAPER or not entry.paper_only)
+    )
 
 
 def threshold_quote(roster: Roster, file_name: str = "roster") -> Decimal:

@@ -6,7 +6,7 @@ from decimal import Context, Decimal
 
 import msgspec
 
-from core.types.authority import Mandate, SessionGrant
+from core.types.authority import Mandate, SessionGrant, SignatureRecord
 from core.types.events import MandateInstalled, SessionOpened
 from core.types.money import decimal_text
 
@@ -14,17 +14,19 @@ EXACT = Context(prec=80)
 
 
 class SessionState(msgspec.Struct, frozen=True):
-    """notional_used_quote is decimal text: what all orders under the session were valued at."""
+    """notional_used_quote is decimal text: what all orders under the session were valued at. key_id is whose key signed
+    it in."""
 
     grant: SessionGrant
     opened_ns: int
     orders_used: int = 0
     notional_used_quote: str = "0"
     closed: bool = False
+    key_id: str = ""
 
     @classmethod
     def opened(cls, event: SessionOpened) -> SessionState:
-        return cls(event.grant, event.ts_ns)
+        return cls(event.grant, event.ts_ns, key_id=event.signature.key_id)
 
     @property
     def user_id(self) -> str:
@@ -57,10 +59,11 @@ class MandateState(msgspec.Struct, frozen=True):
     orders_used: int = 0
     notional_used_quote: str = "0"
     revoked: bool = False
+    signatures: tuple[SignatureRecord, ...] = ()
 
     @classmethod
     def installed(cls, event: MandateInstalled) -> MandateState:
-        return cls(event.mandate, event.digest_hex, event.ts_ns)
+        return cls(event.mandate, event.digest_hex, event.ts_ns, signatures=event.signatures)
 
     @property
     def expires_ns(self) -> int:

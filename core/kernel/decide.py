@@ -22,6 +22,7 @@ from core.authority.verify import (
     read_proposal,
     verify_approval,
 )
+from core.kernel.decide_authority import ended_by_roster
 from core.kernel.decide_risk import APPROVALS_FOR_TWO, RiskSubject, run_risk
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
@@ -89,19 +90,21 @@ def decide_started(
     )
 
 
-def decide_roster(kernel: Kernel, signed: SignedRoster, now_ns: int) -> tuple[RosterInstalled, ...]:
-    """Install a roster whose root signature was verified, when it is a new one.
+def decide_roster(kernel: Kernel, signed: SignedRoster, now_ns: int) -> tuple[JournalEvent, ...]:
+    """Install a roster whose root signature was verified, when it is newer than the one in force, and end what those
+    who are no longer in it had given. An older one changes nothing: what replaced it stays.
 
-    Raises RosterError for an older version than the one in force, or another roster under the same version.
+    Raises RosterError for another roster under the version in force.
     """
-    if roster_digest(signed.roster) == roster_digest(kernel.roster):
+    if roster_digest(signed.roster) == roster_digest(kernel.roster) or signed.roster.version < kernel.roster.version:
         return ()
-    if signed.roster.version <= kernel.roster.version:
+    if signed.roster.version == kernel.roster.version:
         raise RosterError(
             f"roster version {signed.roster.version} can't replace version {kernel.roster.version}, which the engine's "
             "journal holds. Give the new roster a higher version and have the root key sign it."
         )
-    return (RosterInstalled(ts_ns=now_ns, roster=signed.roster, signature_hex=signed.signature_hex),)
+    installed = RosterInstalled(ts_ns=now_ns, roster=signed.roster, signature_hex=signed.signature_hex)
+    return (installed, *ended_by_roster(kernel, signed.roster, now_ns))
 
 
 def decide_instruments(kernel: Kernel, loaded: Sequence[Instrument], now_ns: int) -> tuple[InstrumentsLoaded, ...]:

@@ -9,8 +9,8 @@ import msgspec
 
 from core.authority.administration import Administration, verify_administration
 from core.authority.documents import EngineIdentity, malformed, signed_message
-from core.authority.mandate import mandate_refusal, verify_mandate
-from core.authority.roster import RosterError, parse_signed_roster
+from core.authority.mandate import mandate_approvals_problem, mandate_refusal, verify_mandate
+from core.authority.roster import RosterError, parse_signed_roster, stands
 from core.authority.session import (
     REQUEST_DOMAIN_TAG,
     session_limit_refusal,
@@ -31,6 +31,7 @@ from core.types.events import (
     KillSwitchChanged,
     MandateInstalled,
     MandateRevoked,
+    Roster,
     RosterInstalled,
     SessionClosed,
     SessionOpened,
@@ -251,6 +252,33 @@ def _is_of(authority: object, mandate_id: str) -> bool:
     return isinstance(authority, MandateAuthority) and authority.mandate_id == mandate_id
 
 
+def ended_by_roster(kernel: Kernel, roster: Roster, now_ns: int) -> tuple[JournalEvent, ...]:
+    """What a new roster takes away: sessions whose key is gone or may no longer sign for their accounts, and mandates
+    that those who are left, under the threshold that holds now, wouldn't have given."""
+    before, mode = kernel.roster, kernel.mode
+    requested_by, reason = f"roster:{roster.version}", "who signed it in may no longer do so"
+    closed = tuple(
+        SessionClosed(ts_ns=now_ns, session_id=session_id, requested_by=requested_by, reason=reason)
+        for session_id, session in kernel.sessions.items()
+        if not session.closed and not stands(before, roster, session.key_id, session.grant.account_ids, mode)
+    )
+    approvers = {entry.key_id for entry in roster.entries if entry.approves}
+    revoked: list[JournalEvent] = []
+    for mandate_id, state in kernel.mandates.items():
+        account_ids = (state.mandate.account_id,)
+        left = tuple(
+            record
+            for record in state.signatures
+            if record.key_id in approvers and stands(before, roster, record.key_id, account_ids, mode)
+        )
+        if not state.revoked and mandate_approvals_problem(state.mandate, left, roster) is not None:
+            reason = "those who approved it and still may are too few"
+            revoked.append(
+                MandateRevoked(ts_ns=now_ns, mandate_id=mandate_id, requested_by=requested_by, reason=reason)
+            )
+    return (*closed, *revoked)
+
+
 def _rollback(kernel: Kernel, verified: Administration, now_ns: int) -> Refusal | tuple[JournalEvent, ...]:
     version = verified.document.body["version"]
     if not version.isascii() or not version.isdigit() or len(version) > VERSION_LENGTH_LIMIT:
@@ -313,7 +341,7 @@ def _revoke(kernel: Kernel, verified: Administration, now_ns: int) -> Refusal | 
 
 def _install_roster(
     kernel: Kernel, verified: Administration, root_public_key_hex: str, now_ns: int
-) -> Refusal | tuple[RosterInstalled, ...]:
+) -> Refusal | tuple[JournalEvent, ...]:
     body = verified.document.body
     content = msgspec.json.encode(
         {"roster": msgspec.Raw(body["roster"].encode()), "signature_hex": body["signature_hex"]}
@@ -333,6 +361,7 @@ def _install_roster(
             signature_hex=signed.signature_hex,
             authority=verified.authority,
         ),
+        *ended_by_roster(kernel, signed.roster, now_ns),
     )
 
 

@@ -20,7 +20,7 @@ from decimal import Decimal
 from typing import Any
 
 from core.kernel.decide import cancel_events
-from core.kernel.decide_risk import RiskSubject, run_risk
+from core.kernel.decide_risk import APPROVALS_FOR_TWO, RiskSubject, run_risk
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
 from core.orders.machine import Order, working_intent
@@ -48,9 +48,11 @@ MENDED_BY_TIME = frozenset(
         ReasonCode.RISK_VENUE_DISCONNECTED,
         ReasonCode.RISK_ACCOUNT_FROZEN,
         ReasonCode.RISK_BALANCE_INSUFFICIENT,
+        ReasonCode.RISK_CANCEL_RATE_EXCEEDED,
         ReasonCode.RISK_DEPTH_SHARE_EXCEEDED,
         ReasonCode.RISK_INTENT_REPEATED,
         ReasonCode.RISK_INTENT_UNRESOLVED,
+        ReasonCode.RISK_MARGIN_INSUFFICIENT,
         ReasonCode.RISK_OPEN_ORDERS_EXCEED_MAX,
         ReasonCode.RISK_ORDER_RATE_EXCEEDED,
         ReasonCode.RISK_PRICE_OUTSIDE_COLLAR,
@@ -165,7 +167,7 @@ def _make_room(held: Order, live: list[Order], now_ns: int) -> tuple[JournalEven
 def _let_go(
     kernel: Kernel, held: Order, inputs: DecisionInputs, price: int | None, now_ns: int
 ) -> tuple[JournalEvent, ...]:
-    decision = run_risk(kernel, RiskSubject(working_intent(held)), inputs, now_ns)
+    decision = run_risk(kernel, _subject(held), inputs, now_ns)
     if decision.refusal is None:
         return (
             OrderTriggered(
@@ -198,7 +200,7 @@ def _step_of_replacement(
     if rest != held.active_quantity:
         return (OrderArmed(client_order_id=_id(held), quantity=rest, **_of(held, now_ns)),)
     inputs = inputs_of(working_intent(held))
-    decision = run_risk(kernel, RiskSubject(working_intent(held)), inputs, now_ns)
+    decision = run_risk(kernel, _subject(held), inputs, now_ns)
     if decision.refusal is not None:
         return (OrderRejected(client_order_id=_id(held), refusal=decision.refusal, **_of(held, now_ns)),)
     return (
@@ -210,6 +212,11 @@ def _step_of_replacement(
             **_of(held, now_ns),
         ),
     )
+
+
+def _subject(held: Order) -> RiskSubject:
+    """Who may have to approve was settled when it was asked for: at its trigger there is nobody to ask."""
+    return RiskSubject(working_intent(held), approvals=APPROVALS_FOR_TWO)
 
 
 def _end_reason(kernel: Kernel, held: Order, parents: list[Order], sisters: list[Order]) -> str | None:

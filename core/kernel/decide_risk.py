@@ -96,12 +96,13 @@ def decide_rules(
     now_ns: int,
     rolled_back_to: int | None = None,
 ) -> Refusal | tuple[RiskRulesInstalled, ...]:
-    """Put rules into force, validated whole. What is in force already gives no event."""
+    """Put rules into force, validated whole. What is in force already gives no event, unless a document asked for it:
+    that is used up by its record, and can't come again when other rules are in force."""
     try:
         rules = parse_risk_rules(document, "risk rules")
     except RiskRulesError as error:
         return Refusal(ReasonCode.RISK_RULES_INVALID, str(error)[:1_000])
-    if rules.digest_hex == kernel.rules_digest_hex:
+    if rules.digest_hex == kernel.rules_digest_hex and authority is None:
         return ()
     return (
         RiskRulesInstalled(
@@ -118,8 +119,9 @@ def decide_rules(
 def decide_rollback(
     kernel: Kernel, version: int, authority: AdministrationAuthority | None, now_ns: int
 ) -> Refusal | tuple[RiskRulesInstalled, ...]:
-    """Put the document of an earlier version into force again, as a new version; 0 means the one before this."""
-    wanted = version or kernel.rules_version - 1
+    """Put the document of an earlier version into force again, as a new version; 0 means the newest that differs."""
+    others = [item.version for item in kernel.rules_history if item.digest_hex != kernel.rules_digest_hex]
+    wanted = version or max(others, default=0)
     known = kernel.rule_versions.get(wanted)
     if known is None:
         kept = ", ".join(str(item.version) for item in kernel.rules_history)

@@ -34,9 +34,16 @@ class Epoch(msgspec.Struct, frozen=True):
 async def open_epoch(service: EngineService, epoch: Epoch) -> None:
     """Record the start, before anything is served: in one group, so that it is whole or didn't happen.
 
-    Raises RosterError for a roster older than the one in force, JournalUnavailableError.
+    Raises RosterError for another roster under the version in force, JournalUnavailableError.
     """
     kernel, journal = service.kernel, service.journal
+    if epoch.roster.roster.version < kernel.roster.version:
+        _log.warning(
+            "roster_file_superseded",
+            file_version=epoch.roster.roster.version,
+            roster_version=kernel.roster.version,
+            cure="put the roster in force into the file, or leave it: what a signed document has installed stays",
+        )
     await service.record(
         lambda now_ns: (
             decide.decide_started(

@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 import uvicorn
+from openai import AsyncOpenAI
 
 from agent.copilot import Copilot
 from agent.graph import FALLBACK_NOTICE
+from agent.model import ModelClient
 from agent.planner.app import PlannerApp
 from core.config import ConfigurationError, Settings
 from core.types.clock import SystemClock
+from core.types.codes import ReasonCode, RefusalError
 from core.types.ids import SystemIdSource
 from tests.agent.test_copilot import ask, assert_sourced, copilot_for
 from tests.tools.doubles import House
@@ -105,6 +108,18 @@ async def test_nothing_is_suggested_after_the_provider_has_failed() -> None:
     assert asked.tools == []
     assert house.suggestions.rows == {}
     assert asked.outcome.status == "finished"
+
+
+@pytest.mark.parametrize("status", [401, 404])
+async def test_a_model_that_fails_is_told_as_such_and_half_a_turn_is_no_answer(status: int) -> None:
+    for app in (failing(status), breaking_off("Looking at it")):
+        async with serving(app) as url:
+            model = ModelClient(AsyncOpenAI(base_url=url, api_key="k", max_retries=0), "m", "p")
+            with pytest.raises(RefusalError) as caught:
+                async for _ in model.turn([{"role": "user", "content": "hello"}], []):
+                    pass
+            assert caught.value.refusal.code is ReasonCode.COPILOT_MODEL_FAILED
+            await model.close()
 
 
 def test_half_a_provider_is_an_error_that_names_the_cure() -> None:

@@ -11,7 +11,7 @@ import rfc8785
 
 from audit.record import Action
 from core.text.figures import leaves
-from core.types.codes import ReasonCode, refuse
+from core.types.codes import ReasonCode, RefusalError, refuse
 from tests.tools.doubles import ACCOUNT, APPROVER, COMPLIANCE, TRADER, House, call
 from tools.catalogue import build_registry
 from tools.contracts import Principal, Role
@@ -51,6 +51,15 @@ def saying(text: str) -> Any:
         return Note(as_of_ns=context.ports.clock.now_ns(), note=text)
 
     return run
+
+
+@pytest.mark.parametrize("name", ["get_tickers", "", None, 7])
+def test_a_tool_that_there_is_not_is_refused_with_those_there_are(name: object) -> None:
+    registry = tool(saying("hello"))
+    with pytest.raises(RefusalError, match=r"The tools are: get_ticker\.") as caught:
+        registry.get(name)
+    assert caught.value.refusal.code is ReasonCode.TOOL_UNKNOWN
+    assert registry.get("get_ticker").name == "get_ticker"
 
 
 async def test_a_read_is_recorded_then_stored_then_released() -> None:

@@ -14,7 +14,7 @@ from core.authority.documents import signed_message
 from core.authority.mandate import MANDATE_SCHEMA, mandate_bytes, sign_mandate
 from core.authority.session import REQUEST_DOMAIN_TAG, SESSION_SCHEMA, grant_bytes, sign_session
 from core.authority.signatures import public_key_hex, sign_bytes
-from core.kernel import decide, decide_authority, decide_orders
+from core.kernel import decide, decide_authority, decide_groups, decide_orders
 from core.kernel.decide import FillReport
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
@@ -23,7 +23,7 @@ from core.types.clock import NS_PER_S
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import ApprovalDecided, JournalEvent, OrderIntended, OrderRefused, Roster
 from core.types.instruments import Instrument
-from core.types.orders import OrderRequest, OrderType, Side, TimeInForce
+from core.types.orders import GroupKind, GroupRequest, OrderRequest, OrderRole, OrderType, Side, TimeInForce
 from core.types.venues import VenueCapabilities
 from tests.core.approvals import (
     ACCOUNT,
@@ -48,6 +48,7 @@ SESSION_SEED = "55" * 32
 STRATEGY = "maker"
 ABLE = VenueCapabilities(frozenset(OrderType), frozenset(TimeInForce), can_amend_quantity=True, can_amend_price=True)
 NO_CODE = None
+D = Decimal
 
 
 def grant(**changes: Any) -> SessionGrant:
@@ -197,6 +198,17 @@ class Desk:
             )
         )
 
+    def group(self, kind: GroupKind, orders: dict[OrderRole, OrderRequest], *, by: str = "ses-1") -> Any:
+        """Answered with the id of its last order."""
+        self._asked += 1
+        authority, content = self.signed(b"group", by)
+        request = GroupRequest(f"g-{self._asked}", kind, orders)
+        return self._run(
+            decide_groups.decide_group(
+                self.kernel, request, authority, self.inputs, self.capabilities, self.now_ns, request_bytes=content
+            )
+        )
+
     def signed(
         self, request_bytes: bytes, session_id: str = "ses-1", user: str = "user-trader", seed: str = SESSION_SEED
     ) -> tuple[SessionAuthority, bytes]:
@@ -255,6 +267,11 @@ class Desk:
             )
         )
 
+    def close_session(self, session_id: str) -> Any:
+        return self._run(
+            decide_authority.decide_session_close(self.kernel, session_id, "user-trader", "a test", self.now_ns)
+        )
+
     # the venue
 
     def accepted(self, order_id: str) -> str:
@@ -286,6 +303,13 @@ class Desk:
         return self.accepted(answer)
 
     # the world
+
+    def live(self) -> None:
+        """The engine runs in LIVE from here on."""
+        started = decide.decide_started(
+            engine_id=ENGINE_ID, epoch=2, environment=ENVIRONMENT, mode="LIVE", software_version="t", now_ns=self.now_ns
+        )
+        self.apply(started)
 
     def market(self, **changes: Any) -> None:
         self.inputs = msgspec.structs.replace(self.inputs, market=msgspec.structs.replace(LIVE_MARKET, **changes))

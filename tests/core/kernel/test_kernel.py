@@ -18,7 +18,7 @@ from core.kernel.kernel import Kernel
 from core.orders.machine import ImpossibleTransitionError, OverFillError
 from core.risk.kill_switch import KillSwitch
 from core.types.codes import ReasonCode, Refusal
-from core.types.events import JournalEvent, RiskRulesInstalled, decode_event, encode_event
+from core.types.events import JournalEvent, RiskRulesInstalled, RosterInstalled, decode_event, encode_event
 from core.types.orders import OrderStatus, client_order_id
 from tests.core.approvals import (
     ACCOUNT,
@@ -310,4 +310,7 @@ def test_a_roster_goes_forward_only() -> None:
         decide.decide_roster(kernel, sign_roster(ROOT_SEED, changed), AFTER_NS)
     newer = msgspec.structs.replace(changed, version=2)
     (event,) = decide.decide_roster(kernel, sign_roster(ROOT_SEED, newer), AFTER_NS)
+    assert isinstance(event, RosterInstalled)
     assert event.roster.version == 2
+    kernel.apply(event)
+    assert decide.decide_roster(kernel, signed_roster(), AFTER_NS) == ()  # an older file takes nothing back
