@@ -98,6 +98,16 @@ class MarketHub:
         self._markets = {item.symbol: _SymbolMarket(item, stale_after_ms) for item in instruments}
         self._clock_offset_ms: int | None = None
 
+    def stale_after(self, stale_after_ms: int) -> None:
+        """From here on; books keep their state until silence or a message says otherwise."""
+        assert stale_after_ms > 0
+        if stale_after_ms == self._stale_after_ms:
+            return
+        self._stale_after_ms = stale_after_ms
+        self._stale_after_ns = stale_after_ms * NS_PER_MS
+        for market in self._markets.values():
+            market.sync.stale_after(stale_after_ms)
+
     @property
     def symbols(self) -> tuple[str, ...]:
         return tuple(self._markets)

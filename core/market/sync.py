@@ -159,6 +159,9 @@ class DepthSync:
         self._refresh_below = 0
         self._until_thinness_check = THINNESS_CHECK_MESSAGES
 
+    def stale_after(self, stale_after_ms: int) -> None:
+        self._stale_after_ns = stale_after_ms * NS_PER_MS
+
     @property
     def needs_snapshot(self) -> bool:
         """Whether a snapshot is still wanted: a failed fetch is to be repeated."""

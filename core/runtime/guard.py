@@ -31,6 +31,7 @@ class Guard:
     def __init__(self, service: EngineService) -> None:
         self._service = service
         self._equity_ns = 0
+        self._timer_s: int | None = None
 
     async def run(self) -> None:
         while True:
@@ -41,11 +42,23 @@ class Guard:
                 _log.warning("guard_not_recorded", error=str(error))
 
     async def look(self) -> None:
-        """Once. Raises JournalUnavailableError for what must be recorded to count."""
+        """Once. Raises JournalUnavailableError for what must be recorded to count: that comes last, because the rest
+        works without a journal (I10)."""
+        self._follow_rules()
+        await self._watch_timer()
+        await self._watch_stream()
         await self._expire()
         await self._observe_equity()
-        await self._watch_stream()
-        await self._watch_timer()
+
+    def _follow_rules(self) -> None:
+        """Settings of the engine's own that were reloaded. A timer that was just set begins now."""
+        service, rules = self._service, self._service.kernel.rules
+        if rules is None:
+            return
+        service.hub.stale_after(rules.book_stale_after_ms)
+        if rules.dead_mans_timer_s != self._timer_s:
+            self._timer_s = rules.dead_mans_timer_s
+            service.timer_renewed_ns = service.clock.now_ns()
 
     async def _expire(self) -> None:
         service = self._service

@@ -16,6 +16,7 @@ from core.authority.session import REQUEST_DOMAIN_TAG, SESSION_SCHEMA, grant_byt
 from core.authority.signatures import public_key_hex, sign_bytes
 from core.kernel import decide, decide_authority, decide_groups, decide_orders
 from core.kernel.decide import FillReport
+from core.kernel.effects import Effect
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
 from core.types.authority import Mandate, MandateAuthority, SessionAuthority, SessionGrant
@@ -266,6 +267,14 @@ class Desk:
                 self.kernel, state, "user-trader", "a test", None, self.now_ns, account_id=account_id
             )
         )
+
+    def killed(self, state: Any, account_id: str = "") -> list[Effect]:
+        """What throwing the switch asks of the shell."""
+        decided = decide.decide_kill_switch(
+            self.kernel, state, "user-trader", "a test", None, self.now_ns, account_id=account_id
+        )
+        assert not isinstance(decided, Refusal), decided
+        return [effect for event in decided for effect in self.kernel.apply(event)]
 
     def close_session(self, session_id: str) -> Any:
         return self._run(
