@@ -9,6 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from api.cli.data import register as register_data
+from api.cli.journal_commands import register as register_journal
 from api.cli.session import Session, reporting_errors
 from api.cli.trading import register as register_trading
 
@@ -21,6 +22,7 @@ audit_app = typer.Typer(help="Read the audit trail.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
 register_data(app)
 register_trading(app)
+register_journal(app)
 
 AsUser = Annotated[Optional[str], typer.Option("--as", metavar="USER", help="Log in as this user.")]  # noqa: UP045
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]

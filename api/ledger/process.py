@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.ledger.expiry import BATCH_LIMIT_SUGGESTIONS, expire_suggestions
 from api.ledger.numbering import Numbering
+from api.ledger.progress import ledger_progress
 from api.ledger.projection import JournalGapError, Projection, ProjectionBusyError, StoreReview
-from api.ledger.source import JournalSource, as_generator
+from api.ledger.source import LedgerJournal, as_generator
 from api.reviews.service import review_writer
 from audit.store import audit_redactor
 from core.config import Settings
@@ -34,6 +35,7 @@ LOCK_CHECK_S = 1.0
 LOCK_CHECK_TIMEOUT_S = 5.0
 NUMBERING_POLL_S = 0.1
 EXPIRY_POLL_S = 1.0
+REPORT_INTERVAL_S = 5.0
 BACKOFF_MIN_S = 0.1
 BACKOFF_MAX_S = 5.0
 BACKOFF_DOUBLINGS_LIMIT = 6
@@ -55,12 +57,13 @@ class Ledger:
     def __init__(
         self,
         engine: AsyncEngine,
-        journal: JournalSource,
+        journal: LedgerJournal,
         engine_id: str,
         redactor: Redactor,
         store_review: StoreReview | None = None,
     ) -> None:
         self._engine = engine
+        self._engine_id = engine_id
         self._journal = journal
         self._redactor = redactor
         self._numbering = Numbering(engine)
@@ -92,6 +95,7 @@ class Ledger:
                         group.create_task(self._number())
                         group.create_task(self._project())
                         group.create_task(self._expire())
+                        group.create_task(self._report())
             except* DatabaseUnavailableError as group_error:
                 first = group_error.exceptions[0]
                 _log.warning("database_unavailable", detail=str(first))
@@ -132,6 +136,14 @@ class Ledger:
         while True:
             if await expire_suggestions(self._engine, self._redactor) < BATCH_LIMIT_SUGGESTIONS:
                 await asyncio.sleep(EXPIRY_POLL_S)
+
+    async def _report(self) -> None:
+        while True:
+            try:
+                await self._journal.report_ledger(await ledger_progress(self._engine, self._engine_id))
+            except RefusalError as error:
+                _log.debug("progress_not_told", code=error.refusal.code.value, detail=error.refusal.message)
+            await asyncio.sleep(REPORT_INTERVAL_S)
 
     async def _project(self) -> None:
         backoff = Backoff()

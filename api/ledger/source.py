@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
 from core.types.events import JournalEntry
+from core.types.views import LedgerProgress
 
 
 class JournalSource(Protocol):
@@ -13,6 +14,14 @@ class JournalSource(Protocol):
 
     def stream_journal(self, after_sequence: int) -> AsyncIterator[JournalEntry]:
         """Entries after after_sequence, then those to come. Raises RefusalError(SERVICE_ENGINE_UNAVAILABLE)."""
+        ...
+
+
+class LedgerJournal(JournalSource, Protocol):
+    """The same, and whom the ledger tells how far it is."""
+
+    async def report_ledger(self, progress: LedgerProgress) -> None:
+        """Raises RefusalError."""
         ...
 
 

@@ -78,6 +78,7 @@ async def collect(settings: Settings) -> list[Check]:
         ("venue", _venue),
         ("engine", _engine),
         ("books", _books),
+        ("journal", _journal),
         ("ledger", _ledger),
         ("api", _api),
     )
@@ -304,6 +305,30 @@ async def _engine(settings: Settings) -> str:
         raise _FindingError("the engine isn't connected to its venue", LOOK)
     detail = f"{status.engine_id} epoch {status.epoch}, {status.mode}, kill switch {status.kill_switch}"
     return f"{detail}, journal at {status.journal_sequence}"
+
+
+async def _journal(settings: Settings) -> str:
+    from core.runtime.client import EngineClient
+
+    status = await _engine_status(settings)
+    if status.journal_problem is not None:
+        raise _FindingError(
+            f"no record can be written, so no order is taken: {status.journal_problem}",
+            "Make room on its disk, or mend it; it heals by itself unless the message says to restart the engine.",
+        )
+    client = EngineClient(settings.engine.listen, settings.read_secret("engine-control.token"))
+    try:
+        view = await client.journal()
+    finally:
+        await client.close()
+    if view.problem is not None:
+        raise _warning(f"it can't be archived: {view.problem}", "Mend that, then `veloz journal archive`.")
+    size_mb = sum(segment.size_bytes for segment in view.segments) / 2**20
+    detail = f"records {status.journal_first_sequence} to {view.sequence} here, {size_mb:.1f} MiB"
+    if status.journal_torn_tail is not None:
+        # A crash leaves one; nothing of it was ever confirmed.
+        detail += f"; its last start cut off an unfinished write: {status.journal_torn_tail}"
+    return detail if view.archive is None else f"{detail}, archived in {view.archive}"
 
 
 async def _books(settings: Settings) -> str:

@@ -93,6 +93,21 @@ class EngineSettings(_Section):
     listen: str = ""
 
 
+class JournalSettings(_Section):
+    """Where the journal's closed segments are archived. Without an archive they stay where they are, for ever; with one
+    the oldest go once they are archived, projected and audited, and the newest keep_mb stay."""
+
+    archive: str = Field("", description="an existing folder outside VELOZ_HOME/journal; empty archives nothing")
+    keep_mb: int = Field(1_024, ge=0, le=1_000_000, description="how much stays here, in MiB")
+
+    @field_validator("archive")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        if value and not Path(value).is_absolute():
+            raise ValueError("must be an absolute path, as /srv/veloz-archive")
+        return value
+
+
 class DatabaseSettings(_Section):
     """url empty means embedded PostgreSQL. It names host and database; roles and passwords come from secrets."""
 
@@ -152,6 +167,7 @@ class Settings(_Section):
     venue: VenueSettings = VenueSettings()
     market: MarketSettings = MarketSettings()
     engine: EngineSettings = EngineSettings()
+    journal: JournalSettings = JournalSettings()
     database: DatabaseSettings = DatabaseSettings()
     nats: NatsSettings = NatsSettings()
     cache: CacheSettings = CacheSettings()

@@ -16,7 +16,7 @@ import msgspec
 
 from core.runtime._proto import engine_pb2 as pb
 from core.runtime._proto import engine_pb2_grpc
-from core.runtime.messages import AUTHORIZATION_KEY, REFUSAL_KEY, TRACEPARENT_KEY, from_message
+from core.runtime.messages import AUTHORIZATION_KEY, REFUSAL_KEY, TRACEPARENT_KEY, from_message, to_message
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from core.types.events import JournalEntry
 from core.types.ids import TraceContext
@@ -29,7 +29,9 @@ from core.types.views import (
     ExposureView,
     FeedHealthView,
     InstrumentView,
+    JournalView,
     KlineView,
+    LedgerProgress,
     MandateView,
     OrderBookView,
     OrderView,
@@ -51,6 +53,7 @@ EXECUTE_DEADLINE_S = 10.0
 SAFETY_DEADLINE_S = 5.0
 EXPLAIN_DEADLINE_S = 10.0
 RECONCILE_DEADLINE_S = 30.0
+ARCHIVE_DEADLINE_S = 300.0
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 # An engine that restarts is back within seconds; gRPC's own backoff would grow to two minutes.
 CHANNEL_OPTIONS = [
@@ -304,6 +307,21 @@ class EngineClient:
         request = pb.SetKillSwitchRequest(state=state, requested_by=requested_by, reason=reason, account_id=account_id)
         answer = await self._call(self._stub.SetKillSwitch, request, SAFETY_DEADLINE_S, *_trace(trace))
         return from_message(answer, EngineStatusView)
+
+    async def report_ledger(self, progress: LedgerProgress) -> None:
+        """How far the ledger has projected and audited the journal."""
+        await self._call(self._stub.ReportLedger, to_message(progress, pb.LedgerProgress), READ_DEADLINE_S)
+
+    async def journal(self) -> JournalView:
+        """The journal's segments, and what keeps each."""
+        return from_message(
+            await self._call(self._stub.GetJournal, pb.GetJournalRequest(), READ_DEADLINE_S), JournalView
+        )
+
+    async def archive_journal(self) -> JournalView:
+        """Archive now what is closed, drop what may go."""
+        answer = await self._call(self._stub.ArchiveJournal, pb.ArchiveJournalRequest(), ARCHIVE_DEADLINE_S)
+        return from_message(answer, JournalView)
 
     async def stream_journal(self, after_sequence: int) -> AsyncIterator[JournalEntry]:
         """Every record behind a sequence, then new ones as they become durable; ends only by an error."""

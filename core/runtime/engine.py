@@ -11,6 +11,7 @@ import contextlib
 import signal
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 
 import msgspec
 import structlog
@@ -33,6 +34,7 @@ from core.runtime.epoch import Epoch, open_epoch
 from core.runtime.follow import VenueFollower
 from core.runtime.guard import Guard
 from core.runtime.held import HeldOrders
+from core.runtime.journal_keeper import JournalKeeper
 from core.runtime.market import MarketPublisher
 from core.runtime.recovery import SnapshotKeeper, recover
 from core.runtime.server import SERVICE_NAME, STOP_GRACE_S, build_server
@@ -53,6 +55,7 @@ BOOKS_WAIT_S = 5.0
 BOOKS_POLL_S = 0.02
 ROSTER_NAME = "roster.json"
 THAW_LIMIT_BYTES = 16_384
+MIB = 2**20
 
 _log = structlog.get_logger("engine")
 
@@ -66,7 +69,8 @@ async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None
     roster = _read_roster(settings)
     token = settings.read_secret("engine-control.token")
     folder = PosixFolder(settings.paths.journal)
-    journal = _open_journal(settings, folder)
+    archive = _archive(settings)
+    journal = _open_journal(settings, folder, archive)
     try:
         kernel = _recover(folder, journal)
         _check_surroundings(settings, kernel)
@@ -87,6 +91,7 @@ async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None
                 root_public_key_hex=settings.read_secret("root.pub"),
             )
             keeper = SnapshotKeeper(kernel, journal, folder, service.sequencer)
+            service.journal_keeper = JournalKeeper(journal, archive, settings.journal.keep_mb * MIB, keeper)
             await _open_epoch(service, settings, roster, rules)
             await _serve(settings, service, bus, venue, token, keeper, stop, ready)
             await keeper.take()
@@ -153,6 +158,7 @@ async def _serve(
                 group.create_task(venue.rest.keep_time()),
                 group.create_task(_tell_ready(service, ready)),
                 group.create_task(keeper.run()),
+                *([group.create_task(service.journal_keeper.run())] if service.journal_keeper else []),
                 group.create_task(Guard(service).run()),
                 group.create_task(held.run()),
             ]
@@ -294,9 +300,32 @@ def _recover(folder: PosixFolder, journal: Journal) -> Kernel:
         raise ConfigurationError(str(error)) from error
 
 
-def _open_journal(settings: Settings, folder: PosixFolder) -> Journal:
+def _archive(settings: Settings) -> PosixFolder | None:
+    """A folder of this engine's own, because segments of another one may have the same names."""
+    if not settings.journal.archive:
+        return None
+    archive, journal = Path(settings.journal.archive).resolve(), settings.paths.journal.resolve()
+    if archive == journal or journal in archive.parents or archive in journal.parents:
+        raise ConfigurationError(
+            f"journal.archive: {archive} and the journal, {journal}, lie one in the other. Name a folder outside, at "
+            "best on another disk."
+        )
+    if not archive.is_dir():
+        raise ConfigurationError(f"journal.archive: {archive} isn't a folder. Create or mount it, or correct its name.")
     try:
-        journal = Journal.open(folder, settings.engine.engine_id)
+        folder = PosixFolder(archive / settings.engine.engine_id)
+        folder.lock()
+        folder.unlock()
+    except OSError as error:
+        raise ConfigurationError(
+            f"journal.archive: {archive} can't be written: {error}. Give the engine's user access to it."
+        ) from error
+    return folder
+
+
+def _open_journal(settings: Settings, folder: PosixFolder, archive: PosixFolder | None) -> Journal:
+    try:
+        journal = Journal.open(folder, settings.engine.engine_id, archive=archive)
     except (JournalDamagedError, JournalLockedError) as error:
         raise ConfigurationError(str(error)) from error
     except OSError as error:

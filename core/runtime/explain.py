@@ -59,7 +59,7 @@ async def explain(journal: Journal, order: Order, now_ns: int) -> RiskExplanatio
 
 def _find(journal: Journal, order_id: str, created_ns: int) -> ApprovalDecided | OrderIntended | None:
     """By bisection over the journal's sequences, whose times never go back, then by reading on."""
-    low, high = journal.first_sequence, journal.sequence
+    low, high = journal.first_readable_sequence, journal.sequence
     while low < high:
         middle = (low + high) // 2
         (entry,) = JournalReader(journal, middle - 1).read(1)

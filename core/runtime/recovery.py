@@ -41,19 +41,22 @@ def recover(folder: JournalFolder, journal: Journal) -> Kernel:
 
 
 class SnapshotKeeper:
-    """Takes a snapshot when enough has happened since the last one, and one at a clean stop."""
+    """Takes a snapshot when enough has happened since the last one, and one at a clean stop.
+
+    last_sequence: up to where the newest one reaches.
+    """
 
     def __init__(self, kernel: Kernel, journal: Journal, folder: JournalFolder, sequencer: Sequencer) -> None:
         self._kernel = kernel
         self._journal = journal
         self._folder = folder
         self._sequencer = sequencer
-        self._last_sequence = kernel.sequence
+        self.last_sequence = _covered(journal, folder)
 
     async def run(self) -> None:
         while True:
             await asyncio.sleep(SNAPSHOT_CHECK_S)
-            if self._kernel.sequence - self._last_sequence >= SNAPSHOT_INTERVAL_EVENTS:
+            if self._kernel.sequence - self.last_sequence >= SNAPSHOT_INTERVAL_EVENTS:
                 await self.take()
 
     async def take(self) -> bool:
@@ -63,7 +66,7 @@ class SnapshotKeeper:
             at, digest_hex, state = await self._sequencer.between_batches(
                 lambda: (journal.head, kernel.state_digest(), kernel.snapshot())
             )
-            if at.sequence == self._last_sequence:
+            if at.sequence == self.last_sequence:
                 return True
             await asyncio.to_thread(
                 write_snapshot, self._folder, journal.engine_id, journal.epoch, at, digest_hex, state
@@ -71,6 +74,11 @@ class SnapshotKeeper:
         except (JournalUnavailableError, OSError) as error:
             _log.warning("snapshot_not_taken", error=str(error))
             return False
-        self._last_sequence = at.sequence
+        self.last_sequence = at.sequence
         _log.info("snapshot_taken", sequence=at.sequence, size_bytes=len(state))
         return True
+
+
+def _covered(journal: Journal, folder: JournalFolder) -> int:
+    newest = newest_snapshot(folder, journal)
+    return 0 if newest is None else newest.sequence

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
+import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
@@ -30,10 +31,11 @@ from core.runtime.answering import (
     reply_later,
     trace_of,
 )
-from core.runtime.messages import AUTHORIZATION_KEY, to_message
+from core.runtime.messages import AUTHORIZATION_KEY, from_message, to_message
 from core.runtime.trading_calls import TradingCalls
-from core.storage.journal import JournalReader
+from core.storage.journal import JournalDamagedError, JournalDroppedError, JournalReader
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
+from core.types.views import LedgerProgress
 
 if TYPE_CHECKING:
     from core.runtime.service import EngineService
@@ -46,6 +48,8 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_CONCURRENT_CALLS = 1_000
 STOP_GRACE_S = 1.0
 
+_log = structlog.get_logger("engine.server")
+
 
 class EngineServicer(TradingCalls):
     """The calls, each a thin translation to the service."""
@@ -56,6 +60,22 @@ class EngineServicer(TradingCalls):
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.EngineStatus:
         return await reply(context, lambda: to_message(self._service.status(), pb.EngineStatus))
+
+    async def ReportLedger(self, request: pb.LedgerProgress, context: Context) -> pb.ReportLedgerResponse:
+        def told() -> pb.ReportLedgerResponse:
+            self._service.ledger_progressed(from_message(request, LedgerProgress))
+            return pb.ReportLedgerResponse()
+
+        return await reply(context, told)
+
+    async def GetJournal(self, request: pb.GetJournalRequest, context: Context) -> pb.Journal:
+        return await reply(context, lambda: to_message(self._service.journal_view(), pb.Journal))
+
+    async def ArchiveJournal(self, request: pb.ArchiveJournalRequest, context: Context) -> pb.Journal:
+        async def archived() -> pb.Journal:
+            return to_message(await self._service.archive_journal(), pb.Journal)
+
+        return await reply_later(context, archived)
 
     async def ListInstruments(self, request: pb.ListInstrumentsRequest, context: Context) -> pb.ListInstrumentsResponse:
         return await reply(
@@ -198,11 +218,18 @@ class EngineServicer(TradingCalls):
             )
         self._streams += 1
         try:
-            reader = JournalReader(journal, request.after_sequence)
+            reader = await asyncio.to_thread(JournalReader, journal, request.after_sequence)
             while True:
-                for entry in await asyncio.to_thread(reader.read, STREAM_BATCH_RECORDS):
+                entries = await asyncio.to_thread(reader.read, STREAM_BATCH_RECORDS)
+                for entry in entries:
                     yield to_message(entry, pb.JournalRecord)
-                await journal.wait_beyond(reader.sequence)
+                if not entries:
+                    await journal.wait_beyond(reader.sequence)
+        except (JournalDroppedError, JournalDamagedError, OSError) as error:
+            _log.error("journal_not_read", after_sequence=request.after_sequence, error=str(error))
+            await abort(
+                context, Refusal(ReasonCode.RESOURCE_NOT_FOUND, f"The journal can't be read from there: {error}")
+            )
         finally:
             self._streams -= 1
 

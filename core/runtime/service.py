@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -47,6 +48,8 @@ from core.types.views import (
     ExecutionOutcomeView,
     ExposureView,
     InstrumentView,
+    JournalView,
+    LedgerProgress,
     OrderView,
     PositionView,
     PreTradeView,
@@ -56,6 +59,9 @@ from core.types.views import (
     WhatIfView,
 )
 from core.venues.ports import VenuePort, VenueUnavailableError
+
+if TYPE_CHECKING:
+    from core.runtime.journal_keeper import JournalKeeper
 
 COMMANDS_LIMIT = 10_000
 """Calls to the venue under way beyond which no new order is taken."""
@@ -88,6 +94,7 @@ class EngineService:
         self.sequencer = Sequencer(kernel, journal, clock, self.dispatcher.perform)
         self.dispatcher.sequencer = self.sequencer
         self._portfolio = PortfolioReader(kernel, self.surroundings)
+        self.journal_keeper: JournalKeeper | None = None
         self.reconciler: Callable[[bool, str], Awaitable[ReconciliationView]] = _not_following
         self.timer_renewed_ns = clock.now_ns()
         self._root_public_key_hex = root_public_key_hex
@@ -338,7 +345,36 @@ class EngineService:
             roster_version=kernel.roster.version,
             books=self.hub.book_states(),
             now_ns=self.clock.now_ns(),
+            journal_first_sequence=self.journal.first_sequence,
+            journal_torn_tail=_torn_tail(self.journal),
+            journal_problem=self.sequencer.error,
         )
+
+    def ledger_progressed(self, progress: LedgerProgress) -> None:
+        """How far the ledger is: what is behind that may go, once it is archived. Raises RefusalError."""
+        if not 0 <= max(progress.projected_sequence, progress.audited_sequence) <= self.journal.sequence:
+            raise refuse(
+                ReasonCode.REQUEST_INVALID,
+                "The journal doesn't reach that sequence: this ledger has followed another one. Rebuild from 0.",
+                limit=str(self.journal.sequence),
+                actual=str(max(progress.projected_sequence, progress.audited_sequence)),
+                unit="sequence",
+            )
+        self._keeper.progress = progress
+
+    def journal_view(self) -> JournalView:
+        return self._keeper.view()
+
+    async def archive_journal(self) -> JournalView:
+        """Archive now what is closed, and drop what may go."""
+        await self._keeper.keep()
+        return self._keeper.view()
+
+    @property
+    def _keeper(self) -> JournalKeeper:
+        if self.journal_keeper is None:
+            raise refuse(ReasonCode.SERVICE_ENGINE_UNAVAILABLE, "The engine is starting; ask again in a moment.")
+        return self.journal_keeper
 
     def instruments(self) -> list[InstrumentView]:
         return views.instrument_views(self.kernel)
@@ -494,6 +530,11 @@ def _outcome(
         checks=views.check_views(event.checks),
         as_of_ns=now_ns,
     )
+
+
+def _torn_tail(journal: Journal) -> str | None:
+    tail = journal.torn_tail
+    return None if tail is None else f"{tail.path}: {tail.length} bytes at offset {tail.offset}"
 
 
 def _trace_id(trace: TraceContext | None) -> str | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from core.storage.journal_archive import SegmentView, copy_segment, drop_refusal, view
+from core.storage.journal_archive import ArchiveReader, SegmentView, copy_segment, drop_refusal, view
 from core.storage.journal_commit import Commit
 from core.storage.journal_errors import (
     JournalDamagedError,
@@ -25,10 +25,11 @@ from core.storage.journal_errors import (
     TornTail,
 )
 from core.storage.journal_files import JournalFolder
-from core.storage.journal_segments import Anchor, Segment, SegmentCursor, SegmentsReader, load
-from core.storage.journal_store import GROUP_LIMIT_RECORDS, JournalReader, JournalStore
+from core.storage.journal_segments import READ_BATCH_RECORDS, Anchor, Segment, SegmentCursor, SegmentsReader, load
+from core.storage.journal_store import GROUP_LIMIT_RECORDS, JournalReader, JournalStore, RecordsReader
 from core.storage.journal_writer import ALLOCATION_STEP_BYTES, SEGMENT_LIMIT_BYTES, SegmentWriter
 from core.storage.snapshots import anchors, newest_snapshot
+from core.types.events import JournalEntry
 
 
 class Journal(JournalStore):
@@ -37,6 +38,7 @@ class Journal(JournalStore):
     def __init__(self, folder: JournalFolder, engine_id: str, *, inline: bool) -> None:
         super().__init__(engine_id, inline=inline)
         self._folder = folder
+        self._archive: JournalFolder | None = None
         self._writer: SegmentWriter | None = None
         self._anchor = Anchor(0, b"")
 
@@ -49,13 +51,16 @@ class Journal(JournalStore):
         *,
         inline: bool = False,
         allocation_step_bytes: int = ALLOCATION_STEP_BYTES,
+        archive: JournalFolder | None = None,
     ) -> Journal:
         """Lock, verify (see above), cut a torn tail, start a new epoch.
 
-        inline: no thread of its own; begin writes at once. Raises JournalLockedError, JournalDamagedError, and OSError
+        inline: no thread of its own; begin writes at once. archive: where records that were dropped here are read
+        from. Raises JournalLockedError, JournalDamagedError, and OSError
         when the folder can't be written.
         """
         journal = cls(folder, engine_id, inline=inline)
+        journal._archive = archive
         try:
             folder.lock()
         except BlockingIOError as error:
@@ -77,6 +82,13 @@ class Journal(JournalStore):
     def first_sequence(self) -> int:
         """The first record that is still here: what was dropped is in the archive."""
         return self._end.segments[0].header.first_sequence
+
+    @property
+    def first_readable_sequence(self) -> int:
+        """The first record that a reader can begin with, in the archive or here."""
+        names = self._archive.names() if self._archive is not None else []
+        archived = [int(name.partition("-")[0]) for name in names]
+        return min([self.first_sequence, *archived])
 
     @property
     def head(self) -> Anchor:
@@ -113,7 +125,12 @@ class Journal(JournalStore):
             raise ValueError(f"the journal ends at record {self.sequence}, before {sequence}")
         raise JournalDroppedError(f"record {sequence} was archived and dropped; read it from the archive folder")
 
-    def records_after(self, sequence: int) -> SegmentsReader:
+    def records_after(self, sequence: int) -> RecordsReader:
+        if self._archive is not None:
+            return _WholeReader(self, self._archive, sequence)
+        return self._records_here(sequence)
+
+    def _records_here(self, sequence: int) -> SegmentsReader:
         return SegmentsReader(self._folder, self._end.segments, sequence)
 
     def segments(self) -> list[SegmentView]:
@@ -176,6 +193,43 @@ class Journal(JournalStore):
     def _release(self) -> None:
         self._end.close()
         self._folder.unlock()
+
+
+class _WholeReader:
+    """A place in the archive first, then in the journal; a segment may move from here to there meanwhile."""
+
+    def __init__(self, journal: Journal, archive: JournalFolder, after_sequence: int) -> None:
+        self._journal = journal
+        self._archive = archive
+        self.sequence = after_sequence
+        self._archived: ArchiveReader | None = None
+        self._here: SegmentsReader | None = None
+        self._begin()
+
+    def read(self, durable_sequence: int, limit: int = READ_BATCH_RECORDS) -> list[JournalEntry]:
+        if self._archived is not None:
+            entries = self._archived.read(limit)
+            if entries:
+                self.sequence = entries[-1].sequence
+                return entries
+            self._begin()
+            return self.read(durable_sequence, limit)
+        assert self._here is not None
+        try:
+            entries = self._here.read(durable_sequence, limit)
+        except JournalDroppedError:
+            if self._journal.first_sequence <= self.sequence + 1:
+                raise
+            self._begin()
+            return self.read(durable_sequence, limit)
+        if entries:
+            self.sequence = entries[-1].sequence
+        return entries
+
+    def _begin(self) -> None:
+        first = self._journal.first_sequence
+        self._archived = ArchiveReader(self._archive, self.sequence, first) if self.sequence + 1 < first else None
+        self._here = None if self._archived is not None else self._journal._records_here(self.sequence)
 
 
 __all__ = [

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from itertools import pairwise
 
 import msgspec
 
-from core.storage.journal_errors import JournalDamagedError
+from core.storage.journal_errors import JournalDamagedError, JournalDroppedError
 from core.storage.journal_files import SEGMENT_SUFFIX, JournalFolder
-from core.storage.journal_segments import Segment, damaged, read_whole
+from core.storage.journal_format import HEADER_LIMIT_BYTES, PREFIX_LENGTH_BYTES, BadRecordError, decode_header
+from core.storage.journal_segments import READ_BATCH_RECORDS, Segment, SegmentCursor, damaged, read_whole
 from core.storage.snapshots import Snapshot
 from core.types.events import JournalEntry
 
@@ -115,3 +117,81 @@ def read_archived(archive: JournalFolder) -> Iterator[JournalEntry]:
             raise damaged(archive, name, 0, "it doesn't continue the segment before it; one may be missing")
         before = segment.last_sequence, digest
         yield from entries
+
+
+class ArchiveReader:
+    """The records of an archive behind a sequence and before another, one bounded batch after the other.
+
+    before_sequence: where the journal itself goes on. Each record's checksum and the chain are verified.
+    """
+
+    def __init__(self, archive: JournalFolder, after_sequence: int, before_sequence: int) -> None:
+        """Raises JournalDroppedError when the archive doesn't hold what comes next, JournalDamagedError, OSError."""
+        self.sequence = after_sequence
+        self._archive = archive
+        self._before_sequence = before_sequence
+        self._segments = _segments_between(archive, after_sequence, before_sequence)
+        self._cursor: SegmentCursor | None = None
+
+    def read(self, limit: int = READ_BATCH_RECORDS) -> list[JournalEntry]:
+        """The next records, at most limit; empty at the end. Raises JournalDroppedError, JournalDamagedError."""
+        entries: list[JournalEntry] = []
+        while self.sequence + 1 < self._before_sequence and not entries:
+            if self._cursor is None or self._cursor.sequence == self._segments[0].last_sequence:
+                self._next_segment()
+            assert self._cursor is not None
+            for entry in self._cursor.read(self._segments[0].last_sequence):
+                if entry.sequence > self.sequence:
+                    entries.append(entry)
+                if len(entries) == limit:
+                    break
+            if entries:
+                self.sequence = entries[-1].sequence
+        return entries
+
+    def _next_segment(self) -> None:
+        before = self._cursor
+        if before is not None:
+            self._segments.pop(0).close()
+        if not self._segments or self._segments[0].header.first_sequence > self.sequence + 1:
+            raise _not_archived(self._archive, self.sequence + 1)
+        segment = self._segments[0]
+        if before is not None and before.hash != segment.previous_hash:
+            raise damaged(self._archive, segment.name, 0, "it doesn't continue the segment before it")
+        self._cursor = SegmentCursor(self._archive, segment)
+
+
+def _segments_between(archive: JournalFolder, after_sequence: int, before_sequence: int) -> list[Segment]:
+    segments = [_read_header(archive, name) for name in archive.names()]
+    for segment, following in pairwise(segments):
+        segment.last_sequence = following.header.first_sequence - 1
+    if segments and segments[-1].header.first_sequence < before_sequence:
+        segments[-1].last_sequence = before_sequence - 1
+    wanted = [
+        segment
+        for segment in segments
+        if segment.last_sequence > after_sequence and segment.header.first_sequence < before_sequence
+    ]
+    if not wanted or wanted[0].header.first_sequence > after_sequence + 1:
+        raise _not_archived(archive, after_sequence + 1)
+    return wanted
+
+
+def _read_header(archive: JournalFolder, name: str) -> Segment:
+    file = archive.open(name)
+    try:
+        header, offset = decode_header(file.read(0, PREFIX_LENGTH_BYTES + HEADER_LIMIT_BYTES))
+        segment = Segment(archive, name, header, offset)
+        segment.end = file.size()
+    except (BadRecordError, KeyError) as error:
+        raise damaged(archive, name, 0, str(error)) from error
+    finally:
+        file.close()
+    return segment
+
+
+def _not_archived(archive: JournalFolder, sequence: int) -> JournalDroppedError:
+    return JournalDroppedError(
+        f"record {sequence} isn't in the archive, {archive.path('')}. Put the segment that holds it back from wherever "
+        "the archive was moved to."
+    )

@@ -423,6 +423,9 @@ class ExecutionOutcomeView(msgspec.Struct, frozen=True):
 
 
 class EngineStatusView(msgspec.Struct, frozen=True):
+    """journal_first_sequence: the first record that isn't dropped here. journal_torn_tail: what the last start cut off,
+    where it did; journal_problem: why no record can be written now, so that no order is taken."""
+
     engine_id: str
     epoch: int
     environment: str
@@ -433,3 +436,38 @@ class EngineStatusView(msgspec.Struct, frozen=True):
     roster_version: int
     books: dict[str, str]
     now_ns: int
+    journal_first_sequence: int = 1
+    journal_torn_tail: str | None = None
+    journal_problem: str | None = None
+
+
+class LedgerProgress(msgspec.Struct, frozen=True):
+    """How far the ledger is in the engine's journal: all up to there is in SQL, and numbered in the audit log."""
+
+    projected_sequence: int
+    audited_sequence: int
+
+
+class JournalSegmentView(msgspec.Struct, frozen=True):
+    """A segment of the journal that is here; kept_because says what has to happen before it goes."""
+
+    name: str
+    epoch: int
+    first_sequence: int
+    last_sequence: int
+    size_bytes: int
+    is_archived: bool
+    kept_because: str
+
+
+class JournalView(msgspec.Struct, frozen=True):
+    """The journal's segments, oldest first. archive is None where none is configured, the sequences until the ledger
+    has told them; problem is why the last turn of archiving failed."""
+
+    engine_id: str
+    sequence: int
+    archive: str | None
+    projected_sequence: int | None
+    audited_sequence: int | None
+    problem: str | None
+    segments: tuple[JournalSegmentView, ...]

@@ -11,7 +11,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class EngineStatus(_message.Message):
-    __slots__ = ("engine_id", "epoch", "environment", "mode", "journal_sequence", "venue_connected", "kill_switch", "roster_version", "books", "now_ns")
+    __slots__ = ("engine_id", "epoch", "environment", "mode", "journal_sequence", "venue_connected", "kill_switch", "roster_version", "books", "now_ns", "journal_first_sequence", "journal_torn_tail", "journal_problem")
     class BooksEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -29,6 +29,9 @@ class EngineStatus(_message.Message):
     ROSTER_VERSION_FIELD_NUMBER: _ClassVar[int]
     BOOKS_FIELD_NUMBER: _ClassVar[int]
     NOW_NS_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_TORN_TAIL_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_PROBLEM_FIELD_NUMBER: _ClassVar[int]
     engine_id: str
     epoch: int
     environment: str
@@ -39,7 +42,10 @@ class EngineStatus(_message.Message):
     roster_version: int
     books: _containers.ScalarMap[str, str]
     now_ns: int
-    def __init__(self, engine_id: _Optional[str] = ..., epoch: _Optional[int] = ..., environment: _Optional[str] = ..., mode: _Optional[str] = ..., journal_sequence: _Optional[int] = ..., venue_connected: _Optional[bool] = ..., kill_switch: _Optional[str] = ..., roster_version: _Optional[int] = ..., books: _Optional[_Mapping[str, str]] = ..., now_ns: _Optional[int] = ...) -> None: ...
+    journal_first_sequence: int
+    journal_torn_tail: str
+    journal_problem: str
+    def __init__(self, engine_id: _Optional[str] = ..., epoch: _Optional[int] = ..., environment: _Optional[str] = ..., mode: _Optional[str] = ..., journal_sequence: _Optional[int] = ..., venue_connected: _Optional[bool] = ..., kill_switch: _Optional[str] = ..., roster_version: _Optional[int] = ..., books: _Optional[_Mapping[str, str]] = ..., now_ns: _Optional[int] = ..., journal_first_sequence: _Optional[int] = ..., journal_torn_tail: _Optional[str] = ..., journal_problem: _Optional[str] = ...) -> None: ...
 
 class ListInstrumentsRequest(_message.Message):
     __slots__ = ()
@@ -908,6 +914,62 @@ class JournalRecord(_message.Message):
     hash_hex: str
     payload: bytes
     def __init__(self, engine_id: _Optional[str] = ..., epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., hash_hex: _Optional[str] = ..., payload: _Optional[bytes] = ...) -> None: ...
+
+class LedgerProgress(_message.Message):
+    __slots__ = ("projected_sequence", "audited_sequence")
+    PROJECTED_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    AUDITED_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    projected_sequence: int
+    audited_sequence: int
+    def __init__(self, projected_sequence: _Optional[int] = ..., audited_sequence: _Optional[int] = ...) -> None: ...
+
+class ReportLedgerResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetJournalRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ArchiveJournalRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class JournalSegment(_message.Message):
+    __slots__ = ("name", "epoch", "first_sequence", "last_sequence", "size_bytes", "is_archived", "kept_because")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    IS_ARCHIVED_FIELD_NUMBER: _ClassVar[int]
+    KEPT_BECAUSE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    epoch: int
+    first_sequence: int
+    last_sequence: int
+    size_bytes: int
+    is_archived: bool
+    kept_because: str
+    def __init__(self, name: _Optional[str] = ..., epoch: _Optional[int] = ..., first_sequence: _Optional[int] = ..., last_sequence: _Optional[int] = ..., size_bytes: _Optional[int] = ..., is_archived: _Optional[bool] = ..., kept_because: _Optional[str] = ...) -> None: ...
+
+class Journal(_message.Message):
+    __slots__ = ("engine_id", "sequence", "archive", "projected_sequence", "audited_sequence", "problem", "segments")
+    ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    ARCHIVE_FIELD_NUMBER: _ClassVar[int]
+    PROJECTED_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    AUDITED_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    engine_id: str
+    sequence: int
+    archive: str
+    projected_sequence: int
+    audited_sequence: int
+    problem: str
+    segments: _containers.RepeatedCompositeFieldContainer[JournalSegment]
+    def __init__(self, engine_id: _Optional[str] = ..., sequence: _Optional[int] = ..., archive: _Optional[str] = ..., projected_sequence: _Optional[int] = ..., audited_sequence: _Optional[int] = ..., problem: _Optional[str] = ..., segments: _Optional[_Iterable[_Union[JournalSegment, _Mapping]]] = ...) -> None: ...
 
 class GetRosterRequest(_message.Message):
     __slots__ = ()

@@ -214,6 +214,21 @@ class EngineStub:
                 request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.StreamJournalRequest.SerializeToString,
                 response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.JournalRecord.FromString,
                 _registered_method=True)
+        self.ReportLedger = channel.unary_unary(
+                '/veloz.engine.v1.Engine/ReportLedger',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.LedgerProgress.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.ReportLedgerResponse.FromString,
+                _registered_method=True)
+        self.GetJournal = channel.unary_unary(
+                '/veloz.engine.v1.Engine/GetJournal',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetJournalRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.Journal.FromString,
+                _registered_method=True)
+        self.ArchiveJournal = channel.unary_unary(
+                '/veloz.engine.v1.Engine/ArchiveJournal',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.ArchiveJournalRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.Journal.FromString,
+                _registered_method=True)
 
 
 class EngineServicer:
@@ -451,6 +466,26 @@ class EngineServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportLedger(self, request, context):
+        """The ledger says how far it has projected and audited: what is behind that may be dropped once it is archived.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetJournal(self, request, context):
+        """The journal's segments, and what keeps each. ArchiveJournal takes a turn of archiving and dropping first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ArchiveJournal(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EngineServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -633,6 +668,21 @@ def add_EngineServicer_to_server(servicer, server):
                     servicer.StreamJournal,
                     request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.StreamJournalRequest.FromString,
                     response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.JournalRecord.SerializeToString,
+            ),
+            'ReportLedger': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportLedger,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.LedgerProgress.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.ReportLedgerResponse.SerializeToString,
+            ),
+            'GetJournal': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJournal,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetJournalRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.Journal.SerializeToString,
+            ),
+            'ArchiveJournal': grpc.unary_unary_rpc_method_handler(
+                    servicer.ArchiveJournal,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.ArchiveJournalRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.Journal.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1607,6 +1657,87 @@ class Engine:
             '/veloz.engine.v1.Engine/StreamJournal',
             core_dot_runtime_dot___proto_dot_engine__pb2.StreamJournalRequest.SerializeToString,
             core_dot_runtime_dot___proto_dot_engine__pb2.JournalRecord.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/ReportLedger',
+            core_dot_runtime_dot___proto_dot_engine__pb2.LedgerProgress.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.ReportLedgerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJournal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/GetJournal',
+            core_dot_runtime_dot___proto_dot_engine__pb2.GetJournalRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.Journal.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ArchiveJournal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/ArchiveJournal',
+            core_dot_runtime_dot___proto_dot_engine__pb2.ArchiveJournalRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.Journal.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,6 +22,7 @@ from core.types.events import (
     encode_event,
 )
 from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
+from core.types.views import LedgerProgress
 
 ENGINE_ID = "engine-1"
 START_NS = 1_764_000_000_123_456_789
@@ -46,6 +47,7 @@ class MemoryJournal:
         self.entries: list[JournalEntry] = []
         self.streams = 0
         self.fail_next: BaseException | None = None
+        self.reports: list[LedgerProgress] = []
         self._grown = asyncio.Condition()
 
     async def append(self, *events: JournalEvent) -> None:
@@ -56,6 +58,9 @@ class MemoryJournal:
                 digest = hashlib.sha256(payload).hexdigest()
                 self.entries.append(JournalEntry(ENGINE_ID, 1, sequence, digest, payload))
             self._grown.notify_all()
+
+    async def report_ledger(self, progress: LedgerProgress) -> None:
+        self.reports.append(progress)
 
     async def stream_journal(self, after_sequence: int) -> AsyncIterator[JournalEntry]:
         self.streams += 1

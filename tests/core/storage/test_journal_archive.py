@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections import deque
 from itertools import pairwise
 
 import pytest
@@ -189,3 +190,72 @@ def test_a_reader_in_a_segment_that_is_dropped_goes_on_or_says_where_it_is() -> 
     assert [entry.sequence for entry in reader.read()] == list(range(2, 11))
     with pytest.raises(JournalDroppedError, match="archive"):
         fresh.read()
+
+
+def opened_with_archive(disk: MemoryDisk) -> Journal:
+    disk.kill()
+    archive = disk.folder("archive")
+    return Journal.open(disk.folder(), ENGINE, 300, inline=True, allocation_step_bytes=4_096, archive=archive)
+
+
+def archived_and_dropped(disk: MemoryDisk, journal: Journal, count: int) -> None:
+    for name in [segment.name for segment in journal.segments()[:count]]:
+        journal.archive_segment(name, disk.folder("archive"))
+        drop(disk, journal, name)
+
+
+@pytest.mark.parametrize("dropped", [0, 1, 2, 3])
+@pytest.mark.parametrize("after", range(11))
+@pytest.mark.parametrize("limit", [1, 3, 512])
+def test_a_journal_that_knows_its_archive_is_read_as_if_nothing_had_been_dropped(
+    dropped: int, after: int, limit: int
+) -> None:
+    disk = MemoryDisk()
+    journal, entries = written(disk)
+    snapshot(disk, journal)
+    archived_and_dropped(disk, journal, dropped)
+    present = opened_with_archive(disk)
+    reader, read = JournalReader(present, after), []
+    while batch := reader.read(limit):
+        assert len(batch) <= limit
+        read += batch
+    assert read == entries[after:]
+    assert reader.sequence == 10
+
+
+def test_a_reader_goes_on_in_the_archive_when_its_segment_is_dropped_under_it() -> None:
+    disk = MemoryDisk()
+    _, entries = written(disk)
+    journal = opened_with_archive(disk)
+    snapshot(disk, journal)
+    reader = JournalReader(journal, 0)
+    read = reader.read(1)
+    archived_and_dropped(disk, journal, 3)
+    while batch := reader.read(2):
+        read += batch
+    assert read == entries
+
+
+def test_an_archive_without_the_segment_that_is_asked_for_says_so() -> None:
+    disk = MemoryDisk()
+    journal, _ = written(disk)
+    snapshot(disk, journal)
+    archived_and_dropped(disk, journal, 3)
+    archive = disk.folder("archive")
+    archive.remove(archive.names()[0])
+    with pytest.raises(JournalDroppedError, match="record 1 isn't in the archive"):
+        JournalReader(opened_with_archive(disk), 0)
+    first_there = int(archive.names()[0][:16])
+    assert JournalReader(opened_with_archive(disk), first_there - 1).read(1)[0].sequence == first_there
+
+
+def test_a_wrong_byte_in_the_archive_is_found_when_it_is_read() -> None:
+    disk = MemoryDisk()
+    journal, _ = written(disk)
+    snapshot(disk, journal)
+    archived_and_dropped(disk, journal, 2)
+    name = disk.folder("archive").names()[0]
+    disk.flip("archive", name, 8 * (len(disk.bytes_of("archive", name)) - 20))
+    reader = JournalReader(opened_with_archive(disk), 0)
+    with pytest.raises(JournalDamagedError, match="damaged at offset"):
+        deque(iter(reader.read, []), maxlen=0)
