@@ -57,6 +57,7 @@ class Dispatcher:
         self._venue = venue
         self._bus = bus
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._cancelling: dict[str, int] = {}
 
     @property
     def busy_count(self) -> int:
@@ -93,7 +94,23 @@ class Dispatcher:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
+    def cancel_once(self, symbol: str, order_id: str) -> None:
+        """Begin to cancel, unless that is under way."""
+        if order_id not in self._cancelling:
+            self.spawn(self.cancel(symbol, order_id), "cancel", order_id)
+
     async def cancel(self, symbol: str, order_id: str) -> None:
+        """Ask the venue to, CANCEL_ATTEMPTS times at most; what is open after that is found by reconciliation."""
+        self._cancelling[order_id] = self._cancelling.get(order_id, 0) + 1
+        try:
+            await self._ask_to_cancel(symbol, order_id)
+        finally:
+            self._cancelling[order_id] -= 1
+            if not self._cancelling[order_id]:
+                del self._cancelling[order_id]
+        self.on_order_changed(order_id)
+
+    async def _ask_to_cancel(self, symbol: str, order_id: str) -> None:
         for attempt in range(1, CANCEL_ATTEMPTS + 1):
             try:
                 await self._venue.cancel(symbol, order_id)
@@ -104,7 +121,6 @@ class Dispatcher:
             except VenueUnavailableError as error:
                 _log.warning("cancel_unanswered", client_order_id=order_id, attempt=attempt, reason=str(error))
                 await asyncio.sleep(CANCEL_RETRY_S * attempt)
-        self.on_order_changed(order_id)
 
     async def _submit(self, intent: OrderIntent) -> None:
         order_id = intent.client_order_id

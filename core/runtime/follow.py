@@ -23,7 +23,6 @@ from core.runtime.reconcile import IN_FLIGHT_NS, Reconciler
 from core.runtime.service import EngineService
 from core.runtime.tasks import end
 from core.storage.journal import JournalUnavailableError
-from core.types.clock import NS_PER_MS
 from core.types.codes import ReasonCode, Refusal
 from core.types.instruments import Instrument
 from core.types.orders import OrderStatus
@@ -48,6 +47,7 @@ BALANCES_SPACING_S = 1.0
 CATCH_UP_RETRY_S = 1.0
 HEAL_INTERVAL_S = 1.0
 REASON_LENGTH_LIMIT = 512
+MS_PER_S = 1_000
 ARRIVAL_MARGIN_MS = 2_000
 """On top of recvWindow: a signed time may lie 1 s ahead of the venue's clock, its query may lag behind its book."""
 
@@ -55,6 +55,39 @@ FeedRunner = Callable[[MarketHub, asyncio.Event], Awaitable[None]]
 HubBuilder = Callable[[], MarketHub]
 
 _log = structlog.get_logger("engine.follow")
+
+
+class Unanswered:
+    """How long this process has known of each submit, and each amendment, that it has no answer to.
+
+    By the loop's clock, which nobody sets: the engine's own may be put an hour ahead, which proves nothing, or stand
+    still for an hour after it was put back. Both were over when they were first looked at here, so a restart counts
+    from its own beginning: longer than needed, never too short.
+    """
+
+    def __init__(self, window_s: float) -> None:
+        self.window_s = window_s
+        self._since: dict[str, tuple[object, float]] = {}
+
+    def waited_s(self, order: Order, now_s: float) -> float:
+        """As of now_s. An order that has changed waits for another answer, and begins anew."""
+        order_id = order.intent.client_order_id
+        if order.status is OrderStatus.UNKNOWN:
+            awaited: object = order.unresolved_since_ns
+        elif order.pending_amend is not None:
+            awaited = (order.pending_amend, order.updated_ns)
+        else:
+            self._since.pop(order_id, None)
+            return 0.0
+        known, since_s = self._since.get(order_id, (None, now_s))
+        if known != awaited:
+            since_s = now_s
+        self._since[order_id] = (awaited, since_s)
+        return now_s - since_s
+
+    def is_over(self, waited_s: float) -> bool:
+        """Whether what was sent can't arrive any more."""
+        return waited_s > self.window_s
 
 
 class VenueFollower:
@@ -69,7 +102,7 @@ class VenueFollower:
         self._service = service
         self._build_hub = build_hub
         self._run_feed = run_feed
-        self._arrival_window_ns = (recv_window_ms + ARRIVAL_MARGIN_MS) * NS_PER_MS
+        self._unanswered = Unanswered((recv_window_ms + ARRIVAL_MARGIN_MS) / MS_PER_S)
         self._resolving: set[str] = set()
         self._balances_due = asyncio.Event()
         self._catching_up: asyncio.Task[None] | None = None
@@ -110,22 +143,23 @@ class VenueFollower:
         Raises VenueUnavailableError, JournalUnavailableError.
         """
         service = self._service
-        intent = service.kernel.orders[order_id].intent
-        asked_ns = service.clock.now_ns()
-        seen = await service.venue.order(intent.symbol, order_id)
+        asked_of = service.kernel.orders[order_id]
+        waited_s = self._unanswered.waited_s(asked_of, asyncio.get_running_loop().time())
+        seen = await service.venue.order(asked_of.intent.symbol, order_id)
         order = service.kernel.orders[order_id]
         if seen is None:
-            await self._not_there(order, asked_ns)
+            await self._not_there(order, waited_s)
             return
         if seen.status is not OrderStatus.REJECTED:
             await service.record(
                 lambda now_ns: decide.decide_accepted(service.kernel, order_id, seen.venue_order_id, now_ns)
             )
         if seen.filled_quantity > order.filled_quantity:
-            for trade in await service.venue.trades_of(intent.symbol, seen.venue_order_id):
+            for trade in await service.venue.trades_of(order.intent.symbol, seen.venue_order_id):
                 await self._fill(trade, order_id)
-        await self._take_over_terms(seen, asked_ns)
+        await self._take_over_terms(seen, asked_of, waited_s)
         await self._close_if_over(seen, "reconciled with the venue")
+        self._cancel_again(order_id)
         service.dispatcher.on_order_changed(order_id)
 
     async def _follow(self, stop: asyncio.Event) -> None:
@@ -276,20 +310,33 @@ class VenueFollower:
         )
         await service.record(lambda now_ns: decide.decide_fill(service.kernel, report, now_ns))
 
-    async def _take_over_terms(self, seen: VenueOrder, asked_ns: int) -> None:
+    async def _take_over_terms(self, seen: VenueOrder, asked_of: Order, waited_s: float) -> None:
         """An amendment whose answer was lost: the order's own state at the venue tells what became of it."""
         service, order_id = self._service, seen.client_order_id
         order = service.kernel.orders[order_id]
         if order.status not in {OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED} or seen.quantity is None:
             return
+        if (order.intent, order.pending_amend) != (asked_of.intent, asked_of.pending_amend):
+            # It changed while the venue was asked: what it said may be older.
+            return
         quantity, price = seen.quantity, seen.price if order.intent.order_type.has_limit_price else None
-        if (quantity, price) != (order.intent.quantity, order.intent.price) and order.updated_ns < asked_ns:
+        if (quantity, price) != (order.intent.quantity, order.intent.price):
             await service.record(
                 lambda now_ns: decide.decide_amended(service.kernel, order_id, quantity, price, now_ns)
             )
-        elif order.pending_amend is not None and asked_ns > order.updated_ns + self._arrival_window_ns:
+        elif order.pending_amend is not None and self._unanswered.is_over(waited_s):
             refusal = Refusal(ReasonCode.ORDER_NEVER_ARRIVED, "The amendment never reached the venue. Ask again.")
             await service.record(lambda now_ns: decide.decide_amend_refused(service.kernel, order_id, refusal, now_ns))
+
+    def _cancel_again(self, order_id: str) -> None:
+        """A cancel that the venue never got, for an outage or because the engine was killed before it left."""
+        service = self._service
+        order = service.kernel.orders[order_id]
+        if order.status not in {OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED}:
+            return
+        switch = service.kernel.effective_kill_switch(order.intent.account_id)
+        if order.cancel_requested or switch is KillSwitch.HALTED:
+            service.dispatcher.cancel_once(order.intent.symbol, order_id)
 
     async def _close_if_over(self, seen: VenueOrder, reason: str) -> None:
         service, order_id = self._service, seen.client_order_id
@@ -305,7 +352,7 @@ class VenueFollower:
             refusal = Refusal(ReasonCode.ORDER_REJECTED_BY_VENUE, f"The venue rejected the order: {reason}")
             await service.record(lambda now_ns: decide.decide_rejected(service.kernel, order_id, refusal, now_ns))
 
-    async def _not_there(self, order: Order, asked_ns: int) -> None:
+    async def _not_there(self, order: Order, waited_s: float) -> None:
         """Absence proves nothing before the last moment at which the venue could still take the order (I5)."""
         service, order_id = self._service, order.intent.client_order_id
         if order.status is OrderStatus.INTENDED:
@@ -317,14 +364,13 @@ class VenueFollower:
         if order.status is not OrderStatus.UNKNOWN:
             _log.error("order_missing_at_venue", client_order_id=order_id, status=order.status)
             return
-        assert order.unresolved_since_ns is not None
-        if asked_ns <= order.unresolved_since_ns + self._arrival_window_ns:
+        if not self._unanswered.is_over(waited_s):
             return
         refusal = Refusal(
             ReasonCode.ORDER_NEVER_ARRIVED,
             "The venue doesn't know the order, and it can't arrive any more. Ask for a new suggestion.",
-            limit=str(self._arrival_window_ns // NS_PER_MS),
-            actual=str((asked_ns - order.unresolved_since_ns) // NS_PER_MS),
+            limit=str(round(self._unanswered.window_s * MS_PER_S)),
+            actual=str(round(waited_s * MS_PER_S)),
             unit="ms",
         )
         await service.record(lambda now_ns: decide.decide_rejected(service.kernel, order_id, refusal, now_ns))

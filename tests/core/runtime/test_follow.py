@@ -1,0 +1,234 @@
+"""What becomes of orders of which the venue hasn't spoken, on a machine whose clock somebody sets (I5)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from core.kernel.kernel import Kernel
+from core.market.hub import MarketHub
+from core.risk.kill_switch import KillSwitch
+from core.runtime.follow import ARRIVAL_MARGIN_MS, VenueFollower
+from core.runtime.service import EngineService
+from core.storage.journal import Journal
+from core.types.clock import NS_PER_S, ManualClock
+from core.types.codes import ReasonCode, refuse
+from core.types.instruments import Instrument
+from core.types.orders import OrderIntent, OrderStatus, OrderType, TimeInForce
+from core.types.venues import VenueCapabilities
+from core.venues.ports import (
+    AmendResult,
+    AmendUnknown,
+    SubmitResult,
+    Submitted,
+    SubmitUnknown,
+    UserEvent,
+    VenueFunding,
+    VenueOrder,
+    VenuePosition,
+    VenueTrade,
+)
+from tests.core.approvals import ACCOUNT, BTC, ENGINE_ID, NOW_NS, decide_on, proposal, started_events
+from tests.core.storage.faults import MemoryDisk
+from tests.simulation.loop import Scheduler, SimLoop, run_for
+
+RECV_WINDOW_MS = 5_000
+ARRIVAL_S = (RECV_WINDOW_MS + ARRIVAL_MARGIN_MS) / 1_000
+HOUR_NS = 3_600 * NS_PER_S
+
+
+class Venue:
+    """Knows the orders in `shown`, and counts what it is asked."""
+
+    capabilities = VenueCapabilities(frozenset(OrderType), frozenset(TimeInForce), can_amend_quantity=True)
+
+    def __init__(self) -> None:
+        self.shown: dict[str, VenueOrder] = {}
+        self.cancels: list[str] = []
+        self.is_answering = True
+
+    async def instruments(self) -> tuple[Instrument, ...]:
+        return (BTC,)
+
+    async def submit(self, intent: OrderIntent) -> SubmitResult:
+        if not self.is_answering:
+            return SubmitUnknown("no answer")
+        self.shown[intent.client_order_id] = shown(intent)
+        return Submitted("7")
+
+    async def cancel(self, _symbol: str, client_order_id: str) -> None:
+        self.cancels.append(client_order_id)
+        if not self.is_answering:
+            raise refuse(ReasonCode.ORDER_UNKNOWN, "unknown order")
+
+    async def order(self, _symbol: str, client_order_id: str) -> VenueOrder | None:
+        return self.shown.get(client_order_id)
+
+    async def open_orders(self, _symbol: str) -> list[VenueOrder]:
+        return list(self.shown.values())
+
+    async def all_open_orders(self) -> list[VenueOrder]:
+        return list(self.shown.values())
+
+    async def trades_of(self, _symbol: str, _venue_order_id: str) -> list[VenueTrade]:
+        return []
+
+    async def trades_since(self, _symbol: str, _since_ns: int) -> list[VenueTrade]:
+        return []
+
+    async def balances(self) -> dict[str, Decimal]:
+        return {"USDT": Decimal(1_000_000)}
+
+    async def positions(self) -> list[VenuePosition]:
+        return []
+
+    async def funding_since(self, _since_ns: int) -> list[VenueFunding]:
+        return []
+
+    async def amend(self, _intent: OrderIntent, _quantity: int, _price: int | None) -> AmendResult:
+        return AmendUnknown("no answer")
+
+    async def cancel_all(self, _symbol: str) -> None:
+        raise AssertionError("not asked for here")
+
+    def user_events(self) -> Any:
+        return self
+
+    def __aiter__(self) -> Any:
+        return self
+
+    async def __anext__(self) -> UserEvent:
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+
+class NoBus:
+    def publish_trading(self, _subject: str, _payload: bytes, _message_id: str) -> None:
+        pass
+
+
+class House:
+    """An engine's service and follower on a virtual loop, its clock apart from it."""
+
+    def __init__(self) -> None:
+        self.scheduler = Scheduler()
+        self.crashes: list[str] = []
+        self.loop = SimLoop(self.scheduler, self.crashes.append)
+        self.clock = ManualClock(NOW_NS)
+        self.venue = Venue()
+        self.kernel = Kernel()
+        journal = Journal.open(MemoryDisk().folder(), ENGINE_ID, inline=True)
+        hub = MarketHub([BTC], self.clock, 2_000)
+        self.service = EngineService(self.kernel, journal, self.venue, hub, self.clock, NoBus(), account_id=ACCOUNT)
+
+        async def silent_feed(_hub: MarketHub, until: asyncio.Event) -> None:
+            await until.wait()
+
+        self.follower = VenueFollower(self.service, lambda: hub, silent_feed, RECV_WINDOW_MS)
+        self.record(started_events)
+
+    def record(self, decision: Callable[[], Any]) -> None:
+        self.run(self.service.record(lambda _now_ns: decision()))
+
+    def run(self, work: Any, duration_s: float = 0.0) -> None:
+        task = self.loop.create_task(work)
+        run_for(self.loop, self.scheduler, duration_s)
+        if task.done():
+            task.result()
+        assert not self.crashes
+
+    def wait(self, duration_s: float) -> None:
+        """So much time passes, for the machine's clock too."""
+        self.clock.advance_ns(round(duration_s * NS_PER_S))
+        run_for(self.loop, self.scheduler, duration_s)
+        assert not self.crashes
+
+    def order(self) -> str:
+        """An approved order leaves; its id."""
+        decided = decide_on(self.kernel, proposal(), now_ns=self.clock.now_ns())
+        self.record(lambda: (decided,))
+        assert decided.intent is not None
+        return decided.intent.client_order_id
+
+    def status(self, order_id: str) -> OrderStatus:
+        return self.kernel.orders[order_id].status
+
+
+def shown(intent: OrderIntent) -> VenueOrder:
+    return VenueOrder(
+        intent.symbol,
+        intent.client_order_id,
+        "7",
+        OrderStatus.ACCEPTED,
+        0,
+        NOW_NS,
+        intent.side,
+        intent.order_type,
+        intent.time_in_force,
+        intent.quantity,
+        intent.price,
+    )
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def test_an_order_that_cant_arrive_any_more_is_rejected_once_its_time_has_passed(house: House) -> None:
+    house.venue.is_answering = False
+    order_id = house.order()
+    house.wait(ARRIVAL_S - 1)
+    assert house.status(order_id) is OrderStatus.UNKNOWN
+    house.wait(7)
+    assert house.status(order_id) is OrderStatus.REJECTED
+
+
+def test_a_clock_that_is_set_forward_doesnt_make_an_unknown_order_a_rejected_one(house: House) -> None:
+    house.venue.is_answering = False
+    order_id = house.order()
+    house.clock.advance_ns(HOUR_NS)
+    house.wait(ARRIVAL_S - 1)
+    assert house.status(order_id) is OrderStatus.UNKNOWN
+
+
+def test_a_clock_that_stands_still_after_it_was_set_back_leaves_no_order_unknown(house: House) -> None:
+    house.venue.is_answering = False
+    order_id = house.order()
+    run_for(house.loop, house.scheduler, ARRIVAL_S + 6)
+    assert house.status(order_id) is OrderStatus.REJECTED
+
+
+def test_a_restart_gives_an_unknown_order_its_whole_time_again(house: House) -> None:
+    house.venue.is_answering = False
+    order_id = house.order()
+    house.clock.advance_ns(HOUR_NS)
+    again = VenueFollower(house.service, lambda: house.service.hub, lambda *_: asyncio.sleep(0), RECV_WINDOW_MS)
+    house.run(again.reconcile(order_id))
+    assert house.status(order_id) is OrderStatus.UNKNOWN
+
+
+@pytest.mark.parametrize("halted", [False, True])
+def test_a_cancel_that_never_reached_the_venue_is_asked_for_again_at_the_next_look(house: House, halted: bool) -> None:
+    order_id = house.order()
+    assert house.status(order_id) is OrderStatus.ACCEPTED
+    house.venue.is_answering = False
+    if halted:
+        house.run(house.service.set_kill_switch(KillSwitch.HALTED, "me", "drill"))
+    else:
+        house.run(house.service.cancel_order(order_id, "me", None))
+    before = len(house.venue.cancels)
+    assert before == 1
+
+    house.run(house.follower.reconcile(order_id))
+
+    assert house.venue.cancels[before:] == [order_id]
+
+
+def test_an_order_that_nobody_wants_cancelled_isnt(house: House) -> None:
+    order_id = house.order()
+    house.run(house.follower.reconcile(order_id))
+    assert house.venue.cancels == []
