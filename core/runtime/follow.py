@@ -19,7 +19,7 @@ from core.kernel.inputs import Balances
 from core.market.hub import MarketHub
 from core.orders.machine import ImpossibleTransitionError, Order
 from core.risk.kill_switch import KillSwitch
-from core.runtime.reconcile import IN_FLIGHT_NS, Reconciler
+from core.runtime.reconcile import IN_FLIGHT_S, Reconciler
 from core.runtime.service import EngineService
 from core.runtime.tasks import end
 from core.storage.journal import JournalUnavailableError
@@ -72,8 +72,9 @@ class Unanswered:
     def waited_s(self, order: Order, now_s: float) -> float:
         """As of now_s. An order that has changed waits for another answer, and begins anew."""
         order_id = order.intent.client_order_id
-        if order.status is OrderStatus.UNKNOWN:
-            awaited: object = order.unresolved_since_ns
+        awaited: object
+        if order.status in {OrderStatus.INTENDED, OrderStatus.UNKNOWN}:
+            awaited = (order.status, order.unresolved_since_ns)
         elif order.pending_amend is not None:
             awaited = (order.pending_amend, order.updated_ns)
         else:
@@ -159,7 +160,6 @@ class VenueFollower:
                 await self._fill(trade, order_id)
         await self._take_over_terms(seen, asked_of, waited_s)
         await self._close_if_over(seen, "reconciled with the venue")
-        self._cancel_again(order_id)
         service.dispatcher.on_order_changed(order_id)
 
     async def _follow(self, stop: asyncio.Event) -> None:
@@ -246,6 +246,7 @@ class VenueFollower:
             return False
         except ImpossibleTransitionError as error:
             await self._halt(error)
+        self._cancel_again()
         return True
 
     async def _report(self, report: ExecutionReport) -> None:
@@ -328,15 +329,15 @@ class VenueFollower:
             refusal = Refusal(ReasonCode.ORDER_NEVER_ARRIVED, "The amendment never reached the venue. Ask again.")
             await service.record(lambda now_ns: decide.decide_amend_refused(service.kernel, order_id, refusal, now_ns))
 
-    def _cancel_again(self, order_id: str) -> None:
-        """A cancel that the venue never got, for an outage or because the engine was killed before it left."""
+    def _cancel_again(self) -> None:
+        """What the venue never got, for an outage or because the engine was killed before it left, is asked again."""
         service = self._service
-        order = service.kernel.orders[order_id]
-        if order.status not in {OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED}:
-            return
-        switch = service.kernel.effective_kill_switch(order.intent.account_id)
-        if order.cancel_requested or switch is KillSwitch.HALTED:
-            service.dispatcher.cancel_once(order.intent.symbol, order_id)
+        for order in service.kernel.open_orders():
+            if order.status not in {OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED}:
+                continue
+            switch = service.kernel.effective_kill_switch(order.intent.account_id)
+            if order.cancel_requested or switch is KillSwitch.HALTED:
+                service.dispatcher.cancel_once(order.intent.symbol, order.intent.client_order_id)
 
     async def _close_if_over(self, seen: VenueOrder, reason: str) -> None:
         service, order_id = self._service, seen.client_order_id
@@ -356,7 +357,7 @@ class VenueFollower:
         """Absence proves nothing before the last moment at which the venue could still take the order (I5)."""
         service, order_id = self._service, order.intent.client_order_id
         if order.status is OrderStatus.INTENDED:
-            if asked_ns > order.updated_ns + IN_FLIGHT_NS:
+            if waited_s > IN_FLIGHT_S:
                 # Its answer came when the journal couldn't take it.
                 detail = "the answer to the submit couldn't be recorded"
                 await service.record(lambda now_ns: decide.decide_unknown(service.kernel, order_id, detail, now_ns))

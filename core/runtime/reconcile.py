@@ -39,7 +39,7 @@ from core.venues.ports import VenueOrder, VenuePosition, VenueTrade
 FREEZE_REASON = "reconciliation: "
 FOUND_BY = "reconciliation"
 DIFFERENCES_KEPT = 1_000
-IN_FLIGHT_NS = int(SUBMIT_TIMEOUT_S + 5) * NS_PER_S
+IN_FLIGHT_S = int(SUBMIT_TIMEOUT_S + 5)
 """An order or an amendment that is younger waits for its answer, which is no difference."""
 OBSERVED_AT_LEAST_NS = 300 * NS_PER_S
 """Until when fills were asked for goes to the journal so often, when nothing else changes."""
@@ -210,20 +210,21 @@ def compare(kernel: Kernel, truth: VenueTruth, account_id: str, venue: str) -> t
     shown = {order.client_order_id: order for order in truth.orders}
     found: list[Difference] = []
     for order in kernel.open_orders():
-        if order.status is OrderStatus.HELD or order.updated_ns >= truth.asked_ns:
+        order_id = order.intent.client_order_id
+        if order.status is OrderStatus.HELD or order is not truth.known_orders.get(order_id):
             continue
-        difference = _order_difference(order, shown.get(order.intent.client_order_id), truth.asked_ns)
+        difference = _order_difference(order, shown.get(order_id), truth.asked_ns)
         if difference is not None:
             found.append(difference)
     for order_id, seen in shown.items():
         known = kernel.orders.get(order_id)
         if known is None and not kernel.knows_order(order_id) and (venue, seen.symbol) in kernel.listed_keys:
             found.append(Difference(ORDER_UNKNOWN_HERE, order_id, "unknown", seen.status, "adopt the order"))
-        elif known is not None and known.status.is_final and known.updated_ns < truth.asked_ns:
+        elif known is not None and known.status.is_final and known is truth.known_orders.get(order_id):
             found.append(Difference(ORDER_TERMS, order_id, known.status, seen.status, "ask the venue for the order"))
     found.extend(_fill_difference(kernel, trade, venue) for trade in missing_trades(kernel, truth.trades))
     for position in truth.positions:
-        found.extend(_position_difference(kernel, position, account_id, venue, truth.asked_ns))
+        found.extend(_position_difference(kernel, position, account_id, venue, truth))
     return tuple(found)
 
 
@@ -291,7 +292,7 @@ def _fill_difference(kernel: Kernel, trade: VenueTrade, venue: str) -> Differenc
 def _order_difference(order: Order, seen: VenueOrder | None, asked_ns: int) -> Difference | None:
     order_id = order.intent.client_order_id
     if order.status in {OrderStatus.INTENDED, OrderStatus.UNKNOWN}:
-        is_answered_soon = order.status is OrderStatus.INTENDED and asked_ns < order.updated_ns + IN_FLIGHT_NS
+        is_answered_soon = order.status is OrderStatus.INTENDED and asked_ns < order.updated_ns + IN_FLIGHT_S * NS_PER_S
         shown = "not shown" if seen is None else str(seen.status)
         kind = ORDER_IN_FLIGHT if is_answered_soon else ORDER_UNRESOLVED
         return Difference(kind, order_id, order.status, shown, "ask the venue for the order")
@@ -321,14 +322,15 @@ def _order_difference(order: Order, seen: VenueOrder | None, asked_ns: int) -> D
 
 
 def _position_difference(
-    kernel: Kernel, seen: VenuePosition, account_id: str, venue: str, asked_ns: int
+    kernel: Kernel, seen: VenuePosition, account_id: str, venue: str, truth: VenueTruth
 ) -> tuple[Difference, ...]:
     instrument = kernel.instruments.get((venue, seen.symbol))
     if instrument is None or instrument.product is Product.SPOT:
         return ()
-    known = kernel.positions.get((account_id, venue, seen.symbol))
+    key = (account_id, venue, seen.symbol)
+    known = kernel.positions.get(key)
     quantity = 0 if known is None else known.quantity
-    if quantity == seen.quantity or (known is not None and known.updated_ns >= asked_ns):
+    if quantity == seen.quantity or known is not truth.known_positions.get(key):
         return ()
     here, there = (decimal_text(from_scaled(value, instrument.quantity_scale)) for value in (quantity, seen.quantity))
     return (Difference(POSITION, seen.symbol, here, there, "freeze the account until they agree"),)

@@ -8,9 +8,14 @@ the engine was down, or while the venue couldn't be reached, is never passed ove
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from core.kernel.kernel import Kernel
+from core.kernel.records import PositionKey
+from core.orders.machine import Order
+from core.portfolio.positions import Position
 from core.types.clock import NS_PER_S, Clock
 from core.venues.ports import VenueOrder, VenuePort, VenuePosition, VenueTrade
 
@@ -20,11 +25,17 @@ FILLS_OVERLAP_NS = 60 * NS_PER_S
 
 
 class VenueTruth(msgspec.Struct, frozen=True):
-    """What the venue said, and when it was asked (the engine's clock). trades are of the symbols named in asked."""
+    """What the venue said, and when it was asked (the engine's clock). trades are of the symbols named in asked.
+
+    known_orders and known_positions are the engine's own of that moment: what has become another object since has
+    changed meanwhile. The clock doesn't tell: it stands still for as long as somebody put it back.
+    """
 
     asked_ns: int
     orders: list[VenueOrder]
     positions: list[VenuePosition]
+    known_orders: Mapping[str, Order]
+    known_positions: Mapping[PositionKey, Position]
     trades: list[VenueTrade] = []
     asked: tuple[str, ...] = ()
 
@@ -43,12 +54,13 @@ class VenueReader:
     async def ask(self, venue_name: str) -> VenueTruth:
         """Raises VenueUnavailableError. What it says counts as asked for only once `settled` is told."""
         asked_ns = self._clock.now_ns()
+        known_orders, known_positions = dict(self._kernel.orders), dict(self._kernel.positions)
         symbols = self._symbols_of_this_turn(venue_name)
         orders, positions = await self._venue.all_open_orders(), await self._venue.positions()
         trades: list[VenueTrade] = []
         for symbol in symbols:
             trades += await self._venue.trades_since(symbol, self._since_ns(venue_name, symbol))
-        return VenueTruth(asked_ns, orders, positions, trades, symbols)
+        return VenueTruth(asked_ns, orders, positions, known_orders, known_positions, trades, symbols)
 
     def settled(self, truth: VenueTruth) -> None:
         """Everything in it is in the journal."""

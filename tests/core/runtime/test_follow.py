@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from core.kernel.kernel import Kernel
 from core.market.hub import MarketHub
 from core.risk.kill_switch import KillSwitch
-from core.runtime.follow import ARRIVAL_MARGIN_MS, VenueFollower
+from core.runtime.follow import ARRIVAL_MARGIN_MS, SWEEP_INTERVAL_S, VenueFollower
 from core.runtime.service import EngineService
 from core.storage.journal import Journal
 from core.types.clock import NS_PER_S, ManualClock
@@ -68,11 +69,14 @@ class Venue:
     async def order(self, _symbol: str, client_order_id: str) -> VenueOrder | None:
         return self.shown.get(client_order_id)
 
+    def end(self, order_id: str) -> None:
+        self.shown[order_id] = msgspec.structs.replace(self.shown[order_id], status=OrderStatus.CANCELED)
+
     async def open_orders(self, _symbol: str) -> list[VenueOrder]:
-        return list(self.shown.values())
+        return [order for order in self.shown.values() if not order.status.is_final]
 
     async def all_open_orders(self) -> list[VenueOrder]:
-        return list(self.shown.values())
+        return await self.open_orders("")
 
     async def trades_of(self, _symbol: str, _venue_order_id: str) -> list[VenueTrade]:
         return []
@@ -146,6 +150,9 @@ class House:
         run_for(self.loop, self.scheduler, duration_s)
         assert not self.crashes
 
+    def follow(self) -> None:
+        self.loop.create_task(self.follower.run(asyncio.Event()))
+
     def order(self) -> str:
         """An approved order leaves; its id."""
         decided = decide_on(self.kernel, proposal(), now_ns=self.clock.now_ns())
@@ -174,8 +181,10 @@ def shown(intent: OrderIntent) -> VenueOrder:
 
 
 @pytest.fixture
-def house() -> House:
-    return House()
+def house() -> Iterator[House]:
+    house = House()
+    yield house
+    house.loop.die()
 
 
 def test_an_order_that_cant_arrive_any_more_is_rejected_once_its_time_has_passed(house: House) -> None:
@@ -220,15 +229,24 @@ def test_a_cancel_that_never_reached_the_venue_is_asked_for_again_at_the_next_lo
         house.run(house.service.set_kill_switch(KillSwitch.HALTED, "me", "drill"))
     else:
         house.run(house.service.cancel_order(order_id, "me", None))
-    before = len(house.venue.cancels)
-    assert before == 1
+    assert house.venue.cancels == [order_id]
 
-    house.run(house.follower.reconcile(order_id))
+    house.follow()
+    house.wait(SWEEP_INTERVAL_S + 1)
 
-    assert house.venue.cancels[before:] == [order_id]
+    assert house.venue.cancels == [order_id, order_id]
+
+
+def test_an_order_that_ended_unseen_is_found_while_the_clock_stands_still(house: House) -> None:
+    order_id = house.order()
+    house.follow()
+    house.venue.end(order_id)
+    run_for(house.loop, house.scheduler, SWEEP_INTERVAL_S + 1)
+    assert house.status(order_id) is OrderStatus.CANCELED
 
 
 def test_an_order_that_nobody_wants_cancelled_isnt(house: House) -> None:
-    order_id = house.order()
-    house.run(house.follower.reconcile(order_id))
+    house.order()
+    house.follow()
+    house.wait(SWEEP_INTERVAL_S + 1)
     assert house.venue.cancels == []

@@ -18,6 +18,7 @@ MemoryDisk: a disk in memory that forgets what a real one may forget.
     disk.flip(folder, file, bit)                # one bit of what is durable, and of what is read
     disk.put(folder, file, data)                # a durable file of these bytes, instead of what was there
     disk.bytes_of(folder, file) -> bytes        # as it is read now
+    disk.is_durable(folder, data) -> bool       # whether some file of the folder holds these bytes after any power cut
     disk.syncs                                  # how many there were
 
 Disk and BreakableFolder: real files whose next call can be broken (append, sync, truncate, allocate).
@@ -135,6 +136,9 @@ class MemoryDisk:
 
     def bytes_of(self, folder: str, file: str) -> bytes:
         return bytes(self._folders[folder].now[file].data)
+
+    def is_durable(self, folder: str, data: bytes) -> bool:
+        return any(data in inode.durable for inode in self._folders[folder].durable.values())
 
     def step(self, operation: str, name: str) -> None:
         if self.on_step is not None:
