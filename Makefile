@@ -1,6 +1,6 @@
 # GNU make 3.81 is enough (that is what macOS has). `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt bench sanitize soak crash eval lock proto native clean setup FORCE
+.PHONY: help run test lint fmt bench simulate sanitize soak crash eval lock proto native clean setup FORCE
 .NOTPARALLEL:
 
 VENV := .venv
@@ -13,6 +13,9 @@ NATIVE_SOURCES := $(wildcard core/native/*.cpp core/native/*.h core/native/*.hpp
 
 # make run ARGS='--market recording:/path/to/file.gz --speed 10'; make test ARGS='tests/core -x'
 ARGS ?=
+# make simulate SEEDS=<how many> SEED=<first>
+SEEDS ?= 1000
+SEED ?= 1
 # The Python to build .venv with, e.g. make run PYTHON=python3.12. Empty: the first usable of 3.13, 3.12, 3.11.
 PYTHON ?=
 export PYTHON
@@ -41,6 +44,9 @@ fmt: $(STAMPS)/dev ## format all sources
 
 bench: $(STAMPS)/dev $(STAMPS)/native ## run every benchmark in bench/, one JSON object each
 	@$(BIN)/python deploy/benchmarks.py $(ARGS)
+
+simulate: $(STAMPS)/dev $(STAMPS)/native ## seeded simulation of engine, disk, network and venue; SEEDS=how many SEED=first
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --seed $(SEED) $(ARGS)
 
 sanitize: $(STAMPS)/venv ## run the native core under ASan and UBSan; ARGS='--fuzz 600' for libFuzzer
 	@$(BIN)/python deploy/sanitize.py $(ARGS)

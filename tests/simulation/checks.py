@@ -1,0 +1,466 @@
+"""The invariants, each a checker with a name, held against the venue's truth and the model after every event.
+
+A checker that fails says so through `broken`; the run ends at the next step with the seed, the step and what came last.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any
+
+import msgspec
+
+from core.kernel.kernel import Kernel
+from core.types.authority import MandateAuthority, SessionAuthority
+from core.types.events import (
+    ApprovalDecided,
+    JournalEvent,
+    MarketInputs,
+    OrderAccepted,
+    OrderAdopted,
+    OrderAmendRequested,
+    OrderClosed,
+    OrderFilled,
+    OrderIntended,
+    OrderRejected,
+    decode_event,
+)
+from core.types.orders import OrderIntent, OrderType, Side
+from tests.core.storage.faults import MemoryDisk
+from tests.simulation.exchange import LEVEL_QUANTITY, Exchange
+from tests.simulation.feed import Feed
+from tests.simulation.machine import Life
+from tests.simulation.model import ITEMS, TIGHTNESS, Known, Model, rate_of, terms_of, within
+
+
+class Invariant(StrEnum):
+    SUBMITTED_ONCE = "no order is sent twice"
+    WRITTEN_AHEAD = "an intent is durable before its order leaves"
+    INTENDED_ONCE = "one request, or one approval, makes one order"
+    FILLS = "no fill is lost, doubled or changed"
+    POSITIONS = "positions are the sum of the venue's fills"
+    LIMITS = "no accepted order goes beyond a limit"
+    SELF_TRADE = "no order can meet one of our own"
+    RATES = "no rate window holds more than it may"
+    AUTHORITY = "no order goes beyond its session or its mandate"
+    KILL_SWITCH = "the kill switch is obeyed from its event on"
+    FROZEN = "a frozen account takes no order"
+    TRUTH = "the engine says of an order what the venue says"
+    RESOLVED = "what is unknown is resolved to the venue's truth"
+    CANCELLED = "what was to be cancelled doesn't stay open"
+    DURABLE = "what was answered for is there after any crash"
+    REPLAY = "replaying the journal gives the same state"
+    ALIVE = "the engine crashes of nothing, and recovers from everything"
+
+
+class Broken(msgspec.Struct, frozen=True):
+    invariant: Invariant
+    detail: str
+
+
+class Checks:
+    """Watches one seed. The first invariant that breaks is kept."""
+
+    def __init__(self, exchange: Exchange, disk: MemoryDisk, feed: Feed) -> None:
+        self.model = Model()
+        self.broken: Broken | None = None
+        self.counted: Callable[[str], None] = lambda _what: None
+        self.told: Callable[[str], None] = lambda _what: None
+        self.answered_switch = "NORMAL"
+        self.sequence = 0
+        self.foreign: set[str] = set()
+        self._hash_hex = ""
+        self._exchange = exchange
+        self._disk = disk
+        self._feed = feed
+        self._sent: dict[str, int] = {}
+        self._seen_trades: set[int] = set()
+        self._trades: dict[int, Any] = {}
+        self._digests: dict[int, str] = {}
+
+    def fail(self, invariant: Invariant, detail: str) -> None:
+        if self.broken is None:
+            self.broken = Broken(invariant, detail)
+
+    # what the engine does
+
+    def on_published(self, payload: bytes) -> None:
+        entry = msgspec.json.decode(payload, type=_Published)
+        self._take(entry.sequence, entry.hash_hex, bytes(entry.event))
+
+    def on_begun(self, life: Life) -> None:
+        """A life has recovered: what was durable and not heard of is taken in, what was heard of must be there."""
+        journal, kernel = life.journal, life.kernel
+        whole = Kernel()
+        last_hash = ""
+        unheard = []
+        for entry in journal.entries():
+            whole.apply(entry.event())
+            if entry.sequence == self.sequence:
+                last_hash = entry.hash_hex
+            elif entry.sequence > self.sequence:
+                unheard.append(entry)
+            expected = self._digests.get(entry.sequence)
+            if expected is not None and whole.state_digest() != expected:
+                self.fail(Invariant.REPLAY, f"at record {entry.sequence} the engine had another state than its journal")
+        if self.sequence and last_hash != self._hash_hex:
+            self.fail(
+                Invariant.DURABLE,
+                f"record {self.sequence} was told of and is gone; the journal ends at {whole.sequence}",
+            )
+        if kernel.state_digest() != whole.state_digest():
+            self.fail(Invariant.REPLAY, f"recovery and a replay of all {whole.sequence} records differ")
+        if not _counts_all(kernel, whole):
+            self.fail(Invariant.REPLAY, "recovery forgets orders that a replay of the whole counts")
+        self._digests.clear()
+        for entry in unheard:
+            self.counted("durable and never told")
+            self._take(entry.sequence, entry.hash_hex, entry.payload)
+        self.answered_switch = "NORMAL"
+
+    def on_idle(self, life: Life) -> None:
+        """Between two steps, nothing on its way to the disk."""
+        kernel = life.kernel
+        if kernel.sequence == self.sequence and kernel.sequence not in self._digests:
+            self._digests[kernel.sequence] = kernel.state_digest()
+
+    def on_submit(self, intent: OrderIntent, kernel_position: int) -> None:
+        """A submit is leaving."""
+        order_id = intent.client_order_id
+        self._sent[order_id] = self._sent.get(order_id, 0) + 1
+        if self._sent[order_id] > 1:
+            self.fail(Invariant.SUBMITTED_ONCE, f"{order_id} was sent {self._sent[order_id]} times")
+        if not self._disk.is_durable("journal", order_id.encode()):
+            self.fail(Invariant.WRITTEN_AHEAD, f"{order_id} left and isn't in the durable part of the journal")
+        known = self.model.orders.get(order_id)
+        if known is None or known.intent != intent:
+            self.fail(Invariant.WRITTEN_AHEAD, f"{order_id} left otherwise than it was recorded")
+        switch = max(self.model.effective_switch, self.answered_switch, key=TIGHTNESS.__getitem__)
+        held = {self.model.positions[intent.symbol], kernel_position}
+        if not _is_let_through(switch, intent, held):
+            self.fail(Invariant.KILL_SWITCH, f"{order_id} left while the switch is {switch}")
+
+    # what is durable
+
+    def _take(self, sequence: int, hash_hex: str, payload: bytes) -> None:
+        if sequence != self.sequence + 1:
+            self.fail(Invariant.DURABLE, f"record {sequence} was told of after {self.sequence}")
+        self.sequence, self._hash_hex = sequence, hash_hex
+        event = decode_event(payload)
+        self.told(f"{sequence} {_brief(event)}")
+        try:
+            self._judge(event)
+        finally:
+            self.model.take(event)
+        if isinstance(event, OrderFilled):
+            held = self.model.positions[event.symbol]
+            if event.position.quantity != held:
+                self.fail(Invariant.POSITIONS, f"{event.symbol}: {event.position.quantity}, fills add up to {held}")
+
+    def _judge(self, event: JournalEvent) -> None:
+        match event:
+            case OrderIntended():
+                self._intended(event.intent, event.ts_ns, event.market)
+                self._authorised(event)
+            case ApprovalDecided():
+                if event.suggestion_id in self.model.consumed:
+                    self.fail(Invariant.INTENDED_ONCE, f"approval {event.suggestion_id} was consumed again")
+                if event.intent is not None:
+                    self._intended(event.intent, event.ts_ns, event.market)
+            case OrderAmendRequested():
+                self._amended(event)
+            case OrderFilled():
+                self._filled(event)
+            case OrderAdopted():
+                if event.intent.client_order_id not in self.foreign:
+                    self.fail(Invariant.TRUTH, f"{event.intent.client_order_id} was adopted and is our own")
+            case OrderAccepted() | OrderRejected() | OrderClosed():
+                self._told_of(event)
+
+    def _told_of(self, event: OrderAccepted | OrderRejected | OrderClosed) -> None:
+        """What is said of an order is what the venue would say."""
+        order_id = event.client_order_id
+        held = self._exchange.orders.get(order_id)
+        there = "unknown" if held is None else held.status
+        match event:
+            case OrderAccepted() if held is None or held.venue_order_id != event.venue_order_id:
+                self.fail(Invariant.TRUTH, f"{order_id} is accepted here as {event.venue_order_id} and {there} there")
+            case OrderRejected() if held is not None:
+                self.fail(Invariant.RESOLVED, f"{order_id} is rejected here ({event.refusal.code}) and {there} there")
+            case OrderClosed() if held is None or held.status is not event.status:
+                self.fail(Invariant.TRUTH, f"{order_id} is {event.status} here and {there} there")
+
+    # orders
+
+    def _intended(self, intent: OrderIntent, ts_ns: int, market: MarketInputs) -> None:
+        model, order_id = self.model, intent.client_order_id
+        if order_id in model.orders:
+            self.fail(Invariant.INTENDED_ONCE, f"{order_id} was intended again")
+        self._switched(intent)
+        opened = len(model.open_orders()) + 1
+        if opened > model.limits(intent, "max_open_orders"):
+            self.fail(Invariant.LIMITS, f"{order_id} is open order number {opened}")
+        for key, count, window_ms in model.rates(intent, "order_rate"):
+            counted = within(model.order_times[key], ts_ns, window_ms) + 1
+            if counted > count:
+                self.fail(Invariant.RATES, f"{order_id} is number {counted} of {key} within {window_ms} ms, of {count}")
+        for key, count, window_ms in model.rates(intent, "repeated_intent"):
+            counted = within(model.repeats[terms_of(intent)], ts_ns, window_ms) + 1
+            if counted > count:
+                self.fail(Invariant.RATES, f"{order_id} repeats itself for the {counted}th time ({key})")
+        if any(o.status == "UNKNOWN" and _same_side(o, intent) for o in model.open_orders()):
+            self.fail(Invariant.RESOLVED, f"{order_id} was let through beside one of which nothing is known")
+        self._measured(intent, ts_ns, market, None)
+
+    def _amended(self, event: OrderAmendRequested) -> None:
+        model = self.model
+        known = model.orders[event.client_order_id]
+        rest = msgspec.structs.replace(
+            known.intent,
+            quantity=event.quantity - known.filled,
+            price=known.price if event.price is None else event.price,
+        )
+        lowers = event.quantity < known.quantity and rest.price == known.price
+        if not (lowers and model.effective_switch == "REDUCE_ONLY"):
+            self._switched(rest)
+        for key, count, window_ms in model.rates(known.intent, "amend_rate"):
+            counted = within(model.amend_times[key], event.ts_ns, window_ms) + 1
+            if counted > count:
+                self.fail(Invariant.RATES, f"amendment number {counted} of {key} within {window_ms} ms, of {count}")
+        self._measured(rest, event.ts_ns, event.market, event.client_order_id)
+
+    def _switched(self, intent: OrderIntent) -> None:
+        switch = self.model.effective_switch
+        if not _is_let_through(switch, intent, {self.model.positions[intent.symbol]}):
+            self.fail(Invariant.KILL_SWITCH, f"{intent.client_order_id} was let through while the switch is {switch}")
+
+    def _thawed(self, intent: OrderIntent) -> None:
+        if self.model.frozen:
+            self.fail(Invariant.FROZEN, f"{intent.client_order_id} was let through while the account is frozen")
+
+    def _measured(self, intent: OrderIntent, ts_ns: int, market: MarketInputs, replaces: str | None) -> None:
+        """The limits that go by prices: for one of the moments that have the event's time."""
+        self._thawed(intent)
+        model, order_id, item = self.model, intent.client_order_id, ITEMS[intent.symbol]
+        if Fraction(intent.quantity, 10**item.quantity_scale) > model.limits(intent, "max_quantity_per_order"):
+            self.fail(Invariant.LIMITS, f"{order_id} is larger than an order may be")
+        if market.mid_price is None or market.bid_price is None or market.ask_price is None:
+            self.fail(Invariant.LIMITS, f"{order_id} was let through without a verified book")
+            return
+        price = _valued_at(intent, market)
+        mid = Fraction(market.mid_price)
+        if abs(price - mid) / mid * 10_000 > model.limits(intent, "price_collar_bps"):
+            self.fail(Invariant.LIMITS, f"{order_id} at {price} is too far from the mid {mid}")
+        self._against_own(intent, price, replaces)
+        problems = [self._beyond(intent, price, mids, replaces) for mids in self._mids_at(ts_ns)]
+        if problems and all(problems):
+            self.fail(Invariant.LIMITS, f"{order_id}: {problems[0]}")
+
+    def _against_own(self, intent: OrderIntent, price: Fraction, replaces: str | None) -> None:
+        scale = 10 ** ITEMS[intent.symbol].price_scale
+        for other in self.model.open_orders():
+            own = other.intent
+            if own.symbol != intent.symbol or own.side is intent.side or own.client_order_id == replaces:
+                continue
+            if other.price is None:
+                continue
+            resting = Fraction(other.price, scale)
+            if price >= resting if intent.side is Side.BUY else price <= resting:
+                self.fail(Invariant.SELF_TRADE, f"{intent.client_order_id} at {price} meets {own.client_order_id}")
+
+    def _beyond(self, intent: OrderIntent, price: Fraction, mids: dict[str, int], replaces: str | None) -> str:
+        """The limit that the order breaks at these prices; empty when none."""
+        model, item = self.model, ITEMS[intent.symbol]
+        worth = price * intent.quantity / 10**item.quantity_scale * rate_of(item.quote_asset, mids)
+        if worth > model.limits(intent, "max_notional_per_order_quote"):
+            return f"it is worth {float(worth):.2f}"
+        nothing = msgspec.structs.replace(intent, quantity=0)
+        before, after = model.exposure(mids, nothing, None), model.exposure(mids, intent, replaces)
+        for name, was, would_be in zip(
+            ("position_notional", "gross_exposure", "net_exposure"), before, after, strict=True
+        ):
+            if would_be > max(was, model.limits(intent, f"max_{name}_quote")):
+                return f"{name} would be {float(would_be):.2f}"
+        if model.equity is None:
+            return "the account was never valued"
+        equity = Fraction(model.equity.equity)
+        # Four places, rounded up, are what the limit is compared with.
+        if after[1] / equity > model.limits(intent, "max_leverage") and after[1] > before[1]:
+            return f"leverage would be {float(after[1] / equity):.4f}"
+        return ""
+
+    def _mids_at(self, ts_ns: int) -> list[dict[str, int]]:
+        history = self._feed.mids
+        found = []
+        for index in range(len(history) - 1, -1, -1):
+            at_ns, mids = history[index]
+            if at_ns > ts_ns:
+                continue
+            found.append(mids)
+            if at_ns < ts_ns:
+                break
+        return found
+
+    def _authorised(self, event: OrderIntended) -> None:
+        model, intent = self.model, event.intent
+        notional = Fraction(event.notional_quote)
+        match event.authority:
+            case SessionAuthority(session_id=name):
+                allowance = model.sessions.get(name)
+                most = None if allowance is None else int(allowance.terms.max_orders)
+            case MandateAuthority(mandate_id=name):
+                allowance = model.mandates.get(name)
+                most = None
+            case _:
+                self.fail(Invariant.AUTHORITY, f"{intent.client_order_id} has no authority to be asked for")
+                return
+        if allowance is None or allowance.is_over or event.ts_ns >= int(allowance.terms.expires_at_ns):
+            self.fail(Invariant.AUTHORITY, f"{intent.client_order_id} was asked for under {name}, which doesn't hold")
+            return
+        if notional > Fraction(allowance.terms.max_order_notional_quote):
+            self.fail(
+                Invariant.AUTHORITY, f"{intent.client_order_id} is worth {float(notional):.2f}, more than {name} may"
+            )
+        if allowance.total + notional > Fraction(allowance.terms.max_total_notional_quote):
+            self.fail(Invariant.AUTHORITY, f"{intent.client_order_id}: all orders of {name} are worth too much")
+        if most is not None and allowance.orders >= most:
+            self.fail(Invariant.AUTHORITY, f"{intent.client_order_id} is order {allowance.orders + 1} of {name}")
+
+    # fills
+
+    def _filled(self, event: OrderFilled) -> None:
+        trades = self._trades
+        for trade in self._exchange.trades[len(trades) :]:
+            trades[trade.trade_id] = trade
+        trade = trades.get(event.trade_id)
+        if event.trade_id in self._seen_trades:
+            self.fail(Invariant.FILLS, f"trade {event.trade_id} is filled twice")
+        self._seen_trades.add(event.trade_id)
+        stated = (event.client_order_id, event.symbol, event.side, event.price, event.quantity)
+        true = None
+        if trade is not None:
+            true = (trade.client_order_id, trade.symbol, trade.side, trade.price, trade.quantity)
+        if stated != true or Fraction(event.fee) != Fraction(trade.fee):
+            self.fail(Invariant.FILLS, f"trade {event.trade_id} is {stated} here and {true} at the venue")
+
+    # at rest
+
+    def unsettled(self, life: Life | None) -> Broken | None:
+        """What isn't as it must be once every fault has healed and time has passed; None when all is well."""
+        model = self.model
+        if life is None or not life.is_serving or not life.service.surroundings.venue_connected:
+            return Broken(Invariant.ALIVE, "the engine isn't up and connected")
+        for order_id, known in model.orders.items():
+            problem = self._order_at_rest(order_id, known)
+            if problem is not None:
+                return problem
+        for held in self._exchange.history:
+            if held.terms.client_order_id not in model.orders and (held.is_open or held.trades):
+                return Broken(
+                    Invariant.TRUTH, f"{held.terms.client_order_id} is {held.status} at the venue, unknown here"
+                )
+        return self._sums_at_rest(life) or self._frozen_at_rest()
+
+    def _order_at_rest(self, order_id: str, known: Known) -> Broken | None:
+        if known.status in {"INTENDED", "UNKNOWN"} or known.amend_pending:
+            return Broken(Invariant.RESOLVED, f"{order_id} is still {known.status}, amending: {known.amend_pending}")
+        held = self._exchange.orders.get(order_id)
+        if held is None:
+            if known.status != "REJECTED":
+                return Broken(Invariant.TRUTH, f"{order_id} is {known.status} here and never reached the venue")
+            return None
+        if known.is_open and (known.cancel_requested or model_is_halted(self.model)):
+            return Broken(Invariant.CANCELLED, f"{order_id} is still {known.status}")
+        other_terms = known.is_open and held.terms.quantity != known.quantity
+        if str(held.status) != known.status or held.filled != known.filled or other_terms:
+            return Broken(
+                Invariant.TRUTH,
+                f"{order_id}: {known.status} {known.filled}/{known.quantity} here, {held.status} "
+                f"{held.filled}/{held.terms.quantity} at the venue",
+            )
+        if sorted(known.trades) != [trade.trade_id for trade in held.trades]:
+            return Broken(Invariant.FILLS, f"{order_id}: fills {known.trades}, at the venue {len(held.trades)}")
+        return None
+
+    def _sums_at_rest(self, life: Life) -> Broken | None:
+        for symbol in ITEMS:
+            true = sum(
+                trade.quantity if trade.side is Side.BUY else -trade.quantity
+                for trade in self._exchange.trades
+                if trade.symbol == symbol
+            )
+            position = life.kernel.positions.get((life.service.surroundings.account_id, ITEMS[symbol].venue, symbol))
+            here = 0 if position is None else position.quantity
+            if here != true:
+                return Broken(Invariant.POSITIONS, f"{symbol}: {here} here, the venue's fills add up to {true}")
+        return None
+
+    def _frozen_at_rest(self) -> Broken | None:
+        if self.model.frozen:
+            return Broken(Invariant.RESOLVED, "the account is still frozen")
+        if TIGHTNESS[self.model.effective_switch] < TIGHTNESS[self.answered_switch]:
+            return Broken(Invariant.KILL_SWITCH, f"the switch was to be {self.answered_switch}")
+        return None
+
+
+class _Published(msgspec.Struct):
+    sequence: int
+    hash_hex: str
+    event: msgspec.Raw
+
+
+def _counts_all(kernel: Kernel, whole: Kernel) -> bool:
+    """A snapshot's rate windows also hold what was undone before it was taken, and never less than the journal's."""
+    counted, least = (msgspec.msgpack.decode(each.activity.dump()) for each in (kernel, whole))
+    held = {(kind, key): Counter(times) for kind, key, times in counted["times"]}
+    return all(Counter(times) <= held.get((kind, key), Counter()) for kind, key, times in least["times"])
+
+
+def model_is_halted(model: Model) -> bool:
+    return model.effective_switch == "HALTED"
+
+
+def _same_side(order: Known, intent: OrderIntent) -> bool:
+    return (order.intent.symbol, order.intent.side) == (intent.symbol, intent.side)
+
+
+def _is_let_through(switch: str, intent: OrderIntent, held: set[int]) -> bool:
+    if switch == "NORMAL":
+        return True
+    if switch != "REDUCE_ONLY":
+        return False
+    return any(intent.quantity <= (position if intent.side is Side.SELL else -position) for position in held)
+
+
+def _valued_at(intent: OrderIntent, market: MarketInputs) -> Fraction:
+    """The limit price; of a market order the worst price that the book's levels give it."""
+    item = ITEMS[intent.symbol]
+    if intent.price is not None:
+        return Fraction(intent.price, 10**item.price_scale)
+    assert intent.order_type is OrderType.MARKET
+    levels = -(-intent.quantity // (LEVEL_QUANTITY * item.lot_size)) - 1
+    away = Fraction(levels * item.tick_size, 10**item.price_scale)
+    if intent.side is Side.BUY:
+        return Fraction(str(market.ask_price)) + away
+    return Fraction(str(market.bid_price)) - away
+
+
+def _brief(event: JournalEvent) -> str:
+    kind = type(event).__name__
+    order_id = getattr(event, "client_order_id", None) or getattr(getattr(event, "intent", None), "client_order_id", "")
+    more = ""
+    match event:
+        case OrderFilled():
+            more = f"trade {event.trade_id} {event.quantity}@{event.price} {event.status}"
+        case OrderIntended():
+            intent = event.intent
+            more = f"{intent.symbol} {intent.side} {intent.quantity}@{intent.price} {intent.order_type}"
+        case OrderRejected():
+            more = str(event.refusal.code)
+        case OrderClosed():
+            more = str(event.status)
+    state = getattr(event, "state", "")
+    return f"{kind} {order_id} {more}{state} at {event.ts_ns}"

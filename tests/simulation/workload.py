@@ -1,0 +1,346 @@
+"""What people, strategies and the world do to the engine: one action at a time, drawn from the seed.
+
+Every action is a method of Workload in the table ACTIONS with its weight; another kind of order is another line there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from decimal import Decimal
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from core.risk.kill_switch import KillSwitch
+from core.types.authority import MandateAuthority
+from core.types.clock import NS_PER_S
+from core.types.money import from_scaled
+from core.types.orders import OrderRequest, OrderType, Side, TimeInForce, client_order_id, requested_order_id
+from core.types.views import ExecutionOutcomeView
+from tests.simulation import documents
+from tests.simulation.checks import Invariant
+from tests.simulation.exchange import Terms, VenueRefusalError
+from tests.simulation.machine import Life
+from tests.simulation.model import TIGHTNESS, Known
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+REMEMBERED = 12
+"""How many requests somebody may ask again."""
+Asked = tuple[OrderRequest, str]
+
+
+class Workload:
+    """Draws and carries out one action of the plan at a time."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._plan = world.plan
+        self._random = Random(f"veloz simulation workload {world.plan.seed}")
+        self._asked: list[Asked] = []
+        self._approvals: list[tuple[bytes, str, list[tuple[str, bytes]]]] = []
+        self._count = 0
+        self._session = 0
+        self._weights = [weight(self) for _, weight in ACTIONS]
+
+    def act(self) -> None:
+        """One action, when there is an engine to take it."""
+        action = self._random.choices(ACTIONS, self._weights)[0][0]
+        life = self._world.machine.life
+        if life is not None and life.is_serving:
+            action(self, life)
+
+    # settling in
+
+    def introduce(self, life: Life) -> None:
+        """What must be in force before anything can be asked: mandates and a session."""
+        kernel = life.kernel
+        for strategy in documents.STRATEGIES:
+            if documents.mandate_id(strategy) not in kernel.mandates:
+                self._spawn(life, life.service.install_mandate(*documents.signed_mandate(strategy)), "mandate")
+        if self._session_id not in kernel.sessions:
+            self._spawn(life, life.service.open_session(*documents.signed_session(self._session_id)), "session")
+
+    # orders
+
+    def order(self, life: Life) -> None:
+        """Under a mandate, a session, or an approval of its own."""
+        kind = self._random.choice(("mandate", "mandate", "session", "approval"))
+        strategy = self._random.choice(documents.STRATEGIES) if kind == "mandate" else ""
+        request = self._request(life, strategy)
+        if kind == "approval":
+            self._approve(life, request)
+            return
+        asked = (request, strategy)
+        self._asked = [*self._asked[-REMEMBERED:], asked]
+        self._submit(life, asked)
+
+    def burst(self, life: Life) -> None:
+        """As many orders at once as a fault in a strategy would make: of other terms, or the same again and again."""
+        same = self._random.random() < 0.4
+        first = self._request(life, "maker")
+        for _ in range(self._random.randint(3, 6)):
+            request = first if same else self._request(life, "maker")
+            self._submit(life, (msgspec.structs.replace(request, request_id=self._id("r")), "maker"))
+
+    def repeat(self, life: Life) -> None:
+        """A caller that had no answer, or lost it, asks once more."""
+        self._world.counted("asked again")
+        if self._approvals and self._random.random() < 0.4:
+            self._execute(life, *self._random.choice(self._approvals))
+        elif self._asked:
+            self._submit(life, self._random.choice(self._asked))
+
+    def cross(self, life: Life) -> None:
+        """An order that would meet one of our own."""
+        resting = [known for known in self._open() if known.price is not None]
+        if not resting:
+            return
+        known = self._random.choice(resting)
+        intent = known.intent
+        side = Side.SELL if intent.side is Side.BUY else Side.BUY
+        tick = self._world.exchange.instruments[intent.symbol].tick_size
+        assert known.price is not None
+        price = known.price + self._random.choice((-1, 0, 0, 1)) * tick
+        lots = self._random.randint(2, 12)
+        request = self._limit(intent.symbol, side, lots, price)
+        self._submit(life, (msgspec.structs.replace(request, strategy_id="taker"), "taker"))
+
+    def cancel(self, life: Life) -> None:
+        known = self._some_open()
+        if known is not None:
+            order_id = known.intent.client_order_id
+            self._spawn(life, life.service.cancel_order(order_id, documents.TRADER, None), f"cancel {order_id}")
+
+    def cancel_all(self, life: Life) -> None:
+        symbol = self._random.choice((None, *documents.FIRST_BIDS))
+        self._spawn(life, life.service.cancel_all(documents.ACCOUNT, symbol, documents.TRADER), "cancel all")
+
+    def amend(self, life: Life) -> None:
+        known = self._some_open()
+        if known is None:
+            return
+        intent = known.intent
+        item = self._world.exchange.instruments[intent.symbol]
+        lots = known.quantity // item.lot_size
+        quantity = from_scaled(max(1, self._random.randint(1, lots)) * item.lot_size, item.quantity_scale)
+        order_id = intent.client_order_id
+        if intent.strategy_id:
+            authority: Any = MandateAuthority(documents.mandate_id(intent.strategy_id), intent.strategy_id)
+            content = b""
+        else:
+            authority, content = documents.session_request(
+                self._session_id, (self._id("amend"), order_id, str(quantity))
+            )
+        amending = life.service.amend_order(order_id, quantity, None, authority, request_bytes=content)
+        self._spawn(life, amending, f"amend {order_id}")
+
+    # safety and administration
+
+    def session(self, life: Life) -> None:
+        """The human signs out and in again."""
+        self._spawn(life, life.service.close_session(self._session_id, documents.TRADER), "session closed")
+        self._session += 1
+        self._spawn(life, life.service.open_session(*documents.signed_session(self._session_id)), "session opened")
+
+    def tighten(self, life: Life) -> None:
+        """Throw the switch; somebody thaws it after a while."""
+        state = self._random.choice((KillSwitch.REDUCE_ONLY, KillSwitch.CANCEL_ONLY, KillSwitch.HALTED))
+        account_id = self._random.choice(("", documents.ACCOUNT))
+        self._spawn(life, self._tighten(life, state, account_id), f"switch {state} {account_id}")
+        self._world.scheduler.after(
+            self._random.randint(1, 5) * NS_PER_S,
+            lambda: self._world.with_engine(lambda now: self._thaw(now, account_id)),
+        )
+
+    def rules(self, life: Life) -> None:
+        """Other rules are put into force, or those of before."""
+        if self._random.random() < 0.7:
+            document = documents.rules_document(self._random.randrange(len(documents.TIGHTENINGS)))
+            self._administer(life, "rules.install", {"document": document})
+        else:
+            self._administer(life, "rules.rollback", {"version": "0"})
+
+    def snapshot(self, life: Life) -> None:
+        self._world.counted("snapshot")
+        self._spawn(life, life.keeper.take(), "snapshot")
+
+    # what others do at the venue
+
+    def foreign_order(self, _life: Life) -> None:
+        """Somebody trades on the account by another way."""
+        symbol = self._random.choice(tuple(documents.FIRST_BIDS))
+        side, quote = self._random.choice((Side.BUY, Side.SELL)), self._world.exchange.quotes[symbol]
+        item = self._world.exchange.instruments[symbol]
+        away = self._random.randint(1, 12) * item.tick_size
+        price = quote.bid - away if side is Side.BUY else quote.ask + away
+        quantity = self._random.randint(2, 6) * item.lot_size
+        order_id = self._id("web")
+        self._world.checks.foreign.add(order_id)
+        try:
+            self._world.exchange.place(Terms(symbol, order_id, side, OrderType.LIMIT, TimeInForce.GTC, quantity, price))
+        except VenueRefusalError:
+            return
+        self._world.counted("foreign order")
+
+    def foreign_cancel(self, _life: Life) -> None:
+        held = self._world.exchange.open_orders()
+        if held:
+            self._world.counted("foreign cancel")
+            self._world.exchange.cancel(self._random.choice(held).terms.client_order_id)
+
+    # parts
+
+    @property
+    def _session_id(self) -> str:
+        return f"session-{self._session}"
+
+    def _id(self, kind: str) -> str:
+        self._count += 1
+        return f"{kind}-{self._count}"
+
+    def _open(self) -> list[Known]:
+        return self._world.checks.model.open_orders()
+
+    def _some_open(self) -> Known | None:
+        found = self._open()
+        return self._random.choice(found) if found else None
+
+    def _request(self, life: Life, strategy: str) -> OrderRequest:
+        random = self._random
+        symbols = ("BTCUSDT", "BTCUSDT", "ETHUSDT", "ETHBTC")
+        # The maker's mandate isn't for the last of them, which it tries now and then.
+        symbol = random.choice(symbols[:3] if strategy == "maker" and random.random() < 0.95 else symbols)
+        item, quote = self._world.exchange.instruments[symbol], self._world.exchange.quotes[symbol]
+        side = random.choice((Side.BUY, Side.SELL))
+        lots = random.randint(2, 14) if random.random() < 0.7 else random.randint(1, 45)
+        if random.random() < 0.15:
+            market = OrderRequest(
+                self._id("r"),
+                documents.ACCOUNT,
+                documents.VENUE,
+                symbol,
+                side,
+                OrderType.MARKET,
+                random.choice((TimeInForce.GTC, TimeInForce.IOC)),
+                lots * item.lot_size,
+                strategy_id=strategy,
+            )
+            return market
+        # Mostly near the market, so that it rests there and is met.
+        away = random.choice((-2, 0, 1, 1, 2, 3, 5, 9, 200)) * item.tick_size
+        price = quote.bid - away if side is Side.BUY else quote.ask + away
+        request = msgspec.structs.replace(self._limit(symbol, side, lots, max(1, price)), strategy_id=strategy)
+        drawn = random.random()
+        if drawn < 0.15:
+            return msgspec.structs.replace(request, time_in_force=random.choice((TimeInForce.IOC, TimeInForce.FOK)))
+        if drawn < 0.25:
+            return msgspec.structs.replace(request, post_only=True)
+        if drawn < 0.4:
+            expires_ns = life.clock.now_ns() + random.randint(1_100, 6_000) * 1_000_000
+            return msgspec.structs.replace(request, time_in_force=TimeInForce.GTD, expires_ns=expires_ns)
+        if drawn < 0.5:
+            return msgspec.structs.replace(request, reduce_only=True)
+        return request
+
+    def _limit(self, symbol: str, side: Side, lots: int, price: int) -> OrderRequest:
+        item = self._world.exchange.instruments[symbol]
+        return OrderRequest(
+            self._id("r"),
+            documents.ACCOUNT,
+            documents.VENUE,
+            symbol,
+            side,
+            OrderType.LIMIT,
+            TimeInForce.GTC,
+            lots * item.lot_size,
+            price,
+        )
+
+    def _submit(self, life: Life, asked: Asked) -> None:
+        request, strategy = asked
+        content = b""
+        if strategy:
+            authority: Any = MandateAuthority(documents.mandate_id(strategy), strategy)
+            name = authority.mandate_id
+        else:
+            authority, content = documents.session_request(self._session_id, request)
+            name = authority.session_id
+
+        def submit() -> Coroutine[Any, Any, ExecutionOutcomeView]:
+            return life.service.submit_order(request, authority, request_bytes=content)
+
+        self._spawn(life, self._answered(submit, requested_order_id(name, request.request_id)), "order")
+
+    def _approve(self, life: Life, request: OrderRequest) -> None:
+        symbol = request.symbol
+        if request.time_in_force is TimeInForce.GTD:
+            request = msgspec.structs.replace(request, time_in_force=TimeInForce.GTC, expires_ns=None)
+        item, quote = self._world.exchange.instruments[symbol], self._world.exchange.quotes[symbol]
+        mid = Decimal(quote.bid + quote.ask) / 2
+        now_ns = life.clock.now_ns()
+        approval = documents.signed_approval(request, mid.scaleb(-item.price_scale), item, now_ns)
+        self._approvals = [*self._approvals[-REMEMBERED:], approval]
+        self._execute(life, *approval)
+
+    def _execute(self, life: Life, content: bytes, digest: str, signatures: list[tuple[str, bytes]]) -> None:
+        def execute() -> Coroutine[Any, Any, ExecutionOutcomeView]:
+            return life.service.execute_approval(content, digest, signatures, None)
+
+        self._spawn(life, self._answered(execute, client_order_id(digest)), "approval")
+
+    async def _answered(self, ask: Callable[[], Coroutine[Any, Any, ExecutionOutcomeView]], order_id: str) -> None:
+        """What was answered must be so, then and after any crash."""
+        outcome = await ask()
+        checks = self._world.checks
+        if outcome.refusal is not None:
+            self._world.counted(f"refused {outcome.refusal.code}")
+        elif outcome.client_order_id != order_id or order_id not in checks.model.orders:
+            checks.fail(Invariant.DURABLE, f"{outcome.client_order_id} was answered for; asked was {order_id}")
+        else:
+            self._world.counted("order taken")
+
+    async def _tighten(self, life: Life, state: KillSwitch, account_id: str) -> None:
+        refusal = await life.service.set_kill_switch(state, documents.TRADER, "simulated", None, account_id)
+        if refusal is None:
+            self._world.counted(f"switch {state}")
+            checks = self._world.checks
+            checks.answered_switch = max(checks.answered_switch, state, key=TIGHTNESS.__getitem__)
+
+    def _thaw(self, life: Life, account_id: str) -> None:
+        body = {"state": "NORMAL", "account_id": account_id, "reason": "the drill is over"}
+        self._administer(life, "thaw", body)
+
+    def _administer(self, life: Life, kind: str, body: dict[str, str]) -> None:
+        content, signatures = documents.administration(kind, self._id("doc"), body, life.clock.now_ns())
+        self._spawn(life, self._administered(life, kind, content, signatures), kind)
+
+    async def _administered(self, life: Life, kind: str, content: bytes, signatures: list[tuple[str, bytes]]) -> None:
+        checks = self._world.checks
+        if kind == "thaw":
+            # From here on the looser state may be in force before its answer is.
+            checks.answered_switch = "NORMAL"
+        refusal = await life.service.administer(content, signatures)
+        self._world.counted(f"{kind} {'taken' if refusal is None else refusal.code}")
+
+    def _spawn(self, life: Life, work: Coroutine[Any, Any, Any], name: str) -> None:
+        self._world.told(f"ask {name}")
+        life.spawn(work, name)
+
+
+Action = Callable[[Workload, Life], None]
+ACTIONS: tuple[tuple[Action, Callable[[Workload], float]], ...] = (
+    (Workload.order, lambda _self: 1.0),
+    (Workload.burst, lambda _self: 0.04),
+    (Workload.repeat, lambda self: self._plan.repeats),
+    (Workload.cross, lambda _self: 0.08),
+    (Workload.cancel, lambda _self: 0.2),
+    (Workload.cancel_all, lambda _self: 0.03),
+    (Workload.amend, lambda _self: 0.15),
+    (Workload.session, lambda _self: 0.02),
+    (Workload.snapshot, lambda _self: 0.04),
+    (Workload.foreign_order, lambda self: self._plan.foreign_orders),
+    (Workload.foreign_cancel, lambda self: self._plan.foreign_cancels),
+)
