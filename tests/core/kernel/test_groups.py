@@ -146,6 +146,9 @@ class World:
         refusal = Refusal(ReasonCode.ORDER_REJECTED_BY_VENUE, "no")
         self.apply(decide.decide_rejected(self.kernel, order_id, refusal, self.now_ns))
 
+    def lose_answer(self, order_id: str) -> None:
+        self.apply(decide.decide_unknown(self.kernel, order_id, "no answer", self.now_ns))
+
     def cancel(self, order_id: str) -> None:
         events = decide.decide_cancel(self.kernel, order_id, "user-trader", None, self.now_ns)
         assert not isinstance(events, Refusal)
@@ -306,7 +309,7 @@ def test_a_leg_that_the_venue_ends_by_itself_leaves_the_stop_in_place(world: Wor
 
 def test_an_unanswered_leg_is_never_overtaken(world: World) -> None:
     ids = world.ask(OCO)
-    world.apply(decide.decide_unknown(world.kernel, ids[R.TAKE_PROFIT], "no answer", world.now_ns))
+    world.lose_answer(ids[R.TAKE_PROFIT])
     world.trade(5_800_000)
     assert (world.cancels, len(world.sent)) == ([ids[R.TAKE_PROFIT]], 1)
     world.reject(ids[R.TAKE_PROFIT])
