@@ -43,9 +43,15 @@ def root(
     """VeloZ: trade with a copilot that a trader, a risk officer and a regulator can each trust."""
 
 
-@app.command(epilog="Examples: veloz up · veloz up --market recording:day1.gz,day2.gz --speed 2")
+@app.command(
+    epilog="Examples: veloz up · veloz up --product usdm · veloz up --market recording:day1.gz,day2.gz --speed 2"
+)
 def up(
     venue: Annotated[Optional[str], typer.Option(help="Only paper in this release.")] = None,  # noqa: UP045
+    product: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="What is traded there: spot, or usdm for USD-M perpetuals."),
+    ] = None,
     market: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="synthetic, recording:<file>[,<file>...] (Binance), or live:<symbol>[,<symbol>...]."),
@@ -59,7 +65,15 @@ def up(
     from api.cli import service as commands
 
     raise typer.Exit(
-        commands.up(venue=venue, market=market, speed=speed, port=port, venue_port=venue_port, json_lines=json_lines)
+        commands.up(
+            venue=venue,
+            product=product,
+            market=market,
+            speed=speed,
+            port=port,
+            venue_port=venue_port,
+            json_lines=json_lines,
+        )
     )
 
 

@@ -20,6 +20,7 @@ MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")
 def up(
     *,
     venue: str | None,
+    product: str | None,
     market: str | None,
     speed: str | None,
     port: int | None,
@@ -37,6 +38,7 @@ def up(
     try:
         options = UpOptions(
             venue=cast('Literal["paper"] | None', venue),
+            product=product,
             market=market,
             speed=None if speed is None else Decimal(speed),
             port=port,

@@ -10,12 +10,16 @@ TIMEOUT_S = 2.0
 
 NO_SPOT = (
     "The market has USD-M perpetuals only ({symbols}); the engine trades spot, so it follows no book and the copilot "
-    "has no prices. Give it a recording of spot, or --market synthetic. The perpetuals are at {url}/fapi for other "
-    "clients, and `veloz data replay` takes such recordings."
+    "has no prices. Say --product usdm to trade them, or give it a recording of spot. The perpetuals are at {url}/fapi "
+    "for other clients too."
+)
+NO_PERPETUALS = (
+    "The market has spot only ({symbols}); the engine trades USD-M perpetuals, so it follows no book and the copilot "
+    "has no prices. Say --product spot, or give it a recording of USD-M, or --market synthetic."
 )
 
 
-def market_warning(venue_rest_url: str) -> str | None:
+def market_warning(venue_rest_url: str, product: str = "spot") -> str | None:
     """Blocking. A market that the engine can't trade in, in words; None when there is nothing to tell or to learn."""
     try:
         opener = build_opener(ProxyHandler({}))
@@ -24,6 +28,8 @@ def market_warning(venue_rest_url: str) -> str | None:
         spot, perpetuals = list(market["symbols"]), list(market["usdmSymbols"])
     except (OSError, HTTPException, ValueError, KeyError, TypeError):
         return None
-    if spot or not perpetuals:
+    wanted, others = (perpetuals, spot) if product == "usdm" else (spot, perpetuals)
+    if wanted or not others:
         return None
-    return NO_SPOT.format(symbols=", ".join(map(str, perpetuals)), url=venue_rest_url)
+    told = NO_PERPETUALS if product == "usdm" else NO_SPOT
+    return told.format(symbols=", ".join(map(str, others)), url=venue_rest_url)

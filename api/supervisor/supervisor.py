@@ -51,12 +51,14 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 78
 OUR_PROCESSES = ("venue", "engine", "ledger", "api")
+PAPER_WEBSOCKET_PATHS = {"spot": "", "usdm": "/usdm"}
 SAME_WISH_S = 0.5
 SERVICE_SCHEMA = "veloz.service/1"
 RECORDING_PREFIX = "recording:"
 LIVE_PREFIX = "live:"
 OPTION_OF_KEY = {
     "venue.kind": "--venue",
+    "venue.product": "--product",
     "market.source": "--market",
     "market.speed": "--speed",
     "api.port": "--port",
@@ -69,6 +71,7 @@ class UpOptions:
     """What the command line lays over the settings; None leaves them."""
 
     venue: Literal["paper"] | None = None
+    product: str | None = None
     market: str | None = None
     speed: Decimal | None = None
     port: int | None = None
@@ -80,6 +83,8 @@ class UpOptions:
         values = settings.model_dump()
         if self.venue is not None:
             values["venue"]["kind"] = self.venue
+        if self.product is not None:
+            values["venue"]["product"] = self.product
         if self.market is not None:
             values["market"]["source"] = self.market
         if self.speed is not None:
@@ -202,7 +207,7 @@ class Supervisor:
         await asyncio.gather(
             self._in_turn(bus), self._in_turn(venue, engine), self._after_schema(database, ledger, api)
         )
-        warning = await asyncio.to_thread(market_warning, self._settings.venue.rest_url)
+        warning = await asyncio.to_thread(market_warning, self._settings.venue.rest_url, self._settings.venue.product)
         if warning is not None:
             self._reporter.note("warning", f"warning: {warning}")
         self._status = "ready"
@@ -230,7 +235,8 @@ class Supervisor:
         venue = values["venue"]
         host = f"[{venue['host']}]" if ":" in venue["host"] else venue["host"]
         venue["rest_url"] = venue["rest_url"] or f"http://{host}:{venue['port']}"
-        venue["websocket_url"] = venue["websocket_url"] or f"ws://{host}:{venue['port']}"
+        path = PAPER_WEBSOCKET_PATHS[venue["product"]]
+        venue["websocket_url"] = venue["websocket_url"] or f"ws://{host}:{venue['port']}{path}"
         values["engine"]["listen"] = engine_address(self._settings)
         return Settings(**values)
 

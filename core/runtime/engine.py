@@ -26,6 +26,7 @@ from core.kernel.decide import InstrumentScaleChangedError
 from core.kernel.kernel import Kernel
 from core.market.hub import MarketHub
 from core.market.sync import StateChanged
+from core.portfolio.view import DEFAULT_MARGIN_ASSET
 from core.risk.kill_switch import KillSwitch
 from core.risk.rules import RiskRules, RiskRulesError, parse_risk_rules
 from core.runtime.address import prepare_address
@@ -35,6 +36,7 @@ from core.runtime.follow import VenueFollower
 from core.runtime.guard import Guard
 from core.runtime.held import HeldOrders
 from core.runtime.journal_keeper import JournalKeeper
+from core.runtime.margin import MarginKeeper
 from core.runtime.market import MarketPublisher
 from core.runtime.recovery import SnapshotKeeper, recover
 from core.runtime.server import SERVICE_NAME, STOP_GRACE_S, build_server
@@ -48,6 +50,7 @@ from core.types.clock import Clock, MonotonicClock, SystemClock
 from core.types.codes import Refusal
 from core.types.events import KillSwitchChanged
 from core.venues.binance.feed import BinanceMarketFeed
+from core.venues.binance.usdm import BinanceUsdm
 from core.venues.connect import Venue, connect_venue
 
 SAFETY_POLL_S = 0.2
@@ -160,6 +163,7 @@ async def _serve(
                 group.create_task(keeper.run()),
                 *([group.create_task(service.journal_keeper.run())] if service.journal_keeper else []),
                 group.create_task(Guard(service).run()),
+                *(group.create_task(part.run()) for part in _margin_keepers(service, venue)),
                 group.create_task(held.run()),
             ]
             if cache is not None:
@@ -260,6 +264,12 @@ async def _open_epoch(service: EngineService, settings: Settings, roster: Signed
         raise ConfigurationError(f"the engine can't write its journal: {error}") from error
 
 
+def _margin_keepers(service: EngineService, venue: Venue) -> tuple[MarginKeeper, ...]:
+    if not isinstance(venue, BinanceUsdm):
+        return ()
+    return (MarginKeeper(service, venue, DEFAULT_MARGIN_ASSET),)
+
+
 async def _tell_ready(service: EngineService, ready: Callable[[], None]) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(BOOKS_WAIT_S):
@@ -342,6 +352,12 @@ def _check_surroundings(settings: Settings, kernel: Kernel) -> None:
         raise ConfigurationError(
             f"{settings.paths.journal}: this journal is of environment and mode {was}, the settings say {now}. Set "
             "them back, or use another VELOZ_HOME: positions and approvals of one can't go on in the other."
+        )
+    traded = {kernel.instruments[key].product.value.lower() for key in kernel.listed}
+    if traded and traded != {settings.venue.product}:
+        raise ConfigurationError(
+            f"{settings.paths.journal}: this journal is of {', '.join(sorted(traded))}, venue.product says "
+            f"{settings.venue.product}. Set it back, or use another VELOZ_HOME: positions of one aren't the other's."
         )
 
 

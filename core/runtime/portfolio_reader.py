@@ -8,7 +8,7 @@ from core.kernel.decide_risk import RiskSubject, run_risk
 from core.kernel.kernel import Kernel
 from core.portfolio.book import EMPTY, StrategyPositionKey
 from core.portfolio.exact import AMOUNT_PLACES, RATIO_PLACES, rounded
-from core.portfolio.positions import Position
+from core.portfolio.positions import EXACT, Position
 from core.portfolio.valuation import (
     UNKNOWN_BALANCES,
     AccountValuation,
@@ -228,7 +228,23 @@ class PortfolioReader:
             balances=balances,
             wallet_balance=None if margin is None else margin.wallet_balance,
             leverage={} if margin is None else margin.leverage,
+            brackets=around.brackets if own else {},
+            order_notionals=self._order_notionals(account_id, venue) if product is Product.USDM else {},
         )
+
+    def _order_notionals(self, account_id: str, venue: str) -> dict[str, tuple[Decimal, Decimal]]:
+        """What open orders could add on either side, by symbol."""
+        sums: dict[str, dict[Side, Decimal]] = {}
+        for order in self._kernel.open_orders():
+            intent = order.intent
+            if (intent.account_id, intent.venue) != (account_id, venue) or order.status is OrderStatus.HELD:
+                continue
+            instrument = self._kernel.instruments[venue, intent.symbol]
+            price = intent.price or intent.stop_price or 0
+            worth = from_scaled(order.remaining_quantity * price, instrument.notional_scale)
+            sides = sums.setdefault(intent.symbol, {Side.BUY: Decimal(0), Side.SELL: Decimal(0)})
+            sides[intent.side] = EXACT.add(sides[intent.side], worth)
+        return {symbol: (sides[Side.BUY], sides[Side.SELL]) for symbol, sides in sums.items()}
 
     def _exposure(self, portfolio: Portfolio, valued: AccountValuation, account_id: str, now_ns: int) -> ExposureView:
         lines = tuple(

@@ -223,7 +223,12 @@ def compare(kernel: Kernel, truth: VenueTruth, account_id: str, venue: str) -> t
         elif known is not None and known.status.is_final and known is truth.known_orders.get(order_id):
             found.append(Difference(ORDER_TERMS, order_id, known.status, seen.status, "ask the venue for the order"))
     found.extend(_fill_difference(kernel, trade, venue) for trade in missing_trades(kernel, truth.trades))
-    for position in truth.positions:
+    held = {position.symbol: position for position in truth.positions}
+    # A venue names open positions only: what it doesn't name is flat there.
+    for owner, name, symbol in kernel.positions:
+        if (owner, name) == (account_id, venue):
+            held.setdefault(symbol, VenuePosition(symbol, 0, Decimal(0), 1, truth.asked_ns))
+    for position in held.values():
         found.extend(_position_difference(kernel, position, account_id, venue, truth))
     return tuple(found)
 

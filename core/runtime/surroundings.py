@@ -8,6 +8,7 @@ from decimal import Decimal
 from core.kernel.inputs import Balances, DecisionInputs, InstrumentKey, MarginInputs
 from core.kernel.kernel import Kernel
 from core.market.hub import NO_BOOK_AGE_MS, MarketHub
+from core.portfolio.margin import MarginBracket
 from core.portfolio.positions import EXACT
 from core.types.codes import RefusalError
 from core.types.events import MarketInputs
@@ -35,6 +36,7 @@ class Surroundings:
         self.lost_since_ns: int | None = None
         self.balances: Balances | None = None
         self.margin: MarginInputs | None = None
+        self.brackets: Mapping[str, tuple[MarginBracket, ...]] = {}
         self._kernel = kernel
 
     def inputs(self, venue: str, symbol: str, side: Side | None = None, sweep: Decimal | None = None) -> DecisionInputs:

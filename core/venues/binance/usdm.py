@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import msgspec
 
+from core.portfolio.margin import MarginBracket
 from core.types.clock import NS_PER_MS
 from core.types.instruments import Instrument, Product
 from core.types.orders import OrderIntent, OrderType
@@ -61,8 +62,7 @@ class BinanceUsdm(BinanceAccount[wire_usdm.UserTrade]):
         details = await self.position_details()
         if not details:
             return []
-        configs = await self.rest.read(CONFIGS_PATH, signed=True, answer=list[wire_usdm.SymbolConfig])
-        leverages = {config.symbol: config.leverage for config in configs}
+        leverages = await self.leverages()
         missing = [detail.symbol for detail in details if leverages.get(detail.symbol, 0) < 1]
         if missing:
             raise VenueUnavailableError(f"GET {CONFIGS_PATH}: the answer has no leverage of {missing}")
@@ -72,6 +72,24 @@ class BinanceUsdm(BinanceAccount[wire_usdm.UserTrade]):
             )
             for detail in details
         ]
+
+    async def leverages(self) -> dict[str, int]:
+        """Of every symbol, held or not. Raises VenueUnavailableError."""
+        configs = await self.rest.read(CONFIGS_PATH, signed=True, answer=list[wire_usdm.SymbolConfig])
+        return {config.symbol: config.leverage for config in configs}
+
+    async def margin_brackets(self, symbol: str) -> tuple[MarginBracket, ...]:
+        """As the portfolio counts with them, smallest notional first. Raises VenueUnavailableError."""
+        return tuple(
+            MarginBracket(
+                bracket.notional_floor,
+                bracket.notional_cap,
+                bracket.initial_leverage,
+                bracket.maint_margin_ratio,
+                bracket.cum,
+            )
+            for bracket in await self.leverage_brackets(symbol)
+        )
 
     async def funding_since(self, since_ns: int) -> list[VenueFunding]:
         """Oldest first. The venue tells of the last three months only. Raises VenueUnavailableError."""

@@ -36,19 +36,27 @@ def venue() -> Iterator[tuple[str, dict[str, bytes]]]:
 
 
 @pytest.mark.parametrize(
-    ("spot", "perpetuals", "is_told"),
-    [([], ["BTCUSDT"], True), (["BTCUSDT"], [], False), (["BTCUSDT"], ["BTCUSDT"], False), ([], [], False)],
+    ("product", "spot", "perpetuals", "cure"),
+    [
+        ("spot", [], ["BTCUSDT"], "--product usdm"),
+        ("spot", ["BTCUSDT"], [], None),
+        ("spot", ["BTCUSDT"], ["BTCUSDT"], None),
+        ("spot", [], [], None),
+        ("usdm", ["BTCUSDT"], [], "--product spot"),
+        ("usdm", [], ["BTCUSDT"], None),
+        ("usdm", ["BTCUSDT"], ["BTCUSDT"], None),
+    ],
 )
-def test_a_market_of_perpetuals_only_is_told(
-    venue: tuple[str, dict[str, bytes]], spot: list[str], perpetuals: list[str], is_told: bool
+def test_a_market_that_has_nothing_of_what_is_traded_is_told(
+    venue: tuple[str, dict[str, bytes]], product: str, spot: list[str], perpetuals: list[str], cure: str | None
 ) -> None:
     url, answers = venue
     answers["/paper/v1/market"] = json.dumps({"symbols": spot, "usdmSymbols": perpetuals}).encode()
-    warning = market_warning(url)
-    assert (warning is not None) == is_told
-    if warning is not None:
+    warning = market_warning(url, product)
+    assert (warning is not None) == (cure is not None)
+    if warning is not None and cure is not None:
         assert "BTCUSDT" in warning
-        assert f"{url}/fapi" in warning
+        assert cure in warning
 
 
 @pytest.mark.parametrize("body", [None, b"not json", b"[]", b'{"symbols": []}'])
