@@ -1,5 +1,8 @@
 """VeloZ's native core."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy
 import numpy.typing
 
@@ -222,3 +225,99 @@ class OrderBook:
 
     def digest(self) -> str:
         """Hex SHA-256 of canonical_bytes: equal books have equal digests."""
+
+class Resting:
+    """What rests of one account in one market, at one moment."""
+
+    @property
+    def orders(self) -> int: ...
+
+    @property
+    def buy_quantity(self) -> int: ...
+
+    @property
+    def sell_quantity(self) -> int: ...
+
+    def quantity(self, side: str) -> int: ...
+
+    def unknown(self, side: str) -> int:
+        """How many orders of a side have no known outcome."""
+
+    def opposite_price(self, side: str) -> int | None:
+        """The best of our own prices that an order on this side could meet."""
+
+class ExposureBook:
+    """
+    What rests, kept up with every order; core.risk.exposure is the oracle.
+    """
+
+    def __init__(self, mandate_type: type) -> None: ...
+
+    def order_changed(self, old: object, new: object) -> None:
+        """
+        An Order before and after; None for none. The swapped call undoes it exactly.
+        """
+
+    def position_changed(self, account_id: str, venue: str, symbol: str, quantity: int) -> None: ...
+
+    def instrument_changed(self, instrument: object) -> None: ...
+
+    def resting(self, account_id: str, venue: str, symbol: str) -> Resting: ...
+
+    def markets(self, account_id: str) -> tuple[tuple[str, str, str], ...]:
+        """Where the account has, or had, open orders."""
+
+    def open_orders(self, account_id: str) -> int: ...
+
+    def reserved(self, asset: str, as_of_ns: int) -> str | None:
+        """
+        What our orders take, as decimal text, of an asset that the venue told at as_of_ns; None where 128 bits don't hold it.
+        """
+
+    def of_strategy(self, account_id: str, venue: str, symbol: str, strategy_id: str) -> tuple[int, int]:
+        """What a strategy's open orders, held ones too, may still buy and sell."""
+
+    def orders_of_mandate(self, mandate_id: str) -> int:
+        """Its open orders, held ones too."""
+
+class Activity:
+    """How much was asked for lately; core.risk.activity is the oracle."""
+
+    def __init__(self) -> None: ...
+
+    def order_intended(self, intent: object, ts_ns: int) -> None: ...
+
+    def amend_requested(self, intent: object, ts_ns: int) -> None: ...
+
+    def cancel_requested(self, intent: object, ts_ns: int) -> None: ...
+
+    def count(self, kind: str, key: str, window_ms: int, now_ns: int) -> int:
+        """
+        How many lie within the last window_ms; one that is exactly so old no longer does.
+        """
+
+    def repeats(self, intent_fingerprint: str, window_ms: int, now_ns: int) -> int:
+        """How many orders of the same terms lie within the last window_ms."""
+
+    def times(self) -> list[tuple[str, list[int]]]:
+        """By kind and key, with a zero byte between them."""
+
+    def fingerprints(self) -> list[tuple[str, list[int]]]: ...
+
+    def restore(self, times: Sequence[tuple[str, Sequence[int]]], fingerprints: Sequence[tuple[str, Sequence[int]]]) -> None:
+        """What times and fingerprints gave."""
+
+class RiskLimits:
+    """What holds for one account, strategy and symbol, ready to be compared."""
+
+    def __init__(self, record_type: type, limits: dict[str, tuple[str, str]], rates: dict[str, list[tuple[list[str], int, int, str]]]) -> None:
+        """
+        limits: decimal text and source by name. rates: by name, of each what is counted, limit, window_ms and source. Raises ValueError for a limit that 128 bits don't hold.
+        """
+
+def evaluate_risk(exposure: ExposureBook, activity: Activity, limits: RiskLimits, intent: object, market: object, inputs: object, kill_switch: str, frozen_reason: str | None, equity: object, is_today: bool, now_ns: int, reference_price: object, max_deviation_bps: object, replaced: tuple[int, int, int | None, int | None, object] | None, margin: tuple[object, object, object] | None) -> tuple[tuple[Any, ...], int | None, str | None] | None:
+    """
+    Every built-in check: the records, which of them is the first that didn't pass, and the order's worth as decimal text.
+
+    None where 128 bits don't hold a value exactly: core.kernel.decide_risk then decides in Python.
+    """

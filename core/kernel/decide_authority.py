@@ -190,18 +190,15 @@ def mandate_order_refusal(
             limit=authority.strategy_id[:64],
             actual=intent.strategy_id[:64],
         )
-    amended_id = None if amends is None else amends.intent.client_order_id
-    own = [
-        order
-        for order in kernel.open_orders_of(intent.account_id, intent.venue, intent.symbol)
-        if order.intent.strategy_id == intent.strategy_id and order.intent.client_order_id != amended_id
-    ]
     key = (intent.account_id, intent.venue, intent.symbol, intent.strategy_id)
     held = kernel.strategy_positions.get(key, Position()).quantity
-    buys = sum(order.remaining_quantity for order in own if order.intent.side is Side.BUY)
-    sells = sum(order.remaining_quantity for order in own if order.intent.side is Side.SELL)
-    buys += intent.quantity if intent.side is Side.BUY else 0
-    sells += intent.quantity if intent.side is Side.SELL else 0
+    buys, sells = kernel.exposure.of_strategy(*key)
+    more = intent.quantity
+    if amends is not None and not amends.status.is_final:
+        # Where it rests it is counted already; an amendment is of the same side.
+        more -= amends.remaining_quantity
+    buys += more if intent.side is Side.BUY else 0
+    sells += more if intent.side is Side.SELL else 0
     worst = max(abs(held + buys), abs(held - sells))
     whole = intent.quantity + (0 if amends is None else amends.filled_quantity)
     return mandate_refusal(
@@ -214,8 +211,7 @@ def mandate_order_refusal(
         notional_quote=notional_quote,
         added_quote=notional_quote if added_quote is None else added_quote,
         position_notional_quote=EXACT.divide(EXACT.multiply(notional_quote, Decimal(worst)), Decimal(whole)),
-        open_orders=(0 if amends is not None else 1)
-        + sum(1 for order in kernel.open_orders() if _is_of(order.authority, authority.mandate_id)),
+        open_orders=(0 if amends is not None else 1) + kernel.exposure.orders_of_mandate(authority.mandate_id),
         now_ns=now_ns,
     )
 
@@ -246,10 +242,6 @@ def amend_limit_refusal(
     if not added_quote:
         return None
     return session_limit_refusal(kernel.sessions[authority.session_id], notional_quote, added_quote)
-
-
-def _is_of(authority: object, mandate_id: str) -> bool:
-    return isinstance(authority, MandateAuthority) and authority.mandate_id == mandate_id
 
 
 def ended_by_roster(kernel: Kernel, roster: Roster, now_ns: int) -> tuple[JournalEvent, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
+from core._native import evaluate_risk
 from core.kernel.inputs import Balances, DecisionInputs
 from core.kernel.kernel import Kernel
 from core.orders.machine import Order
@@ -16,7 +16,8 @@ from core.portfolio.margin import initial_margin
 from core.portfolio.performance import account_day
 from core.portfolio.positions import Position
 from core.risk.activity import AMEND, CANCEL, ORDER, fingerprint
-from core.risk.checks import RiskDecision, evaluate, notional_of
+from core.risk.checks import RiskDecision, evaluate, notional_of, refusal_of
+from core.risk.compiled import compiled
 from core.risk.custom import REQUIRE_TWO_APPROVALS, WARN, CustomRule, CustomRuleError
 from core.risk.exposure import counts
 from core.risk.inputs import EXACT, AccountInputs, BeforeAfter, RateCount, RiskInputs
@@ -31,6 +32,8 @@ from core.types.orders import OrderIntent, OrderStatus, Side
 
 UNANSWERED = frozenset({OrderStatus.INTENDED, OrderStatus.UNKNOWN})
 APPROVALS_FOR_TWO = 2
+Place = tuple[int, int, int | None, int | None, Decimal]
+"""As core._native.evaluate_risk takes it."""
 
 
 class RiskSubject(msgspec.Struct, frozen=True):
@@ -46,7 +49,73 @@ class RiskSubject(msgspec.Struct, frozen=True):
 
 
 def run_risk(kernel: Kernel, subject: RiskSubject, inputs: DecisionInputs, now_ns: int) -> RiskDecision:
-    """Every check on one order. Changes nothing."""
+    """Every check on one order. Changes nothing.
+
+    The built-in checks run natively; custom rules, and values that 128 bits don't hold, are left to their oracle.
+    """
+    decision = _run_natively(kernel, subject, inputs, now_ns)
+    return run_risk_in_python(kernel, subject, inputs, now_ns) if decision is None else decision
+
+
+def _run_natively(kernel: Kernel, subject: RiskSubject, inputs: DecisionInputs, now_ns: int) -> RiskDecision | None:
+    rules, intent = kernel.rules, subject.intent
+    assert rules is not None, "the engine installs its rules before it serves"
+    limits = compiled(rules.limits_for(intent.account_id, intent.strategy_id, intent.symbol), rules.desks)
+    replaced = kernel.orders.get(subject.replaces) if subject.replaces else None
+    if rules.custom or limits is None or (subject.is_amendment and replaced is None):
+        return None
+    place = margin = None
+    if replaced is not None:
+        place = _place_of(kernel, replaced, subject, inputs)
+        if place is None:
+            return None
+    if kernel.instruments[intent.venue, intent.symbol].product is Product.USDM:
+        needed, balance = _margin(kernel, intent, replaced, inputs)
+        margin = None if needed is None else (needed.before, needed.after, balance)
+    observed = kernel.equity.get(intent.account_id)
+    found = evaluate_risk(
+        kernel.exposure,
+        kernel.activity,
+        limits,
+        intent,
+        inputs.market,
+        inputs,
+        kernel.effective_kill_switch(intent.account_id),
+        kernel.frozen.get(intent.account_id),
+        observed,
+        observed is not None and observed.day == account_day(now_ns, rules.time_zone),
+        now_ns,
+        subject.reference_price,
+        subject.max_deviation_bps,
+        place,
+        margin,
+    )
+    if found is None:
+        return None
+    records, refused, notional = found
+    return RiskDecision(
+        records,
+        None if refused is None else refusal_of(records[refused]),
+        None if notional is None else Decimal(notional),
+    )
+
+
+def _place_of(kernel: Kernel, replaced: Order, subject: RiskSubject, inputs: DecisionInputs) -> Place | None:
+    """What the native checks need of the order whose place is taken; None when it isn't one of the same kind."""
+    old, new = replaced.intent, subject.intent
+    alike = ("account_id", "venue", "symbol", "side", "price_scale", "quantity_scale")
+    if any(getattr(old, name) != getattr(new, name) for name in alike):
+        return None
+    taking = None if inputs.balances is None else _taken_by(kernel, replaced, inputs.balances.as_of_ns)
+    given_back = Decimal(0) if taking is None else taking[1]
+    part = _resting_part(replaced, new.side)
+    if not subject.is_amendment:
+        return part, 0, None, None, given_back
+    return part, replaced.filled_quantity, replaced.remaining_quantity, old.price, given_back
+
+
+def run_risk_in_python(kernel: Kernel, subject: RiskSubject, inputs: DecisionInputs, now_ns: int) -> RiskDecision:
+    """What the native checks are held to."""
     rules = kernel.rules
     assert rules is not None, "the engine installs its rules before it serves"
     intent = subject.intent
@@ -70,7 +139,7 @@ def run_risk(kernel: Kernel, subject: RiskSubject, inputs: DecisionInputs, now_n
         market=inputs.market,
         position_quantity=from_scaled(position.quantity, instrument.quantity_scale),
         reducing_quantity=from_scaled(beside, instrument.quantity_scale),
-        intent_unresolved=resting.unknown[intent.side] > 0,
+        intent_unresolved=resting.unknown(intent.side) > 0,
         account=account,
         worst_price=inputs.worst_price,
         depth_quantity=inputs.depth_quantity,
@@ -136,15 +205,39 @@ def decide_rollback(
 def available(kernel: Kernel, balances: Balances, without: Order | None = None) -> dict[str, Decimal]:
     """What the venue said there is, less what our orders take: all of an order that changed since, else its rest."""
     left = dict(balances.total)
-    recent = itertools.takewhile(lambda o: o.created_ns > balances.as_of_ns, reversed(kernel.orders.values()))
-    older = (o for o in kernel.open_orders() if o.created_ns <= balances.as_of_ns)
-    for order in itertools.chain(recent, older):
-        if order.status in {OrderStatus.REJECTED, OrderStatus.HELD} or order is without:
-            continue
-        whole = order.updated_ns > balances.as_of_ns or order.status in UNANSWERED
-        asset, amount = _reservation(kernel, order, order.intent.quantity if whole else order.remaining_quantity)
-        left[asset] = EXACT.subtract(left.get(asset, Decimal(0)), amount)
+    for key in kernel.listed:
+        instrument = kernel.instruments[key]
+        left.setdefault(instrument.base_asset, Decimal(0))
+        left.setdefault(instrument.quote_asset, Decimal(0))
+    taken = {asset: kernel.exposure.reserved(asset, balances.as_of_ns) for asset in left}
+    if None in taken.values():
+        return walked(kernel, balances, without)
+    for asset, amount in taken.items():
+        left[asset] = EXACT.subtract(left[asset], Decimal(amount or 0))
+    if without is not None and (taking := _taken_by(kernel, without, balances.as_of_ns)) is not None:
+        asset, own = taking
+        left[asset] = EXACT.add(left.get(asset, Decimal(0)), own)
     return left
+
+
+def walked(kernel: Kernel, balances: Balances, without: Order | None = None) -> dict[str, Decimal]:
+    """The same, by looking at every order."""
+    left = dict(balances.total)
+    for order in kernel.orders.values():
+        taking = None if order is without else _taken_by(kernel, order, balances.as_of_ns)
+        if taking is not None:
+            asset, amount = taking
+            left[asset] = EXACT.subtract(left.get(asset, Decimal(0)), amount)
+    return left
+
+
+def _taken_by(kernel: Kernel, order: Order, as_of_ns: int) -> tuple[str, Decimal] | None:
+    if order.status in {OrderStatus.REJECTED, OrderStatus.HELD}:
+        return None
+    whole = order.updated_ns > as_of_ns or order.status in UNANSWERED
+    if not whole and order.status.is_final:
+        return None
+    return _reservation(kernel, order, order.intent.quantity if whole else order.remaining_quantity)
 
 
 def _reservation(kernel: Kernel, order: Order, quantity: int) -> tuple[str, Decimal]:
@@ -262,7 +355,7 @@ class _Sums:
             self.gross = self._long = self._short = None
             return None
         high, low = EXACT.multiply(Decimal(held + buys), unit), EXACT.multiply(Decimal(held - sells), unit)
-        worst = max(abs(high), abs(low))
+        worst = max(high.copy_abs(), low.copy_abs())
         self.gross = EXACT.add(self.gross, worst)
         self._long, self._short = EXACT.add(self._long, high), EXACT.add(self._short, low)
         return worst
@@ -271,7 +364,7 @@ class _Sums:
     def net(self) -> Decimal | None:
         if self._long is None or self._short is None:
             return None
-        return max(abs(self._long), abs(self._short))
+        return max(self._long.copy_abs(), self._short.copy_abs())
 
 
 def _margin(

@@ -15,6 +15,7 @@ from typing import assert_never
 
 import msgspec
 
+from core._native import Activity, ExposureBook
 from core.authority.proposal import Proposal
 from core.authority.state import MandateState, SessionState
 from core.kernel.effects import AmendOrder, CancelOrder, Effect, PublishTrading, ReviewGroup, SubmitOrder
@@ -41,8 +42,7 @@ from core.orders.machine import (
 )
 from core.portfolio.book import fill_of
 from core.portfolio.positions import EXACT, Position, apply_fill
-from core.risk.activity import Activity
-from core.risk.exposure import ExposureBook
+from core.risk import activity
 from core.risk.kill_switch import KillSwitch
 from core.risk.rules import RiskRules, parse_risk_rules
 from core.types.authority import (
@@ -115,13 +115,15 @@ class Kernel:
     """The state that the journal's events add up to. sequence counts the events applied, which is the journal's own."""
 
     def __init__(self) -> None:
-        self.exposure = ExposureBook()
+        self.exposure = ExposureBook(MandateAuthority)
         self.activity = Activity()
         self._rules: RiskRules | None = None
         self.index = OrderIndexes()
         self._listing = Listing((), {})
         self._heads: Table[str, Head] = Table("head", str, Head)
-        self.instruments: Table[InstrumentKey, Instrument] = Table("instruments", InstrumentKey, Instrument)
+        self.instruments: Table[InstrumentKey, Instrument] = Table(
+            "instruments", InstrumentKey, Instrument, self._instrument_changed
+        )
         self.rule_versions: Table[int, RulesVersion] = Table("rules", int, RulesVersion)
         self.account_switches: Table[str, AccountSwitch] = Table("account_switches", str, AccountSwitch)
         self.frozen: Table[str, str] = Table("frozen", str, str)
@@ -131,7 +133,7 @@ class Kernel:
         self.mandates: Table[str, MandateState] = Table("mandates", str, MandateState)
         self.orders: Table[str, Order] = Table("orders", str, Order, self._order_changed)
         self.retired: Table[int, bool] = Table("retired", int, bool)
-        self.positions: Table[PositionKey, Position] = Table("positions", PositionKey, Position)
+        self.positions: Table[PositionKey, Position] = Table("positions", PositionKey, Position, self._position_changed)
         self.strategy_positions: Table[StrategyPositionKey, Position] = Table(
             "strategy_positions", StrategyPositionKey, Position
         )
@@ -315,7 +317,7 @@ class Kernel:
         """All of the state, for Kernel.from_snapshot."""
         state = self._state
         return msgspec.msgpack.encode(
-            _Snapshot(SNAPSHOT_SCHEMA, state.sequence, state.last_ts_ns, state.dump(), self.activity.dump())
+            _Snapshot(SNAPSHOT_SCHEMA, state.sequence, state.last_ts_ns, state.dump(), activity.dump(self.activity))
         )
 
     @classmethod
@@ -327,7 +329,7 @@ class Kernel:
             if snapshot.schema != SNAPSHOT_SCHEMA:
                 raise ValueError(f"the snapshot's schema is {snapshot.schema!r}, this engine reads {SNAPSHOT_SCHEMA!r}")
             kernel._state.load(snapshot.tables, snapshot.sequence, snapshot.last_ts_ns)
-            kernel.activity.load(snapshot.activity)
+            activity.load(kernel.activity, snapshot.activity)
         except (msgspec.MsgspecError, KeyError) as error:
             raise ValueError(f"not a snapshot of this release: {error}") from error
         return kernel
@@ -588,6 +590,13 @@ class Kernel:
     def _order_changed(self, order_id: str, old: Order | None, new: Order | None) -> None:
         self.exposure.order_changed(old, new)
         self.index.order_changed(order_id, old, new)
+
+    def _instrument_changed(self, _key: InstrumentKey, _old: Instrument | None, new: Instrument | None) -> None:
+        if new is not None:
+            self.exposure.instrument_changed(new)
+
+    def _position_changed(self, key: PositionKey, _old: Position | None, new: Position | None) -> None:
+        self.exposure.position_changed(*key, 0 if new is None else new.quantity)
 
     def _consumption_changed(self, suggestion_id: str, _old: Consumed | None, new: Consumed | None) -> None:
         if new is None:

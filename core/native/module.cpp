@@ -14,6 +14,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 
+#include "bindings.hpp"
 #include "book.hpp"
 #include "decoder.hpp"
 #include "money.hpp"
@@ -448,4 +449,5 @@ NB_MODULE(_native, module) {
     veloz::bind_frames(module);
     veloz::bind_decoder(module);
     veloz::bind_book(module);
+    veloz::bind_risk(module);
 }

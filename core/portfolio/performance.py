@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
 from core.portfolio.exact import BPS, BPS_PLACES, ZERO, exact, rounded_up
 from core.types.clock import NS_PER_S
+
+SECONDS_KEPT = 64
+"""Every order asks what day it is."""
 
 
 class EquityTrack(msgspec.Struct, frozen=True):
@@ -41,7 +45,8 @@ class Performance(msgspec.Struct, frozen=True):
 
 def account_day(ts_ns: int, time_zone: str) -> str:
     """The calendar day (YYYY-MM-DD) of a time in a time zone. Raises ValueError for an unknown zone."""
-    return _local(ts_ns, time_zone).date().isoformat()
+    # No zone's day begins within a second.
+    return _day_of_second(ts_ns // NS_PER_S, time_zone)
 
 
 def day_start_ns(ts_ns: int, time_zone: str) -> int:
@@ -52,6 +57,11 @@ def day_start_ns(ts_ns: int, time_zone: str) -> int:
 def next_day_start_ns(ts_ns: int, time_zone: str) -> int:
     """When the next day begins; always later than ts_ns. Raises ValueError for an unknown zone."""
     return _first_instant_ns(_local(ts_ns, time_zone).date() + timedelta(days=1), time_zone)
+
+
+@lru_cache(maxsize=SECONDS_KEPT)
+def _day_of_second(second: int, time_zone: str) -> str:
+    return _local(second * NS_PER_S, time_zone).date().isoformat()
 
 
 @exact

@@ -1,4 +1,5 @@
-"""How much was asked for lately: sliding windows, exact to the nanosecond, and the orders that repeat themselves.
+"""How much was asked for lately: sliding windows, exact to the nanosecond, and the orders that repeat themselves. The
+oracle of the native Activity, which the kernel uses; a snapshot's form is the same for both.
 
 What is counted is forgotten by itself, so none of it is in the kernel's digest. Memory is bounded: of each key the
 last TIMES_KEPT times, which is the largest count that a rate may allow, and FINGERPRINTS_KEPT orders.
@@ -7,7 +8,9 @@ last TIMES_KEPT times, which is the largest count that a rate may allow, and FIN
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from itertools import takewhile
+from typing import Protocol
 
 import msgspec
 
@@ -23,6 +26,28 @@ ORDER, AMEND, CANCEL = "order", "amend", "cancel"
 class _Dump(msgspec.Struct, frozen=True):
     times: list[tuple[str, str, list[int]]]
     fingerprints: list[tuple[str, list[int]]]
+
+
+class Windows(Protocol):
+    """The native Activity, or the one below."""
+
+    def times(self) -> list[tuple[str, list[int]]]: ...
+    def fingerprints(self) -> list[tuple[str, list[int]]]: ...
+    def restore(
+        self, times: Sequence[tuple[str, list[int]]], fingerprints: Sequence[tuple[str, list[int]]]
+    ) -> None: ...
+
+
+def dump(activity: Windows) -> bytes:
+    """For a snapshot."""
+    times = [(*name.partition("\0")[::2], held) for name, held in activity.times()]
+    return msgspec.msgpack.encode(_Dump(times, activity.fingerprints()))
+
+
+def load(activity: Windows, data: bytes) -> None:
+    """Raises msgspec.MsgspecError."""
+    dumped = msgspec.msgpack.decode(data, type=_Dump)
+    activity.restore([(f"{kind}\0{key}", held) for kind, key, held in dumped.times], dumped.fingerprints)
 
 
 class Activity:
@@ -54,22 +79,20 @@ class Activity:
         """How many orders of the same terms lie within the last window_ms."""
         return _within(self._fingerprints.get(intent_fingerprint), now_ns - window_ms * NS_PER_MS)
 
-    def dump(self) -> bytes:
-        """For a snapshot."""
-        return msgspec.msgpack.encode(
-            _Dump(
-                [(kind, key, list(times)) for (kind, key), times in self._times.items()],
-                [(name, list(times)) for name, times in self._fingerprints.items()],
-            )
-        )
+    def times(self) -> list[tuple[str, list[int]]]:
+        """By kind and key, with a zero byte between them."""
+        return [(f"{kind}\0{key}", list(times)) for (kind, key), times in self._times.items()]
 
-    def load(self, data: bytes) -> None:
-        """Raises msgspec.MsgspecError."""
-        dumped = msgspec.msgpack.decode(data, type=_Dump)
-        for kind, key, times in dumped.times:
-            self._times[kind, key] = deque(times, TIMES_KEPT)
-        for name, times in dumped.fingerprints:
-            self._fingerprints[name] = deque(times, TIMES_KEPT)
+    def fingerprints(self) -> list[tuple[str, list[int]]]:
+        return [(name, list(times)) for name, times in self._fingerprints.items()]
+
+    def restore(self, times: Sequence[tuple[str, list[int]]], fingerprints: Sequence[tuple[str, list[int]]]) -> None:
+        """What times and fingerprints gave."""
+        for name, held in times:
+            kind, _, key = name.partition("\0")
+            self._times[kind, key] = deque(held, TIMES_KEPT)
+        for name, held in fingerprints:
+            self._fingerprints[name] = deque(held, TIMES_KEPT)
 
     def _note(self, kind: str, intent: OrderIntent, ts_ns: int) -> None:
         for key in level_keys(intent.account_id, intent.strategy_id, intent.symbol):

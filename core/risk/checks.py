@@ -1,10 +1,12 @@
-"""Every pre-trade check, in one table. All are evaluated, so a person sees the whole picture; the first that fails
-is the refusal. What can't be judged (no mid, no price) fails: risk fails closed.
+"""Every pre-trade check, in one table; core/native/risk.cpp does the same and is held to this.
+
+All are evaluated, so a person sees the whole picture; the first that fails is the refusal. What can't be judged (no
+mid, no price) fails: risk fails closed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 
 import msgspec
@@ -47,13 +49,13 @@ def evaluate(inputs: RiskInputs) -> RiskDecision:
     """Run the whole table. A check that doesn't apply to this order isn't recorded."""
     records: list[RiskCheckRecord] = []
     refusal: Refusal | None = None
-    for check, message in CHECKS:
+    for check in CHECKS:
         record = check(inputs)
         if record is None:
             continue
         records.append(record)
         if not record.passed and refusal is None:
-            refusal = Refusal(ReasonCode(record.name), message, record.limit, record.actual, record.unit)
+            refusal = refusal_of(record)
     for record in inputs.custom:
         records.append(record)
         if not record.passed and refusal is None:
@@ -61,6 +63,12 @@ def evaluate(inputs: RiskInputs) -> RiskDecision:
                 ReasonCode(record.name), record.actual or "A custom rule refuses the order.", record.source
             )
     return RiskDecision(tuple(records), refusal, notional_of(inputs))
+
+
+def refusal_of(record: RiskCheckRecord) -> Refusal:
+    """What a built-in check that didn't pass says to a person."""
+    code = ReasonCode(record.name)
+    return Refusal(code, MESSAGES[code], record.limit, record.actual, record.unit)
 
 
 def share_used_percent(record: RiskCheckRecord) -> Decimal | None:
@@ -296,39 +304,104 @@ def _self_trade(inputs: RiskInputs) -> RiskCheckRecord | None:
     return _record(ReasonCode.RISK_SELF_TRADE, not meets, _text(own), _text(price), "quote")
 
 
-CHECKS: tuple[tuple[Check, str], ...] = (
-    (_kill_switch, "The kill switch lets no such order through. An administrator has to thaw the engine."),
-    (account_checks.frozen, "The account is frozen: it doesn't agree with the venue. Reconcile, then try again."),
-    (_venue_connected, "The engine isn't connected to the venue. Try again when it is."),
-    (_book_fresh, "The order book isn't verified and fresh. Try again when it is live."),
-    (_tick, "The price isn't a multiple of the tick size. Round it to the tick."),
-    (_lot, "The quantity isn't a multiple of the lot size. Round it to the lot."),
-    (_min_quantity, "The quantity is below the instrument's minimum. Raise it."),
-    (_max_quantity, "The quantity is above the instrument's maximum. Lower it or split the order."),
-    (_min_notional, "The order's value is below the instrument's minimum. Raise the quantity."),
-    (_reduce_only, "A reduce-only order must not be larger than what is left of the position. Lower the quantity."),
-    (_depth, "The book can't fill this quantity now. Lower it, or use a limit order."),
-    (_depth_share, "The order would take too large a share of the visible book. Lower the quantity."),
-    (_max_order_quantity, "The quantity exceeds the limit per order. Lower it."),
-    (_max_notional, "The order's value exceeds the limit per order. Lower the quantity."),
-    (_collar, "The price is too far from the market's mid. Choose a price nearer to it."),
-    (_mark_collar, "The price is too far from the last trade, or the mark. Choose a price nearer to it."),
-    (_drift, "The market moved too far since the proposal. Ask for a new suggestion at today's price."),
-    (_balance, "The account's free balance doesn't cover the order. Lower the quantity."),
-    (_unresolved, "An earlier order of this account, symbol and side has no known outcome yet. Wait until it has."),
-    (_self_trade, "The order would trade with the account's own resting order. Cancel that one, or change the price."),
-    (account_checks.repeated, "The same order was asked for too often in a short time. Look at what asks for it."),
-    (account_checks.open_orders, "The account has too many open orders. Cancel some."),
-    (account_checks.order_rate, "Too many orders in a short time. Ask again later."),
-    (account_checks.cancel_rate, "Too many cancels in a short time. Cancels are always taken, new orders later."),
-    (account_checks.position, "The position in this symbol could grow beyond its limit. Lower the quantity."),
-    (account_checks.gross_exposure, "The account's gross exposure could grow beyond its limit. Lower the quantity."),
-    (account_checks.net_exposure, "The account's net exposure could grow beyond its limit. Lower the quantity."),
-    (account_checks.leverage, "The account's leverage could grow beyond its limit. Lower the quantity."),
-    (account_checks.margin, "The account's margin doesn't cover the order. Lower the quantity, or add margin."),
-    (account_checks.daily_loss, "The account has lost too much today. Only orders that reduce are taken."),
-    (account_checks.drawdown, "The account is too far below its peak. Only orders that reduce are taken."),
+CHECKS: tuple[Check, ...] = (
+    _kill_switch,
+    account_checks.frozen,
+    _venue_connected,
+    _book_fresh,
+    _tick,
+    _lot,
+    _min_quantity,
+    _max_quantity,
+    _min_notional,
+    _reduce_only,
+    _depth,
+    _depth_share,
+    _max_order_quantity,
+    _max_notional,
+    _collar,
+    _mark_collar,
+    _drift,
+    _balance,
+    _unresolved,
+    _self_trade,
+    account_checks.repeated,
+    account_checks.open_orders,
+    account_checks.order_rate,
+    account_checks.cancel_rate,
+    account_checks.position,
+    account_checks.gross_exposure,
+    account_checks.net_exposure,
+    account_checks.leverage,
+    account_checks.margin,
+    account_checks.daily_loss,
+    account_checks.drawdown,
 )
+
+MESSAGES: Mapping[str, str] = {
+    ReasonCode.RISK_KILL_SWITCH_ACTIVE: (
+        "The kill switch lets no such order through. An administrator has to thaw the engine."
+    ),
+    ReasonCode.RISK_ACCOUNT_FROZEN: (
+        "The account is frozen: it doesn't agree with the venue. Reconcile, then try again."
+    ),
+    ReasonCode.RISK_VENUE_DISCONNECTED: "The engine isn't connected to the venue. Try again when it is.",
+    ReasonCode.MARKET_BOOK_STALE: "The order book isn't verified and fresh. Try again when it is live.",
+    ReasonCode.ORDER_TICK_SIZE_VIOLATED: "The price isn't a multiple of the tick size. Round it to the tick.",
+    ReasonCode.ORDER_LOT_SIZE_VIOLATED: "The quantity isn't a multiple of the lot size. Round it to the lot.",
+    ReasonCode.ORDER_QUANTITY_BELOW_MIN: "The quantity is below the instrument's minimum. Raise it.",
+    ReasonCode.ORDER_QUANTITY_ABOVE_MAX: "The quantity is above the instrument's maximum. Lower it or split the order.",
+    ReasonCode.ORDER_NOTIONAL_BELOW_MIN: "The order's value is below the instrument's minimum. Raise the quantity.",
+    ReasonCode.ORDER_WOULD_INCREASE_POSITION: (
+        "A reduce-only order must not be larger than what is left of the position. Lower the quantity."
+    ),
+    ReasonCode.MARKET_DEPTH_INSUFFICIENT: "The book can't fill this quantity now. Lower it, or use a limit order.",
+    ReasonCode.RISK_DEPTH_SHARE_EXCEEDED: (
+        "The order would take too large a share of the visible book. Lower the quantity."
+    ),
+    ReasonCode.RISK_QUANTITY_EXCEEDS_MAX_PER_ORDER: "The quantity exceeds the limit per order. Lower it.",
+    ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER: (
+        "The order's value exceeds the limit per order. Lower the quantity."
+    ),
+    ReasonCode.RISK_PRICE_OUTSIDE_COLLAR: "The price is too far from the market's mid. Choose a price nearer to it.",
+    ReasonCode.RISK_PRICE_OUTSIDE_MARK_COLLAR: (
+        "The price is too far from the last trade, or the mark. Choose a price nearer to it."
+    ),
+    ReasonCode.RISK_PRICE_DRIFT_EXCEEDS_MAX: (
+        "The market moved too far since the proposal. Ask for a new suggestion at today's price."
+    ),
+    ReasonCode.RISK_BALANCE_INSUFFICIENT: "The account's free balance doesn't cover the order. Lower the quantity.",
+    ReasonCode.RISK_INTENT_UNRESOLVED: (
+        "An earlier order of this account, symbol and side has no known outcome yet. Wait until it has."
+    ),
+    ReasonCode.RISK_SELF_TRADE: (
+        "The order would trade with the account's own resting order. Cancel that one, or change the price."
+    ),
+    ReasonCode.RISK_INTENT_REPEATED: (
+        "The same order was asked for too often in a short time. Look at what asks for it."
+    ),
+    ReasonCode.RISK_OPEN_ORDERS_EXCEED_MAX: "The account has too many open orders. Cancel some.",
+    ReasonCode.RISK_ORDER_RATE_EXCEEDED: "Too many orders in a short time. Ask again later.",
+    ReasonCode.RISK_AMEND_RATE_EXCEEDED: "Too many orders in a short time. Ask again later.",
+    ReasonCode.RISK_CANCEL_RATE_EXCEEDED: (
+        "Too many cancels in a short time. Cancels are always taken, new orders later."
+    ),
+    ReasonCode.RISK_POSITION_EXCEEDS_MAX: (
+        "The position in this symbol could grow beyond its limit. Lower the quantity."
+    ),
+    ReasonCode.RISK_GROSS_EXPOSURE_EXCEEDS_MAX: (
+        "The account's gross exposure could grow beyond its limit. Lower the quantity."
+    ),
+    ReasonCode.RISK_NET_EXPOSURE_EXCEEDS_MAX: (
+        "The account's net exposure could grow beyond its limit. Lower the quantity."
+    ),
+    ReasonCode.RISK_LEVERAGE_EXCEEDS_MAX: "The account's leverage could grow beyond its limit. Lower the quantity.",
+    ReasonCode.RISK_MARGIN_INSUFFICIENT: (
+        "The account's margin doesn't cover the order. Lower the quantity, or add margin."
+    ),
+    ReasonCode.RISK_DAILY_LOSS_EXCEEDED: "The account has lost too much today. Only orders that reduce are taken.",
+    ReasonCode.RISK_DRAWDOWN_EXCEEDED: "The account is too far below its peak. Only orders that reduce are taken.",
+}
 
 
 def _deviation(

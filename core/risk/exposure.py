@@ -1,4 +1,5 @@
-"""What rests, kept up with every order, so that no check has to walk all open orders.
+"""What rests, kept up with every order, so that no check has to walk all open orders. The oracle of the native
+ExposureBook, which the kernel uses.
 
 Held orders count as nothing here: they are checked again before they go to the venue. Orders without an answer count
 in full: they may be live (I5).
@@ -18,18 +19,22 @@ MarketKey = tuple[str, str, str]
 class Resting:
     """Of one account, venue and symbol. Quantities at quantity_scale, prices at price_scale."""
 
-    __slots__ = ("buy_prices", "buy_quantity", "orders", "sell_prices", "sell_quantity", "unknown")
+    __slots__ = ("buy_prices", "buy_quantity", "orders", "sell_prices", "sell_quantity", "unresolved")
 
     def __init__(self) -> None:
         self.orders = 0
         self.buy_quantity = 0
         self.sell_quantity = 0
-        self.unknown = {Side.BUY: 0, Side.SELL: 0}
+        self.unresolved = {Side.BUY: 0, Side.SELL: 0}
         self.buy_prices: list[int] = []
         self.sell_prices: list[int] = []
 
     def quantity(self, side: Side) -> int:
         return self.buy_quantity if side is Side.BUY else self.sell_quantity
+
+    def unknown(self, side: Side) -> int:
+        """How many orders of a side have no known outcome."""
+        return self.unresolved[side]
 
     def opposite_price(self, side: Side) -> int | None:
         """The best of our own prices that an order on this side could meet."""
@@ -81,7 +86,7 @@ class ExposureBook:
         else:
             resting.sell_quantity += quantity
         if order.status is OrderStatus.UNKNOWN:
-            resting.unknown[intent.side] += sign
+            resting.unresolved[intent.side] += sign
         if intent.price is not None and not intent.order_type.is_conditional:
             prices = resting.buy_prices if is_buy else resting.sell_prices
             if sign > 0:

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from core import _native
 from core.risk.custom import CUSTOM_ACTIONS, CustomRule, CustomRuleError, compile_rule
 from core.types.money import decimal_text
 
@@ -100,6 +101,9 @@ class EffectiveLimits:
     """What holds for one account, strategy and symbol: of each limit the tightest, of each rate all of them."""
 
     def __init__(self, levels: tuple[Level, ...]) -> None:
+        self.is_compiled = False
+        self.compiled: _native.RiskLimits | None = None
+        """For core.risk.compiled."""
         self.limits: dict[str, Limit] = {}
         self.rates: dict[str, tuple[RateLimit, ...]] = {}
         for level in levels:

@@ -12,7 +12,7 @@ import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "bench" / "orders.py"
 ORDERS = 50
-CHECKS_OF_A_LIMIT_ORDER = 25
+CHECKS_OF_A_LIMIT_ORDER = 26
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.orders.machine import Order
-from core.risk.activity import ORDER, Activity, fingerprint
+from core.risk.activity import ORDER, Activity, dump, fingerprint, load
 from core.risk.exposure import ExposureBook, counts
 from core.types.clock import NS_PER_MS
 from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
@@ -42,8 +42,8 @@ def test_a_snapshot_remembers_the_windows() -> None:
     activity, other = Activity(), Activity()
     activity.order_intended(INTENT, START_NS)
     activity.cancel_requested(INTENT, START_NS + 1)
-    other.load(activity.dump())
-    assert other.dump() == activity.dump()
+    load(other, dump(activity))
+    assert dump(other) == dump(activity)
     assert other.count(ORDER, "global", 1_000, START_NS + 5) == 1
 
 
@@ -92,7 +92,7 @@ def seen(book: ExposureBook) -> dict[str, Any]:
             resting.sell_quantity,
             resting.opposite_price(Side.BUY),
             resting.opposite_price(Side.SELL),
-            resting.unknown[Side.BUY],
+            resting.unknown(Side.BUY),
         )
     return found
 

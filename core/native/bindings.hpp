@@ -1,0 +1,10 @@
+// What each file of bindings adds to core._native.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace veloz {
+
+void bind_risk(nanobind::module_ &module);
+
+}  // namespace veloz
