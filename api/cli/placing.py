@@ -21,7 +21,7 @@ from api.cli.text import printable
 from core.authority.signatures import sign_bytes
 from core.config import Settings
 from core.types.clock import SystemClock
-from core.types.codes import RefusalError
+from core.types.codes import Refusal, RefusalError
 from core.types.ids import SystemIdSource
 from core.types.money import decimal_text
 from core.types.orders import OrderStatus, OrderType, Side, TimeInForce
@@ -71,8 +71,17 @@ def place(
     with with_request_id(ticket.request_id):
         outcome, order = ask_engine(settings, sent)
     if outcome.refusal is not None:
-        raise refused(outcome.refusal)
+        raise _refused_order(outcome, outcome.refusal)
     _tell(outcome, order, ticket, as_json)
+
+
+def _refused_order(outcome: ExecutionOutcomeView, refusal: Refusal) -> CommandError:
+    """With the way to the checks, where they were recorded."""
+    error = refused(refusal)
+    if outcome.journal_sequence is not None:
+        error.body["journal_sequence"] = outcome.journal_sequence
+        error.body["message"] += f" `veloz risk explain {outcome.journal_sequence}` shows every check."
+    return error
 
 
 @contextmanager
@@ -210,6 +219,9 @@ def _tell(outcome: ExecutionOutcomeView, order: OrderView | None, ticket: OrderT
         )
         if order.refusal is not None:
             typer.echo(printable(f"{order.refusal.code}: {order.refusal.message}"))
+    if not as_json:
+        for check in (item for item in outcome.checks if item.is_warning):
+            typer.secho(printable(f"! {check.source}: {check.actual}"), fg="yellow")
     if order is not None and order.status is OrderStatus.REJECTED:
         raise typer.Exit(EXIT_REFUSED)
 

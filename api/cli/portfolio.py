@@ -151,9 +151,10 @@ def show_checks(checks: tuple[RiskCheckView, ...]) -> None:
     for item in checks:
         used = "" if item.used_percent is None else f"{item.used_percent.quantize(Decimal('0.1'))} %"
         limit = f"{item.actual or '-'} of {item.limit or '-'} {item.unit or ''}".strip()
-        near = item.used_percent is not None and item.used_percent >= NEAR_PERCENT
+        near = item.is_warning or (item.used_percent is not None and item.used_percent >= NEAR_PERCENT)
+        mark = "✗" if not item.passed else "!" if item.is_warning else "✓"
         colour = "red" if not item.passed else "yellow" if near else None
-        line = f"{'✓' if item.passed else '✗'} {item.name:<{name_width}}  {limit:<36} {used:>8}  {item.source or ''}"
+        line = f"{mark} {item.name:<{name_width}}  {limit:<36} {used:>8}  {item.source or ''}"
         typer.secho(printable(line.rstrip()), fg=colour)
 
 

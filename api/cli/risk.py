@@ -14,7 +14,7 @@ from api.cli.portfolio import show_checks
 from api.cli.safety import print_table
 from api.cli.session import EXIT_REFUSED, EXIT_USAGE, CommandError
 from api.cli.text import printable
-from core.config import ConfigurationError, Settings
+from core.config import Settings
 from core.types.codes import ReasonCode, Refusal
 
 DIGEST_DIGITS_SHOWN = 12
@@ -62,11 +62,12 @@ def reload(file: Path, key: Path | None, key_id: str | None, as_json: bool) -> N
 
 
 def rollback(to: int | None, key: Path | None, key_id: str | None, as_json: bool) -> None:
-    """Put an earlier version's rules in force again: by default those before the current ones."""
+    """Put an earlier version's rules in force again: by default the newest that differ from the current ones."""
     settings = local_settings()
     rules = ask_engine(settings, lambda client: client.rules())
     versions = [item.version for item in rules.history]
-    target = to if to is not None else max((version for version in versions if version < rules.version), default=0)
+    others_than = [item.version for item in rules.history if item.digest_hex != rules.digest_hex]
+    target = to if to is not None else max(others_than, default=0)
     if target not in versions or target == rules.version:
         others = ", ".join(str(version) for version in versions if version != rules.version) or "none"
         raise CommandError(
@@ -145,9 +146,9 @@ def _read(file: Path) -> str:
 
 def _parse(document: str, name: str) -> None:
     """Raises CommandError with the line and the cure."""
-    from core.risk.rules import parse_risk_rules
+    from core.risk.rules import RiskRulesError, parse_risk_rules
 
     try:
         parse_risk_rules(document, name)
-    except (ConfigurationError, ValueError) as error:
+    except RiskRulesError as error:
         raise CommandError(ReasonCode.RISK_RULES_INVALID.value, str(error), EXIT_REFUSED, file=name) from error

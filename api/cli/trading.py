@@ -115,7 +115,7 @@ def risk_reload(file: Path, key: Key = None, key_id: KeyId = None, as_json: Json
 
 @risk_app.command("rollback", epilog="Examples: veloz risk rollback · veloz risk rollback --to 3")
 def risk_rollback(
-    to: Annotated[OptionalInt, typer.Option("--to", metavar="N", help="By default the one before.")] = None,
+    to: Annotated[OptionalInt, typer.Option("--to", metavar="N", help="By default the newest that differ.")] = None,
     key: Key = None,
     key_id: KeyId = None,
     as_json: Json = False,
@@ -127,9 +127,10 @@ def risk_rollback(
         commands.rollback(to, key, key_id, as_json)
 
 
-@risk_app.command("explain", epilog="Example: veloz risk explain vz0123...")
+@risk_app.command("explain", epilog="Examples: veloz risk explain vz0123... · veloz risk explain 1234")
 def risk_explain(client_order_id: Annotated[str, typer.Argument(metavar="ORDER_ID")], as_json: Json = False) -> None:
-    """Which rules an order met, and how near each limit was."""
+    """Which rules an order met, and how near each limit was. One that was refused goes by the number that the refusal
+    told, or by its request's or suggestion's id."""
     from api.cli import risk as commands
 
     with reporting_errors(as_json):

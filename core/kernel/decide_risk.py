@@ -25,7 +25,7 @@ from core.risk.rules import EffectiveLimits, RateLimit, RiskRules, RiskRulesErro
 from core.types.authority import AdministrationAuthority
 from core.types.clock import NS_PER_S
 from core.types.codes import ReasonCode, Refusal
-from core.types.events import RiskCheckRecord, RiskRulesInstalled
+from core.types.events import RULE_NOT_MET, RiskCheckRecord, RiskRulesInstalled
 from core.types.instruments import Instrument, Product
 from core.types.money import from_scaled
 from core.types.orders import OrderIntent, OrderStatus, Side
@@ -479,7 +479,7 @@ def _custom_record(
     else:
         passed = not met or rule.action == WARN
         code = ReasonCode.RISK_CUSTOM_RULE_REJECTED
-    return RiskCheckRecord(code, passed, rule.when[:200], rule.message if met else "doesn't apply", None, source)
+    return RiskCheckRecord(code, passed, rule.when[:200], rule.message if met else RULE_NOT_MET, None, source)
 
 
 def _variables(rules: RiskRules, inputs: RiskInputs, subject: RiskSubject, now_ns: int) -> dict[str, dict[str, object]]:

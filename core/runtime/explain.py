@@ -5,56 +5,161 @@ from __future__ import annotations
 import asyncio
 from decimal import Decimal
 
+import msgspec
+
 from core.authority.proposal import parse_proposal
 from core.orders.machine import Order
 from core.risk.checks import share_used_percent
 from core.storage.journal import Journal, JournalReader
-from core.types.codes import ReasonCode, refuse
-from core.types.events import ApprovalDecided, JournalEntry, OrderIntended
+from core.types.authority import MandateAuthority, SessionAuthority
+from core.types.codes import ReasonCode, Refusal, refuse
+from core.types.events import ApprovalDecided, JournalEntry, OrderIntended, OrderRefused
+from core.types.orders import OrderRequest, client_order_id, requested_order_id
 from core.types.views import RiskCheckView, RiskExplanationView
 
 SEARCH_BATCH_RECORDS = 2_048
+SEQUENCE_DIGITS_LIMIT = 18
+
+Decided = ApprovalDecided | OrderIntended | OrderRefused
+_TAGS = tuple(str(kind.__struct_config__.tag).encode() for kind in (ApprovalDecided, OrderIntended, OrderRefused))
 
 
-async def explain(journal: Journal, order: Order, now_ns: int) -> RiskExplanationView:
-    """Raises RefusalError(ORDER_UNKNOWN) for an order that was found at the venue: nobody decided on it here."""
-    order_id = order.intent.client_order_id
-    event = await asyncio.to_thread(_find, journal, order_id, order.created_ns)
+async def explain(journal: Journal, name: str, order: Order | None, now_ns: int) -> RiskExplanationView:
+    """order is the one of that name, where the engine still has it. One that was refused goes by the id that it would
+    have had, by its request or suggestion id, or by the sequence of its record, which the refusal told.
+
+    Raises RefusalError(ORDER_UNKNOWN) for an order that was found at the venue: nobody decided on it here.
+    """
+    event: Decided | None
+    if order is not None:
+        event = await asyncio.to_thread(_find, journal, order.intent.client_order_id, order.created_ns)
+    else:
+        event = await asyncio.to_thread(_search, journal, name)
     if event is None:
         raise refuse(
             ReasonCode.ORDER_UNKNOWN,
-            f"No decision on order {order_id} is in the engine's journal; it was made elsewhere.",
+            f"No decision on an order {name[:64]} is in the engine's journal. Check the id; what was placed elsewhere "
+            "was decided elsewhere.",
         )
-    match event:
-        case ApprovalDecided():
-            authority, authority_id = "approval", event.suggestion_id
-            notional = Decimal(parse_proposal(event.proposal.encode()).notional_quote)
-        case OrderIntended():
-            authority = str(event.authority.__struct_config__.tag)
-            authority_id = str(next(iter(event.authority.__struct_fields__), ""))
-            authority_id = str(getattr(event.authority, authority_id))
-            notional = Decimal(event.notional_quote)
+    terms = _terms(event)
     checks = tuple(
         RiskCheckView(c.name, c.passed, c.limit, c.actual, c.unit, c.source, share_used_percent(c))
         for c in event.checks
     )
     market = event.market
     return RiskExplanationView(
-        client_order_id=order_id,
-        account_id=order.intent.account_id,
-        symbol=order.intent.symbol,
-        authority=authority,
-        authority_id=authority_id,
+        client_order_id=terms.client_order_id,
+        account_id=terms.account_id,
+        symbol=terms.symbol,
+        authority=terms.authority,
+        authority_id=terms.authority_id,
         rules_version=event.rules_version,
         decided_ns=event.ts_ns,
-        checks=tuple(sorted(checks, key=lambda check: -(check.used_percent or Decimal(-1)))),
-        refusal=None,
+        checks=tuple(sorted(checks, key=_nearest_first)),
+        refusal=terms.refusal,
         mid_price=None if market.mid_price is None else Decimal(market.mid_price),
         book_state=market.book_state,
         book_age_ms=market.book_age_ms,
-        notional_quote=notional,
+        notional_quote=terms.notional_quote,
         as_of_ns=now_ns,
     )
+
+
+class _Terms(msgspec.Struct, frozen=True):
+    client_order_id: str
+    account_id: str
+    symbol: str
+    authority: str
+    authority_id: str
+    notional_quote: Decimal | None
+    refusal: Refusal | None = None
+
+
+def _terms(event: Decided) -> _Terms:
+    match event:
+        case ApprovalDecided():
+            proposal = parse_proposal(event.proposal.encode())
+            return _Terms(
+                client_order_id(event.digest_hex),
+                event.account_id,
+                proposal.symbol,
+                "approval",
+                event.suggestion_id,
+                Decimal(proposal.notional_quote),
+                event.refusal,
+            )
+        case OrderIntended():
+            intent = event.intent
+            return _Terms(
+                intent.client_order_id,
+                intent.account_id,
+                intent.symbol,
+                str(event.authority.__struct_config__.tag),
+                str(getattr(event.authority, event.authority.__struct_fields__[0])),
+                Decimal(event.notional_quote),
+            )
+        case OrderRefused():
+            assert isinstance(event.authority, SessionAuthority | MandateAuthority)
+            authority_id = _asker(event.authority)
+            return _Terms(
+                requested_order_id(authority_id, _request(event).request_id),
+                event.account_id,
+                event.symbol,
+                str(event.authority.__struct_config__.tag),
+                authority_id,
+                None,
+                event.refusal,
+            )
+
+
+def _nearest_first(check: RiskCheckView) -> tuple[bool, Decimal]:
+    """What refused it stands first."""
+    return check.passed, -(check.used_percent or Decimal(-1))
+
+
+def _asker(authority: SessionAuthority | MandateAuthority) -> str:
+    return authority.session_id if isinstance(authority, SessionAuthority) else authority.mandate_id
+
+
+def _request(event: OrderRefused) -> OrderRequest:
+    return msgspec.json.decode(event.request, type=OrderRequest)
+
+
+def _search(journal: Journal, name: str) -> Decided | None:
+    """The newest decision of that name, from the end of what the journal still holds."""
+    if name.isascii() and name.isdigit() and len(name) <= SEQUENCE_DIGITS_LIMIT:
+        sequence = int(name)
+        if journal.first_sequence <= sequence <= journal.sequence:
+            (entry,) = JournalReader(journal, sequence - 1).read(1)
+            return _decided(entry)
+        return None
+    end = journal.sequence
+    while end >= journal.first_sequence:
+        start = max(journal.first_sequence, end - SEARCH_BATCH_RECORDS + 1)
+        for entry in reversed(JournalReader(journal, start - 1).read(end - start + 1)):
+            event = _decided(entry)
+            if event is not None and name in _names(event):
+                return event
+        end = start - 1
+    return None
+
+
+def _decided(entry: JournalEntry) -> Decided | None:
+    if not any(tag in entry.payload for tag in _TAGS):
+        return None
+    event = entry.event()
+    return event if isinstance(event, ApprovalDecided | OrderIntended | OrderRefused) else None
+
+
+def _names(event: Decided) -> tuple[str, ...]:
+    own = _terms(event).client_order_id
+    match event:
+        case ApprovalDecided():
+            return own, event.suggestion_id
+        case OrderRefused():
+            return own, _request(event).request_id
+        case _:
+            return (own,)
 
 
 def _find(journal: Journal, order_id: str, created_ns: int) -> ApprovalDecided | OrderIntended | None:

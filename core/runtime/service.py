@@ -415,11 +415,10 @@ class EngineService:
         return None
 
     async def explain_risk(self, client_order_id: str) -> RiskExplanationView:
-        """Which rules an order met, and how near each limit was. Raises RefusalError(ORDER_UNKNOWN)."""
+        """Which rules an order met, and how near each limit was; core.runtime.explain tells how a refused one is named.
+        Raises RefusalError(ORDER_UNKNOWN)."""
         order = self.kernel.orders.get(client_order_id)
-        if order is None:
-            raise RefusalError(decide.unknown_order(client_order_id))
-        return await explain(self.journal, order, self.clock.now_ns())
+        return await explain(self.journal, client_order_id, order, self.clock.now_ns())
 
     async def reconcile(self, dry_run: bool, requested_by: str) -> ReconciliationView:
         """Compare with the venue, and unless it is a dry run mend what differs.

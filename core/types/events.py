@@ -102,6 +102,10 @@ class RiskRulesInstalled(Event, frozen=True, tag="risk_rules_installed"):
     rolled_back_to: int | None = None
 
 
+RULE_NOT_MET = "doesn't apply"
+"""The `actual` of a custom rule that isn't met; of one that is, it is the rule's message."""
+
+
 class RiskCheckRecord(msgspec.Struct, frozen=True):
     """One check as it was made: name is the ReasonCode that it refuses with, source the level whose limit was the
     tightest (`global`, `desk:<id>`, `account:<id>`, `strategy:<id>`, `symbol:<name>`, `rule:<name>`, `instrument`)."""

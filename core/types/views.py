@@ -10,6 +10,7 @@ from decimal import Decimal
 import msgspec
 
 from core.types.codes import Refusal
+from core.types.events import RULE_NOT_MET
 from core.types.orders import OrderStatus, OrderType, Side, TimeInForce
 
 
@@ -204,6 +205,11 @@ class RiskCheckView(msgspec.Struct, frozen=True):
     unit: str | None
     source: str | None = None
     used_percent: Decimal | None = None
+
+    @property
+    def is_warning(self) -> bool:
+        """A custom rule that is met and lets through."""
+        return self.passed and (self.source or "").startswith("rule:") and self.actual != RULE_NOT_MET
 
 
 class RiskStateView(msgspec.Struct, frozen=True):
