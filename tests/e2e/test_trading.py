@@ -1,0 +1,112 @@
+"""A day of orders on the whole service, spot and USD-M: SQL says what the engine says, also when the ledger dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.e2e.service import RunningService, eventually
+
+pytestmark = pytest.mark.e2e
+
+CAUGHT_UP_S = 30
+LEDGER_KILLS = 3
+
+
+@pytest.fixture(scope="module", params=["spot", "usdm"])
+def desk(request: pytest.FixtureRequest) -> Iterator[RunningService]:
+    """A service with an open session."""
+    running = RunningService("--product", request.param)
+    running.start()
+    opened = running.veloz("session", "open", "--json")
+    assert opened.exit_code == 0, opened.text
+    yield running
+    running.stop()
+    running.remove()
+
+
+def ordered(desk: RunningService, *words: str) -> dict[str, Any]:
+    placed = desk.veloz("orders", *words, "--json")
+    assert placed.exit_code == 0, (words, placed.text, placed.errors)
+    answer: dict[str, Any] = placed.json
+    return answer
+
+
+def kill_ledger(desk: RunningService) -> None:
+    os.kill(desk.description["pids"]["ledger"], signal.SIGKILL)
+
+
+def agrees(desk: RunningService) -> bool:
+    """Whether `veloz rebuild --check` finds the projections whole, at the journal's end."""
+    checked = desk.veloz("rebuild", "--check", "--json")
+    if checked.exit_code == 3 or "error" in checked.json:
+        return False
+    assert checked.json["equal"], checked.json
+    return bool(checked.json["compared_at"] == checked.json["sequence"])
+
+
+def same_in_sql(desk: RunningService) -> bool:
+    """Whether SQL tells of every order what the engine does."""
+    token = httpx2.post(
+        f"{desk.url}/api/v1/auth/login", json={"username": "trader", "password": desk.password("trader")}
+    ).json()["access_token"]
+    rows = httpx2.get(f"{desk.url}/api/v1/orders?limit=200", headers={"Authorization": f"Bearer {token}"}).json()
+    told = desk.veloz("orders", "list", "--all", "--limit", "200", "--json").json
+    return _terms(rows) == _terms(told)
+
+
+def _terms(orders: list[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
+    names = ("status", "quantity", "filled_quantity", "price", "stop_price", "authority", "authority_id", "role")
+    return {order["client_order_id"]: tuple(order[name] for name in names) for order in orders}
+
+
+def touch(desk: RunningService) -> Decimal:
+    bids = desk.veloz("ask", "what is the price of BTCUSDT?", "--json").json["tool_calls"]
+    ticker = next(call["result"] for call in bids if call["tool"] == "get_ticker")
+    return Decimal(str(ticker["bid_price"])).quantize(Decimal(1))
+
+
+def test_the_projections_are_the_journals_however_often_the_ledger_is_killed(desk: RunningService) -> None:
+    bid = touch(desk)
+    for turn in range(LEDGER_KILLS):
+        ordered(desk, "place", "buy", "0.02", "BTCUSDT")
+        kill_ledger(desk)
+        ordered(desk, "place", "sell", "0.005", "BTCUSDT")
+        resting = ordered(desk, "place", "buy", "0.01", "BTCUSDT", "--limit", str(bid - 300 - turn))
+        ordered(desk, "amend", resting["client_order_id"], "--quantity", "0.005")
+        ordered(desk, "place", "sell", "0.004", "BTCUSDT", "--trail-bps", "300")
+        ordered(
+            desk, "bracket", "buy", "0.004", "BTCUSDT", "--limit", str(bid - 100), "--take-profit", str(bid + 900),
+            "--stop", str(bid - 1_500),
+        )  # fmt: skip
+        desk.veloz("orders", "place", "buy", "5", "BTCUSDT")
+        if turn % 2:
+            ordered(desk, "cancel-all")
+    eventually(lambda: agrees(desk), CAUGHT_UP_S, "the projections reach the journal's end")
+    eventually(lambda: same_in_sql(desk), CAUGHT_UP_S, "SQL and the engine tell the same of every order")
+    held = desk.veloz("positions", "--json").json
+    exposure = desk.veloz("exposure", "--json").json
+    assert exposure["unknown"] == []
+    assert Decimal(held[0]["quantity"]) >= Decimal("0.015") * LEDGER_KILLS
+    reconciled = desk.veloz("reconcile", "--dry-run", "--json")
+    assert (reconciled.exit_code, reconciled.json["differences"]) == (0, [])
+
+
+def test_a_rebuild_mends_what_somebody_changed_in_sql(desk: RunningService) -> None:
+    ordered(desk, "place", "buy", "0.01", "BTCUSDT")
+    eventually(lambda: agrees(desk), CAUGHT_UP_S, "the projections reach the journal's end")
+    again = desk.veloz("rebuild", "--json")
+    assert (again.exit_code, again.json["equal"], again.json["rebuilt"]) == (0, True, True)
+    assert all(table["rows_before"] == table["rows_after"] for table in again.json["tables"])
+
+
+def test_doctor_finds_nothing_wrong_after_a_day(desk: RunningService) -> None:
+    checked = desk.veloz("doctor", "--json")
+    wrong = [check for check in checked.json["checks"] if check["status"] == "fail"]
+    assert (checked.exit_code, wrong) == (0, [])
