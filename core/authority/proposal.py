@@ -21,6 +21,7 @@ PROPOSAL_SCHEMA = "veloz.order-proposal/1"
 PROPOSAL_DOMAIN_TAG = b"veloz/order-proposal/v1\x00"
 PROPOSAL_SIZE_LIMIT_BYTES = 16_384
 SHOWN_LIMIT_CHARS = 64
+PROPOSED_TYPES = frozenset({OrderType.LIMIT, OrderType.MARKET})
 
 _WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _PLAIN_DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,39})(?:\.[0-9]{1,39})?")
@@ -107,6 +108,11 @@ def _check_values(proposal: Proposal) -> None:
             raise _malformed(f"{name} must be a whole number, is {text[:SHOWN_LIMIT_CHARS]!r}")
     for name in ("quantity", "notional_quote", "reference_price", "max_deviation_bps"):
         _positive_decimal(name, getattr(proposal, name))
+    # A trigger or an expiry would have to be among the digested fields, and isn't: what is signed is what is shown (I2).
+    if order_type not in PROPOSED_TYPES:
+        raise _malformed(f"a proposal is for a LIMIT or a MARKET order, not {order_type}; ask for it with a ticket")
+    if proposal.time_in_force == TimeInForce.GTD:
+        raise _malformed("a proposal's order has no expiry, so its time in force isn't GTD; ask for it with a ticket")
     if order_type is OrderType.LIMIT:
         _positive_decimal("price", proposal.price)
     elif proposal.price:
