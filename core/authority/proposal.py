@@ -108,7 +108,7 @@ def _check_values(proposal: Proposal) -> None:
             raise _malformed(f"{name} must be a whole number, is {text[:SHOWN_LIMIT_CHARS]!r}")
     for name in ("quantity", "notional_quote", "reference_price", "max_deviation_bps"):
         _positive_decimal(name, getattr(proposal, name))
-    # A trigger or an expiry would have to be among the digested fields, and isn't: what is signed is what is shown (I2).
+    # A trigger or an expiry would have to be a digested field, and there is none: what is signed is what is shown (I2).
     if order_type not in PROPOSED_TYPES:
         raise _malformed(f"a proposal is for a LIMIT or a MARKET order, not {order_type}; ask for it with a ticket")
     if proposal.time_in_force == TimeInForce.GTD:

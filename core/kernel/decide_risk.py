@@ -53,8 +53,20 @@ def run_risk(kernel: Kernel, subject: RiskSubject, inputs: DecisionInputs, now_n
 
     The built-in checks run natively; custom rules, and values that 128 bits don't hold, are left to their oracle.
     """
+    if inputs.account_id not in {None, subject.intent.account_id}:
+        return RiskDecision((), _another_account(subject.intent.account_id, inputs.account_id))
     decision = _run_natively(kernel, subject, inputs, now_ns)
     return run_risk_in_python(kernel, subject, inputs, now_ns) if decision is None else decision
+
+
+def _another_account(account_id: str, own: str | None) -> Refusal:
+    """The venue would book the order to its key's own account, whatever it is called here."""
+    return Refusal(
+        ReasonCode.AUTHORITY_WRONG_ENGINE,
+        f"This engine trades the account of its venue key only. Ask the engine of account {account_id[:64]}.",
+        limit=own,
+        actual=account_id[:64],
+    )
 
 
 def _run_natively(kernel: Kernel, subject: RiskSubject, inputs: DecisionInputs, now_ns: int) -> RiskDecision | None:

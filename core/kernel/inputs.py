@@ -33,7 +33,8 @@ class DecisionInputs(msgspec.Struct, frozen=True):
     worst_price and depth_quantity are of a sweep of the live book by the order's quantity; visible_quantity is all that
     the opposite side shows. balances is None when they aren't known, margin on spot. marks are ints at the instrument's
     price_scale, by (venue, symbol), for every instrument that is listed and has a price; rates tell what one unit of an
-    asset is worth in the reporting currency.
+    asset is worth in the reporting currency. account_id is the only account that can be traded, the venue key's own;
+    None where there is no such bound.
     """
 
     market: MarketInputs
@@ -45,3 +46,4 @@ class DecisionInputs(msgspec.Struct, frozen=True):
     marks: Mapping[InstrumentKey, int] = msgspec.field(default_factory=dict)
     rates: Mapping[str, Decimal] = msgspec.field(default_factory=dict)
     margin: MarginInputs | None = None
+    account_id: str | None = None

@@ -42,12 +42,14 @@ class Surroundings:
     def inputs(self, venue: str, symbol: str, side: Side | None = None, sweep: Decimal | None = None) -> DecisionInputs:
         """For a decision on one instrument; sweep is the quantity of a market order."""
         if (venue, symbol) not in self._kernel.listed_keys:
-            return DecisionInputs(NO_MARKET, self.venue_connected)
+            return DecisionInputs(NO_MARKET, self.venue_connected, account_id=self.account_id or None)
         hub = self.hub
         try:
             market = hub.market_inputs(symbol)
         except RefusalError:
-            return DecisionInputs(NO_MARKET, self.venue_connected, balances=self.balances)
+            return DecisionInputs(
+                NO_MARKET, self.venue_connected, balances=self.balances, account_id=self.account_id or None
+            )
         worst_price = depth_quantity = visible_quantity = None
         if side is not None:
             visible_quantity = hub.visible_quantity(symbol, side)
@@ -64,6 +66,7 @@ class Surroundings:
             marks,
             Rates(self._kernel, marks, self.reporting_asset),
             self.margin,
+            self.account_id or None,
         )
 
     def mark_price(self, symbol: str) -> Decimal | None:

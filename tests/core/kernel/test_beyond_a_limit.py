@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from core.authority.proposal import proposal_bytes
 from core.kernel import decide
 from core.risk.kill_switch import KillSwitch
 from core.types.codes import ReasonCode
 from core.types.orders import OrderType, Side
-from tests.core.approvals import APPROVER_SEED, BTC, SECOND_SEED
+from tests.core.approvals import ACCOUNT, APPROVER_SEED, BTC, ROSTER, SECOND_SEED, equity, proposal
 from tests.core.kernel.desk import Desk, grant, mandate, opened, rules
 
 C = ReasonCode
@@ -216,3 +217,24 @@ def test_a_thrown_switch_lets_nothing_through_by_any_authority(state: KillSwitch
     desk.kill(state)
     for answer in (desk.order(price=AT - 1), desk.strategy_order(), desk.approved(), desk.amend(order, 9_000)):
         assert answer == C.RISK_KILL_SWITCH_ACTIVE
+
+
+def test_another_account_than_the_venue_keys_own_isnt_traded_by_any_authority() -> None:
+    # The venue would book it to the one account that it knows: limits by account would be as many as there are names.
+    both = tuple(msgspec.structs.replace(entry, account_ids=(ACCOUNT, "other")) for entry in ROSTER.entries)
+    desk = Desk(roster=msgspec.structs.replace(ROSTER, entries=both))
+    desk.apply(equity("other"))
+    desk.open_session(grant(account_ids=(ACCOUNT, "other")))
+    desk.install_mandate(mandate(account_id="other"))
+    desk.around(account_id=ACCOUNT)
+    for answer in (
+        desk.order(account_id="other"),
+        desk.strategy_order(account_id="other"),
+        desk.approved(account_id="other"),
+    ):
+        refuses(answer, C.AUTHORITY_WRONG_ENGINE, desk)
+    canonical = proposal_bytes(proposal(account_id="other"))
+    checked = decide.decide_check(desk.kernel, canonical, desk.inputs, desk.now_ns).refusal
+    assert checked is not None
+    assert checked.code is C.AUTHORITY_WRONG_ENGINE
+    assert desk.order() in desk.kernel.orders
