@@ -7,7 +7,6 @@ ever were: final ones leave memory beyond FINAL_ORDERS_KEPT, and approvals once 
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections.abc import Iterable
 from decimal import Decimal
@@ -15,23 +14,17 @@ from typing import assert_never
 
 import msgspec
 
-from core._native import Activity, ExposureBook
 from core.authority.proposal import Proposal
 from core.authority.state import MandateState, SessionState
 from core.kernel.effects import AmendOrder, CancelOrder, Effect, PublishTrading, ReviewGroup, SubmitOrder
-from core.kernel.indexes import OrderIndexes
+from core.kernel.holdings import Holdings, short_id
 from core.kernel.records import (
     AccountSwitch,
     Consumed,
     FundingTotal,
-    Head,
-    InstrumentKey,
-    Listing,
-    PositionKey,
     RulesVersion,
-    StrategyPositionKey,
 )
-from core.kernel.state import Savepoint, State, Table
+from core.kernel.state import Savepoint
 from core.orders.machine import (
     ImpossibleTransitionError,
     Order,
@@ -44,7 +37,6 @@ from core.portfolio.book import fill_of
 from core.portfolio.positions import EXACT, Position, apply_fill
 from core.risk import activity
 from core.risk.kill_switch import KillSwitch
-from core.risk.rules import RiskRules, parse_risk_rules
 from core.types.authority import (
     AdministrationAuthority,
     ApprovalAuthority,
@@ -82,17 +74,14 @@ from core.types.events import (
     OrderTrailed,
     OrderTriggered,
     Reconciled,
-    RiskLimits,
     RiskLimitsInstalled,
     RiskRulesInstalled,
-    Roster,
     RosterInstalled,
     SessionClosed,
     SessionOpened,
     SettingEvent,
     TriggerReached,
 )
-from core.types.instruments import Instrument
 from core.types.orders import OrderStatus
 
 SNAPSHOT_SCHEMA = "veloz.kernel-snapshot/1"
@@ -111,170 +100,8 @@ class _Snapshot(msgspec.Struct, frozen=True):
     activity: bytes
 
 
-class Kernel:
+class Kernel(Holdings):
     """The state that the journal's events add up to. sequence counts the events applied, which is the journal's own."""
-
-    def __init__(self) -> None:
-        self.exposure = ExposureBook(MandateAuthority)
-        self.activity = Activity()
-        self._rules: RiskRules | None = None
-        self.index = OrderIndexes()
-        self._listing = Listing((), {})
-        self._heads: Table[str, Head] = Table("head", str, Head)
-        self.instruments: Table[InstrumentKey, Instrument] = Table(
-            "instruments", InstrumentKey, Instrument, self._instrument_changed
-        )
-        self.rule_versions: Table[int, RulesVersion] = Table("rules", int, RulesVersion)
-        self.account_switches: Table[str, AccountSwitch] = Table("account_switches", str, AccountSwitch)
-        self.frozen: Table[str, str] = Table("frozen", str, str)
-        self.consumptions: Table[str, Consumed] = Table("consumed", str, Consumed, self._consumption_changed)
-        self.documents: Table[str, int] = Table("documents", str, int)
-        self.sessions: Table[str, SessionState] = Table("sessions", str, SessionState)
-        self.mandates: Table[str, MandateState] = Table("mandates", str, MandateState)
-        self.orders: Table[str, Order] = Table("orders", str, Order, self._order_changed)
-        self.retired: Table[int, bool] = Table("retired", int, bool)
-        self.positions: Table[PositionKey, Position] = Table("positions", PositionKey, Position, self._position_changed)
-        self.strategy_positions: Table[StrategyPositionKey, Position] = Table(
-            "strategy_positions", StrategyPositionKey, Position
-        )
-        self.balances: Table[tuple[str, str], BalancesObserved] = Table("balances", tuple[str, str], BalancesObserved)
-        self.equity: Table[str, EquityObserved] = Table("equity", str, EquityObserved)
-        self.funding: Table[StrategyPositionKey, FundingTotal] = Table("funding", StrategyPositionKey, FundingTotal)
-        self.consumed: dict[str, int] = {}
-        self._state = State(
-            (
-                self._heads,
-                self.instruments,
-                self.rule_versions,
-                self.account_switches,
-                self.frozen,
-                self.consumptions,
-                self.documents,
-                self.sessions,
-                self.mandates,
-                self.orders,
-                self.retired,
-                self.positions,
-                self.strategy_positions,
-                self.balances,
-                self.equity,
-                self.funding,
-            )
-        )
-        self._state.put(self._heads, "", Head())
-
-    # what it holds
-
-    @property
-    def sequence(self) -> int:
-        return self._state.sequence
-
-    @property
-    def last_ts_ns(self) -> int:
-        return self._state.last_ts_ns
-
-    @property
-    def head(self) -> Head:
-        return self._heads[""]
-
-    @property
-    def engine_id(self) -> str:
-        return self.head.engine_id
-
-    @property
-    def environment(self) -> str:
-        return self.head.environment
-
-    @property
-    def mode(self) -> str:
-        return self.head.mode
-
-    @property
-    def epoch(self) -> int:
-        return self.head.epoch
-
-    @property
-    def listed(self) -> tuple[InstrumentKey, ...]:
-        return self.head.listed
-
-    @property
-    def listed_keys(self) -> frozenset[InstrumentKey]:
-        return self._current_listing().keys
-
-    @property
-    def roster(self) -> Roster:
-        return self.head.roster
-
-    @property
-    def limits(self) -> RiskLimits | None:
-        """Of journals of earlier releases."""
-        return self.head.limits
-
-    @property
-    def rules_version(self) -> int:
-        return self.head.rules_version
-
-    @property
-    def rules_digest_hex(self) -> str:
-        return self.head.rules_digest_hex
-
-    @property
-    def rules(self) -> RiskRules | None:
-        """The rules in force; None before any were installed."""
-        version = self.rule_versions.get(self.head.rules_version)
-        if version is None:
-            return None
-        if self._rules is None or self._rules.digest_hex != version.digest_hex:
-            self._rules = parse_risk_rules(version.document, f"risk rules version {version.version}")
-        return self._rules
-
-    @property
-    def rules_history(self) -> tuple[RulesVersion, ...]:
-        """The last RULES_VERSIONS_KEPT versions, newest last."""
-        return tuple(self.rule_versions[version] for version in sorted(self.rule_versions))
-
-    @property
-    def kill_switch(self) -> KillSwitch:
-        return self.head.kill_switch
-
-    @property
-    def kill_switch_changed_ns(self) -> int:
-        return self.head.kill_switch_changed_ns
-
-    @property
-    def account_kill_switches(self) -> dict[str, KillSwitch]:
-        return {account_id: switch.state for account_id, switch in self.account_switches.items()}
-
-    def effective_kill_switch(self, account_id: str) -> KillSwitch:
-        """The tighter of the engine's and the account's own."""
-        switch = self.account_switches.get(account_id)
-        whole = self.head.kill_switch
-        return whole if switch is None or switch.state.tightness <= whole.tightness else switch.state
-
-    @property
-    def open_order_ids(self) -> dict[str, None]:
-        return self.index.open
-
-    def open_orders(self) -> list[Order]:
-        """Every order without a final status, oldest first."""
-        return [self.orders[order_id] for order_id in self.index.open]
-
-    def open_orders_of(self, account_id: str, venue: str, symbol: str) -> list[Order]:
-        return [self.orders[order_id] for order_id in self.index.open_in((account_id, venue, symbol))]
-
-    def knows_order(self, client_order_id: str) -> bool:
-        """Also when it has left memory: an id is used once."""
-        return client_order_id in self.orders or _short(client_order_id) in self.retired
-
-    def instrument_versions(self) -> dict[InstrumentKey, int]:
-        """Of what can be traded now."""
-        return {key: self.instruments[key].version for key in self.listed}
-
-    def markets_between(self, asset: str, other: str) -> tuple[tuple[InstrumentKey, bool], ...]:
-        """The listed instruments of two assets, and whether each is the other way round (`other` is the base)."""
-        return self._current_listing().between.get((asset, other), ())
-
-    # how it changes
 
     def apply(self, event: JournalEvent) -> tuple[Effect, ...]:
         """Take in one fact and return what it asks of the shell.
@@ -573,36 +400,12 @@ class Kernel:
         if isinstance(authority, AdministrationAuthority):
             self._state.put(self.documents, authority.document_id, authority.expires_ns)
 
-    def _current_listing(self) -> Listing:
-        if self._listing.listed is not self.head.listed:
-            self._listing = Listing(self.head.listed, self.instruments)
-        return self._listing
-
     def _remember_request(self, event: OrderAmendRequested) -> None:
         """A session's request to amend is taken once: sent again, it would undo what came after it."""
         if isinstance(event.authority, SessionAuthority):
             session = self.sessions.get(event.authority.session_id)
             expires_ns = event.ts_ns if session is None else session.expires_ns
             self._state.put(self.documents, event.authority.request_digest_hex, expires_ns)
-
-    # what follows from a change, and from its undoing
-
-    def _order_changed(self, order_id: str, old: Order | None, new: Order | None) -> None:
-        self.exposure.order_changed(old, new)
-        self.index.order_changed(order_id, old, new)
-
-    def _instrument_changed(self, _key: InstrumentKey, _old: Instrument | None, new: Instrument | None) -> None:
-        if new is not None:
-            self.exposure.instrument_changed(new)
-
-    def _position_changed(self, key: PositionKey, _old: Position | None, new: Position | None) -> None:
-        self.exposure.position_changed(*key, 0 if new is None else new.quantity)
-
-    def _consumption_changed(self, suggestion_id: str, _old: Consumed | None, new: Consumed | None) -> None:
-        if new is None:
-            self.consumed.pop(suggestion_id, None)
-        else:
-            self.consumed[suggestion_id] = new.version
 
     def _tidy(self, now_ns: int) -> None:
         """Let go of what can't matter any more. A function of the events alone, so that every replay does the same."""
@@ -633,13 +436,8 @@ class Kernel:
         if any(other in index.open for other in related):
             return
         self._state.put(self.orders, order_id, None)
-        self._state.put(self.retired, _short(order_id), True)
+        self._state.put(self.retired, short_id(order_id), True)
 
 
 def _cancel(order: Order) -> CancelOrder:
     return CancelOrder(order.intent.venue, order.intent.symbol, order.intent.client_order_id)
-
-
-def _short(client_order_id: str) -> int:
-    """64 bits of an id: one order in 10^7 is then refused by mistake after 10^6 million orders, none is doubled."""
-    return int.from_bytes(hashlib.sha256(client_order_id.encode()).digest()[:8], "big") >> 1
