@@ -16,7 +16,7 @@ import msgspec
 from core.authority.session import SESSION_SCHEMA, grant_bytes, sign_session
 from core.authority.signatures import public_key_hex, sign_bytes
 from core.runtime.client import EngineClient, SignedRequest
-from core.runtime.tickets import AmendTicket, OrderTicket, ticket_bytes, ticket_message
+from core.runtime.tickets import AmendTicket, GroupTicket, OrderTicket, ticket_bytes, ticket_message
 from core.types.authority import SessionGrant
 from core.types.clock import NS_PER_S, SystemClock
 from core.types.codes import ReasonCode, RefusalError
@@ -45,6 +45,9 @@ ACTIONS = {
     "market": 12,
     "conditional": 12,
     "good_till_date": 8,
+    "trailing": 4,
+    "oco": 4,
+    "bracket": 5,
     "approval": 5,
     "amend": 8,
     "cancel": 14,
@@ -55,10 +58,11 @@ ACTIONS = {
 
 
 class Unanswered(msgspec.Struct, frozen=True):
-    """An order that was asked for, and then the engine was gone."""
+    """An order, or a group of them, that was asked for, and then the engine was gone."""
 
     ticket: bytes
     signed: SignedRequest
+    is_group: bool = False
 
 
 class Trader:
@@ -149,6 +153,8 @@ class Trader:
                 await self.sign_in()
             case "approval":
                 await self._approved()
+            case "oco" | "bracket":
+                await self._group(action)
             case _:
                 await self._order(action)
 
@@ -157,34 +163,63 @@ class Trader:
         return self._random.choice(orders) if orders else None
 
     async def _amend(self, order: OrderView) -> None:
-        lower = (order.quantity * Decimal("0.7")).quantize(STEPS[order.symbol][1], ROUND_DOWN)
+        # Less goes in place; another price needs a cancel and another order at this venue.
+        tick, step = STEPS[order.symbol]
+        changes = {"quantity": decimal_text((order.quantity * Decimal("0.7")).quantize(step, ROUND_DOWN))}
+        if order.price is not None and self._random.random() < 0.4:
+            changes = {"price": decimal_text(order.price - tick * self._random.randint(1, 300))}
         ticket = ticket_bytes(
-            AmendTicket(
-                request_id=self._ids.new_ulid(), client_order_id=order.client_order_id, quantity=decimal_text(lower)
-            )
+            AmendTicket(request_id=self._ids.new_ulid(), client_order_id=order.client_order_id, **changes)
         )
         refusal = await self._client.amend_order(ticket, self._signed(ticket))
         if refusal is not None:
             self.answers[refusal.code] += 1
 
     async def _order(self, action: str) -> None:
-        symbol = self._random.choice(list(SIZES))
+        symbol, side, quantity = self._draw()
         ticker = await self._client.ticker(symbol)
+        terms = self._terms(action, symbol, side, ticker)
+        canonical = ticket_bytes(self._ticket(self._ids.new_ulid(), symbol, side, quantity, terms))
+        if action != "burst":
+            await self._turn()
+        await self._send(Unanswered(canonical, self._signed(canonical)))
+
+    async def _group(self, action: str) -> None:
+        """An entry at the market's edge with exits close by, or the exits alone."""
+        symbol, side, quantity = self._draw()
+        ticker = await self._client.ticker(symbol)
+        away = Side.SELL if side is Side.BUY else Side.BUY
+        profit = self._price(symbol, away, ticker, -self._random.randint(5, 40))
+        stop = self._price(symbol, away, ticker, self._random.randint(5, 40))
+        legs = {
+            "take_profit": {"order_type": OrderType.LIMIT, "time_in_force": "GTC", "price": profit},
+            "stop": {"order_type": OrderType.STOP, "time_in_force": "GTC", "stop_price": stop},
+        }
+        orders = [self._ticket(role, symbol, away, quantity, terms) for role, terms in legs.items()]
+        if action == "bracket":
+            entry = self._terms(self._random.choice(["limit", "crossing"]), symbol, side, ticker)
+            orders = [self._ticket("entry", symbol, side, quantity, entry | {"time_in_force": "GTC"}), *orders]
+        group = GroupTicket(request_id=self._ids.new_ulid(), kind=action.upper(), orders=tuple(orders))
+        canonical = ticket_bytes(group)
+        await self._turn()
+        await self._send(Unanswered(canonical, self._signed(canonical), is_group=True))
+
+    def _draw(self) -> tuple[str, Side, str]:
+        symbol = self._random.choice(list(SIZES))
+        quantity = SIZES[symbol] * Decimal(self._random.randint(50, 200)) / 100
         side = self._random.choice([Side.BUY, Side.SELL])
-        quantity = (SIZES[symbol] * Decimal(self._random.randint(50, 200)) / 100).quantize(STEPS[symbol][1], ROUND_DOWN)
-        ticket = OrderTicket(
-            request_id=self._ids.new_ulid(),
+        return symbol, side, decimal_text(quantity.quantize(STEPS[symbol][1], ROUND_DOWN))
+
+    def _ticket(self, request_id: str, symbol: str, side: Side, quantity: str, terms: dict[str, str]) -> OrderTicket:
+        return OrderTicket(
+            request_id=request_id,
             account_id=ACCOUNT,
             venue="paper",
             symbol=symbol,
             side=side,
-            quantity=decimal_text(quantity),
-            **self._terms(action, symbol, side, ticker),
+            quantity=quantity,
+            **terms,
         )
-        canonical = ticket_bytes(ticket)
-        if action != "burst":
-            await self._turn()
-        await self._send(Unanswered(canonical, self._signed(canonical)))
 
     def _terms(self, action: str, symbol: str, side: Side, ticker: TickerView) -> dict[str, str]:
         near = self._price(symbol, side, ticker, -self._random.randint(0, 30))
@@ -202,6 +237,9 @@ class Trader:
                 stop = self._price(symbol, side, ticker, distance if of in kinds[:2] else -distance)
                 terms = {"order_type": of, "time_in_force": TimeInForce.GTC, "stop_price": stop}
                 return terms | ({"price": stop} if of.has_limit_price else {})
+            case "trailing":
+                offset = str(self._random.randint(3, 40))
+                return {"order_type": OrderType.TRAILING_STOP, "time_in_force": "GTC", "trailing_offset_bps": offset}
             case "good_till_date":
                 expires_ns = self._clock.now_ns() + self._random.randint(1_100, 4_000) * 1_000_000
                 terms = {"order_type": OrderType.LIMIT, "time_in_force": TimeInForce.GTD, "price": near}
@@ -236,7 +274,8 @@ class Trader:
 
     async def _send(self, order: Unanswered) -> None:
         self.unanswered.append(order)
-        outcome = await self._client.submit_order(order.ticket, order.signed)
+        submit = self._client.submit_group if order.is_group else self._client.submit_order
+        outcome = await submit(order.ticket, order.signed)
         self.unanswered.remove(order)
         self._sent = [*self._sent[-50:], order]
         self._heard(outcome)

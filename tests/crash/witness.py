@@ -50,6 +50,7 @@ TYPES = {
     OrderType.LIMIT: "LIMIT",
     OrderType.MARKET: "MARKET",
     OrderType.STOP: "STOP_LOSS",
+    OrderType.TRAILING_STOP: "STOP_LOSS",
     OrderType.STOP_LIMIT: "STOP_LOSS_LIMIT",
     OrderType.TAKE_PROFIT: "TAKE_PROFIT",
     OrderType.TAKE_PROFIT_LIMIT: "TAKE_PROFIT_LIMIT",
@@ -149,6 +150,8 @@ class JournalWitness:
         self.intents: dict[str, OrderIntent] = {}
         self.fills: Counter[Fill] = Counter()
         self.trades: Counter[tuple[str, int, str]] = Counter()
+        self.sent: set[str] = set()
+        self.triggered = 0
         self.became_unknown = 0
         self.adopted = 0
         self.frozen = ""
@@ -171,9 +174,11 @@ class JournalWitness:
             case ApprovalDecided(intent=OrderIntent() as intent) | OrderIntended(intent=intent):
                 assert intent.client_order_id not in self.intents, f"{intent.client_order_id} is intended twice"
                 self.intents[intent.client_order_id] = intent
-                self.statuses[intent.client_order_id] = OrderStatus.INTENDED
+                is_held = isinstance(event, OrderIntended) and event.is_held
+                self._to_venue(intent.client_order_id, OrderStatus.HELD if is_held else OrderStatus.INTENDED)
             case OrderTriggered():
-                self.statuses[event.client_order_id] = OrderStatus.INTENDED
+                self.triggered += 1
+                self._to_venue(event.client_order_id, OrderStatus.INTENDED)
             case OrderAdopted():
                 self.adopted += 1
                 self.intents[event.intent.client_order_id] = event.intent
@@ -198,6 +203,11 @@ class JournalWitness:
                 self.frozen = event.reason if event.frozen else ""
             case _:
                 pass
+
+    def _to_venue(self, order_id: str, status: OrderStatus) -> None:
+        self.statuses[order_id] = status
+        if status is OrderStatus.INTENDED:
+            self.sent.add(order_id)
 
     def _fill(self, event: OrderFilled) -> None:
         self.trades[event.symbol, event.trade_id, event.venue_order_id] += 1
@@ -280,7 +290,7 @@ def _orders(venue: VenueWitness, journal: JournalWitness, told: set[str]) -> lis
         elif journal.statuses[order_id] is not status:
             found.append(f"order {order_id}: here {journal.statuses[order_id]}, at the venue {status}")
     for order_id, status in journal.statuses.items():
-        if order_id not in seen and status is not OrderStatus.REJECTED:
+        if order_id in journal.sent and order_id not in seen and status is not OrderStatus.REJECTED:
             found.append(f"order {order_id} is {status} here and unknown at the venue")
     return found
 
