@@ -57,10 +57,23 @@ class ScaledBook(NamedTuple):
 
 
 SWEEP_ALL = (1 << 63) - 1
+Texts = tuple[str | None, str | None, str | None, str | None]
 
 
 class _SymbolMarket:
-    __slots__ = ("instrument", "klines", "last_trade", "meter", "missed", "repeated", "sync", "ticker", "trade_id")
+    __slots__ = (
+        "_texts",
+        "_texts_of",
+        "instrument",
+        "klines",
+        "last_trade",
+        "meter",
+        "missed",
+        "repeated",
+        "sync",
+        "ticker",
+        "trade_id",
+    )
 
     def __init__(self, instrument: Instrument, stale_after_ms: int) -> None:
         self.instrument = instrument
@@ -72,6 +85,21 @@ class _SymbolMarket:
         self.trade_id = 0
         self.missed = 0
         self.repeated = 0
+        self._texts: Texts = (None, None, None, None)
+        self._texts_of: tuple[tuple[int, int, int, int] | None, int | None, int] = (None, None, -1)
+
+    def texts(self, best: tuple[int, int, int, int] | None) -> Texts:
+        """Bid, ask, mid and last trade as decimal text: orders ask for them more often than they change."""
+        scale = self.instrument.price_scale
+        last = None if self.last_trade is None else self.last_trade.price
+        if self._texts_of != (best, last, scale):
+            bid = ask = mid = None
+            if best is not None:
+                bid, ask = (decimal_text(from_scaled(price, scale)) for price in (best[0], best[2]))
+                mid = decimal_text(mid_price(Best(*best), scale))
+            self._texts = bid, ask, mid, None if last is None else decimal_text(from_scaled(last, scale))
+            self._texts_of = best, last, scale
+        return self._texts
 
 
 class MarketHub:
@@ -339,17 +367,17 @@ class MarketHub:
         market = self._market(symbol)
         now_ns = self._clock.now_ns()
         state, _ = market.sync.state_at(now_ns)
-        best = _best(market.sync) if state is BookState.LIVE else None
-        scale = market.instrument.price_scale
+        best = market.sync.book.best() if state is BookState.LIVE else None
         last_ns = market.sync.last_depth_ns
+        bid, ask, mid, last = market.texts(best)
         return MarketInputs(
-            bid_price=None if best is None else decimal_text(from_scaled(best.bid_price, scale)),
-            ask_price=None if best is None else decimal_text(from_scaled(best.ask_price, scale)),
-            mid_price=None if best is None else decimal_text(mid_price(best, scale)),
+            bid_price=bid,
+            ask_price=ask,
+            mid_price=mid,
             book_state=state,
             book_update_id=market.sync.book.last_update_id,
             book_age_ms=max(0, (now_ns - last_ns) // NS_PER_MS) if last_ns else NO_BOOK_AGE_MS,
-            last_price=None if market.last_trade is None else decimal_text(from_scaled(market.last_trade.price, scale)),
+            last_price=last,
         )
 
     def visible_quantity(self, symbol: str, side: Side) -> Decimal | None:
@@ -364,13 +392,36 @@ class MarketHub:
         """Mid of the live book, else of a ticker that isn't stale, else None."""
         market = self._market(symbol)
         now_ns = self._clock.now_ns()
-        best: Best | None = None
-        if market.sync.state_at(now_ns)[0] is BookState.LIVE:
-            best = _best(market.sync)
+        best = market.sync.book.best() if market.sync.is_live_at(now_ns) else None
         ticker = market.ticker
         if best is None and ticker is not None and now_ns - ticker.ts_init_ns <= self._stale_after_ns:
-            best = Best(ticker.bid_price, ticker.bid_quantity, ticker.ask_price, ticker.ask_quantity)
-        return None if best is None else mid_price(best, market.instrument.price_scale)
+            best = (ticker.bid_price, ticker.bid_quantity, ticker.ask_price, ticker.ask_quantity)
+        return None if best is None else mid_price(Best(*best), market.instrument.price_scale)
+
+    def now_ns(self) -> int:
+        """The time that this hub goes by."""
+        return self._clock.now_ns()
+
+    def mark_scaled(self, symbol: str, now_ns: int) -> int | None:
+        """The mark price at a time of the hub's, at the instrument's price_scale, half a unit rounded to even.
+
+        None also for an unknown symbol.
+        """
+        # Orders ask for many of these: each call less counts.
+        market = self._markets.get(symbol)
+        if market is None:
+            return None
+        sync = market.sync
+        best = sync.book.best() if sync.is_live_at(now_ns) else None
+        if best is not None:
+            both = best[0] + best[2]
+        else:
+            ticker = market.ticker
+            if ticker is None or now_ns - ticker.ts_init_ns > self._stale_after_ns:
+                return None
+            both = ticker.bid_price + ticker.ask_price
+        half = both >> 1
+        return half + (half & both & 1)
 
     def book_states(self) -> dict[str, str]:
         """Each symbol's state at this moment."""
@@ -456,11 +507,6 @@ class MarketHub:
             actual=str((now_ns - last_ns) // NS_PER_MS) if last_ns else None,
             unit="ms",
         )
-
-
-def _best(sync: DepthSync) -> Best | None:
-    best = sync.book.best()
-    return None if best is None else Best(*best)
 
 
 def _check_range(name: str, value: int, maximum: int) -> None:

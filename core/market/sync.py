@@ -173,6 +173,10 @@ class DepthSync:
             return BookState.STALE, StaleReason.SILENCE
         return self.state, self.reason
 
+    def is_live_at(self, now_ns: int) -> bool:
+        """Whether state_at is LIVE."""
+        return self.state is BookState.LIVE and not self._is_silent(now_ns)
+
     def stale_ns_at(self, now_ns: int) -> int:
         """The time that the book was not LIVE after it first was, up to now."""
         if self.state is BookState.LIVE:

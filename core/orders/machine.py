@@ -49,7 +49,7 @@ class Amendment(msgspec.Struct, frozen=True):
     price: int | None
 
 
-class Order(msgspec.Struct, frozen=True):
+class Order(msgspec.Struct, frozen=True, gc=False):
     """An order as the engine knows it. filled_notional is an int at price_scale + quantity_scale.
 
     notional_quote is what the order was valued at when it was decided, as decimal text.

@@ -5,6 +5,7 @@ Decimals travel as text in plain notation, None as an absent optional field.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from enum import Enum
 from typing import Any, TypeVar
@@ -41,10 +42,10 @@ def plain(value: Any) -> Any:
         return decimal_text(value)
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [plain(item) for item in value]
     return value
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any, cast
 
 from core.kernel.kernel import Kernel
 from core.orders.machine import Order
@@ -91,10 +93,36 @@ def pre_trade_view(decision: RiskDecision, mid_price: str | None, now_ns: int) -
     )
 
 
+class CheckViews(Sequence[RiskCheckView]):
+    """Checks as they are shown, made when somebody looks: the order is on its way before that."""
+
+    def __init__(self, records: tuple[RiskCheckRecord, ...]) -> None:
+        self._records = records
+        self._views: tuple[RiskCheckView, ...] | None = None
+
+    def _made(self) -> tuple[RiskCheckView, ...]:
+        if self._views is None:
+            self._views = tuple(
+                RiskCheckView(r.name, r.passed, r.limit, r.actual, r.unit, r.source, share_used_percent(r))
+                for r in self._records
+            )
+        return self._views
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._made()[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._made() == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 def check_views(records: tuple[RiskCheckRecord, ...]) -> tuple[RiskCheckView, ...]:
-    return tuple(
-        RiskCheckView(r.name, r.passed, r.limit, r.actual, r.unit, r.source, share_used_percent(r)) for r in records
-    )
+    """A sequence that is used as the tuple that it stands for."""
+    return cast(tuple[RiskCheckView, ...], CheckViews(records))
 
 
 def _instrument_view(item: Instrument) -> InstrumentView:

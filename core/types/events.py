@@ -22,8 +22,11 @@ from core.types.instruments import Instrument
 from core.types.orders import OrderIntent, OrderStatus, Side
 
 
-class Event(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True, omit_defaults=False):
-    """Common to all: the engine's clock, and the trace that caused it (None for the engine's own doing)."""
+class Event(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True, omit_defaults=False, gc=False):
+    """Common to all: the engine's clock, and the trace that caused it (None for the engine's own doing).
+
+    Events hold nothing that holds them: the garbage collector needn't look through them.
+    """
 
     ts_ns: int
     trace_id: str | None = None
@@ -106,7 +109,7 @@ RULE_NOT_MET = "doesn't apply"
 """The `actual` of a custom rule that isn't met; of one that is, it is the rule's message."""
 
 
-class RiskCheckRecord(msgspec.Struct, frozen=True):
+class RiskCheckRecord(msgspec.Struct, frozen=True, gc=False):
     """One check as it was made: name is the ReasonCode that it refuses with, source the level whose limit was the
     tightest (`global`, `desk:<id>`, `account:<id>`, `strategy:<id>`, `symbol:<name>`, `rule:<name>`, `instrument`)."""
 
@@ -118,7 +121,7 @@ class RiskCheckRecord(msgspec.Struct, frozen=True):
     source: str | None = None
 
 
-class MarketInputs(msgspec.Struct, frozen=True):
+class MarketInputs(msgspec.Struct, frozen=True, gc=False):
     """The market that a decision was made on, as decimal text; book_age_ms is how old the book was."""
 
     bid_price: str | None
@@ -493,7 +496,7 @@ _DECODER: msgspec.json.Decoder[JournalEvent] = msgspec.json.Decoder(JournalEvent
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
 
-class JournalEntry(msgspec.Struct, frozen=True):
+class JournalEntry(msgspec.Struct, frozen=True, gc=False):
     """A journal record as its readers get it. sequence counts from 1 over the engine's whole life."""
 
     engine_id: str

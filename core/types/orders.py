@@ -80,7 +80,7 @@ class OrderStatus(StrEnum):
 FINAL_STATUSES = frozenset({OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.REJECTED, OrderStatus.EXPIRED})
 
 
-class OrderIntent(msgspec.Struct, frozen=True):
+class OrderIntent(msgspec.Struct, frozen=True, gc=False):
     """What the engine has decided to send. price is None for an order without a limit price.
 
     price, stop_price and activation_price at price_scale and quantity at quantity_scale of the instrument named by
