@@ -19,7 +19,7 @@ from core.kernel.inputs import Balances
 from core.market.hub import MarketHub
 from core.orders.machine import ImpossibleTransitionError, Order
 from core.risk.kill_switch import KillSwitch
-from core.runtime.reconcile import IN_FLIGHT_S, Reconciler
+from core.runtime.reconcile import FREEZE_REASON, IN_FLIGHT_S, Reconciler
 from core.runtime.service import EngineService
 from core.runtime.tasks import end
 from core.storage.journal import JournalUnavailableError
@@ -41,6 +41,8 @@ CONNECT_RETRY_S = 0.5
 RESOLVE_FIRST_S = 0.2
 RESOLVE_CAP_S = 5.0
 SWEEP_INTERVAL_S = 30.0
+DRIFT_SWEEP_INTERVAL_S = 5.0
+"""While the account is frozen because they differ."""
 BALANCES_INTERVAL_S = 10.0
 BALANCES_SPACING_S = 1.0
 """Orders change many times a second; asking each time would use up the venue's request weight within 15 s."""
@@ -389,7 +391,8 @@ class VenueFollower:
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(SWEEP_INTERVAL_S)
+            frozen = self._service.kernel.frozen.get(self._service.surroundings.account_id, "")
+            await asyncio.sleep(DRIFT_SWEEP_INTERVAL_S if frozen.startswith(FREEZE_REASON) else SWEEP_INTERVAL_S)
             await self._sweep_once("sweep")
 
     async def _keep_balances(self) -> None:

@@ -2,7 +2,8 @@
 
 What the venue confirms is never dropped, and no fill is invented: orders that the engine doesn't know are adopted,
 fills are asked for, also those of orders that came and went unseen, and orders that the venue no longer shows are
-looked up one by one. What still differs after that freezes the account until a comparison is clean.
+looked up one by one. What still differs after that freezes the account until a comparison is clean; what differs
+DRIFT_TURNS_LIMIT times in a row tightens its kill switch, because it doesn't come right by itself.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import structlog
 from core.kernel.kernel import Kernel
 from core.orders.machine import Order
 from core.portfolio.positions import EXACT
+from core.risk.kill_switch import KillSwitch
 from core.runtime.dispatch import SUBMIT_TIMEOUT_S
 from core.runtime.service import EngineService
 from core.runtime.venue_truth import VenueReader, VenueTruth
@@ -44,6 +46,8 @@ IN_FLIGHT_S = int(SUBMIT_TIMEOUT_S + 5)
 OBSERVED_AT_LEAST_NS = 300 * NS_PER_S
 """Until when fills were asked for goes to the journal so often, when nothing else changes."""
 ORDERS_OF_FILLS_LIMIT = 1_000
+DRIFT_TURNS_LIMIT = 3
+OWN_CAUSE = "engine:"
 
 ORDER_MISSING = "order.missing_at_venue"
 ORDER_UNKNOWN_HERE = "order.unknown_here"
@@ -66,6 +70,7 @@ class Reconciler:
     def __init__(self, service: EngineService, look_up: Callable[[str], Awaitable[None]]) -> None:
         self._service = service
         self._look_up = look_up
+        self._drift_turns = 0
         self._reader = VenueReader(service.kernel, service.venue, service.clock, service.surroundings.account_id)
 
     async def run(self, *, dry_run: bool, requested_by: str) -> ReconciliationView:
@@ -115,6 +120,8 @@ class Reconciler:
         await service.record(
             lambda now_ns: (*self._freeze(account_id, left, now_ns), *self._observed(account_id, totals, now_ns))
         )
+        if requested_by.startswith(OWN_CAUSE):
+            await self._tighten_on_drift(left)
 
     def _observed(self, account_id: str, totals: Mapping[str, Decimal], now_ns: int) -> tuple[JournalEvent, ...]:
         """What the account holds, when that or the time until which fills are here has moved."""
@@ -133,6 +140,17 @@ class Reconciler:
                 fills_through_ns=through_ns,
             ),
         )
+
+    async def _tighten_on_drift(self, left: tuple[Difference, ...]) -> None:
+        """Counts the engine's own turns only: somebody who asks again and again isn't more drift."""
+        self._drift_turns = self._drift_turns + 1 if left else 0
+        service, account_id = self._service, self._service.surroundings.account_id
+        current = service.kernel.effective_kill_switch(account_id)
+        if self._drift_turns >= DRIFT_TURNS_LIMIT and current.tightness < KillSwitch.CANCEL_ONLY.tightness:
+            reason = f"differs from its venue for {self._drift_turns} comparisons: {left[0].kind} {left[0].subject}"
+            await service.set_kill_switch(
+                KillSwitch.CANCEL_ONLY, f"{OWN_CAUSE}{service.kernel.engine_id}", reason[:512], account_id=account_id
+            )
 
     def _freeze(self, account_id: str, left: tuple[Difference, ...], now_ns: int) -> tuple[JournalEvent, ...]:
         reason = self._service.kernel.frozen.get(account_id)

@@ -1,0 +1,79 @@
+"""Freeze, reconcile, resume; and what happens when it doesn't come right by itself."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from core.risk.kill_switch import KillSwitch
+from core.runtime.follow import DRIFT_SWEEP_INTERVAL_S, SWEEP_INTERVAL_S
+from core.runtime.reconcile import DRIFT_TURNS_LIMIT, FREEZE_REASON
+from core.types.orders import OrderStatus
+from tests.core.approvals import ACCOUNT
+from tests.core.runtime.test_follow import House, house
+
+__all__ = ["house"]
+
+
+def accepted(house: House) -> str:
+    """An order that both sides know."""
+    house.follow()
+    order_id = house.order()
+    house.wait(SWEEP_INTERVAL_S + 1)
+    assert house.status(order_id) is OrderStatus.ACCEPTED
+    assert not house.kernel.frozen
+    return order_id
+
+
+def test_what_differs_freezes_the_account_and_agreement_resumes_it(house: House) -> None:
+    order_id = accepted(house)
+    vanished = house.venue.shown.pop(order_id)
+    house.wait(SWEEP_INTERVAL_S)
+    assert house.kernel.frozen[ACCOUNT].startswith(f"{FREEZE_REASON}order.missing_at_venue {order_id}")
+
+    house.venue.shown[order_id] = vanished
+    house.wait(DRIFT_SWEEP_INTERVAL_S + 1)
+    assert not house.kernel.frozen
+    assert house.kernel.effective_kill_switch(ACCOUNT) is KillSwitch.NORMAL
+    house.wait(DRIFT_TURNS_LIMIT * SWEEP_INTERVAL_S)
+    assert house.kernel.effective_kill_switch(ACCOUNT) is KillSwitch.NORMAL
+
+
+def test_a_difference_that_stays_tightens_the_kill_switch_of_the_account(house: House) -> None:
+    order_id = accepted(house)
+    vanished = house.venue.shown.pop(order_id)
+    house.wait(SWEEP_INTERVAL_S + (DRIFT_TURNS_LIMIT - 2) * DRIFT_SWEEP_INTERVAL_S)
+    assert house.kernel.frozen
+    assert house.kernel.effective_kill_switch(ACCOUNT) is KillSwitch.NORMAL
+    house.wait(2 * DRIFT_SWEEP_INTERVAL_S)
+    assert house.kernel.effective_kill_switch(ACCOUNT) is KillSwitch.CANCEL_ONLY
+    assert house.kernel.kill_switch is KillSwitch.NORMAL
+
+    # The freeze goes when they agree; the switch waits for a human.
+    house.venue.shown[order_id] = vanished
+    house.wait(DRIFT_SWEEP_INTERVAL_S + 1)
+    assert not house.kernel.frozen
+    assert house.kernel.effective_kill_switch(ACCOUNT) is KillSwitch.CANCEL_ONLY
+
+
+def test_asking_again_and_again_tightens_nothing(house: House) -> None:
+    order_id = accepted(house)
+    house.venue.shown.pop(order_id)
+    for _ in range(2 * DRIFT_TURNS_LIMIT):
+        house.run(house.service.reconcile(dry_run=False, requested_by="user-trader"))
+    assert house.kernel.frozen
+    assert house.kernel.effective_kill_switch(ACCOUNT) is KillSwitch.NORMAL
+
+
+@pytest.mark.parametrize("said", [OrderStatus.CANCELED, OrderStatus.EXPIRED])
+def test_an_order_that_ended_here_and_is_open_there_freezes(house: House, said: OrderStatus) -> None:
+    order_id = accepted(house)
+    open_there = house.venue.shown[order_id]
+    house.venue.shown[order_id] = msgspec.structs.replace(open_there, status=said)
+    house.wait(SWEEP_INTERVAL_S)
+    assert house.status(order_id) is said
+    assert not house.kernel.frozen
+
+    house.venue.shown[order_id] = open_there
+    house.wait(SWEEP_INTERVAL_S)
+    assert house.kernel.frozen[ACCOUNT].startswith(f"{FREEZE_REASON}order.terms {order_id}")
