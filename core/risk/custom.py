@@ -95,5 +95,5 @@ def compile_rule(name: str, when: str, action: str, message: str) -> CustomRule:
     try:
         rule.is_met(EXAMPLE)
     except CustomRuleError as error:
-        raise CustomRuleError(f"{error}; every variable is listed in docs/operations.md") from error
+        raise CustomRuleError(f"{error}; every variable is listed in docs/risk.md") from error
     return rule

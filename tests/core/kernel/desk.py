@@ -108,6 +108,7 @@ class Desk:
         self.capabilities = ABLE
         self.refusal: Refusal | None = None
         self.checks: dict[str, Any] = {}
+        self.events: list[JournalEvent] = []
         self._asked = 0
 
     # authority
@@ -281,6 +282,11 @@ class Desk:
             decide_authority.decide_session_close(self.kernel, session_id, "user-trader", "a test", self.now_ns)
         )
 
+    def revoke(self, mandate_id: str) -> Any:
+        return self._run(
+            decide_authority.decide_mandate_revoke(self.kernel, mandate_id, "user-trader", "a test", self.now_ns)
+        )
+
     # the venue
 
     def accepted(self, order_id: str) -> str:
@@ -345,6 +351,7 @@ class Desk:
         answer: str | ReasonCode | None = None
         for event in events:
             self.kernel.apply(event)
+            self.events.append(event)
             if isinstance(event, OrderIntended | OrderRefused | ApprovalDecided):
                 self.checks = {check.name: check for check in event.checks}
             if isinstance(event, OrderRefused | ApprovalDecided) and event.refusal is not None:

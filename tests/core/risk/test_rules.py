@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from core.risk.custom import EXAMPLE, CustomRuleError
 from core.risk.rules import RiskRulesError, parse_risk_rules, render_default_rules, rules_digest
+from core.types.codes import ReasonCode
 
 LEVELS = """
 [desk.alpha]
@@ -126,6 +128,14 @@ def test_a_custom_rule_tells_what_it_means() -> None:
     assert rule.is_met({**EXAMPLE, "order": {**EXAMPLE["order"], "notional_quote": 5.01}})
     with pytest.raises(CustomRuleError, match="big"):
         rule.is_met({**EXAMPLE, "order": {}})
+
+
+def test_the_documentation_names_every_check_variable_and_limit() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "risk.md").read_text()
+    codes = {code for code in ReasonCode if code.startswith("RISK_") and code is not ReasonCode.RISK_RULES_INVALID}
+    missing = [code for code in sorted(codes) if f"`{code}`" not in text]
+    missing += [f"{name}.{field}" for name, fields in EXAMPLE.items() for field in fields if f"`{field}`" not in text]
+    assert not missing, f"docs/risk.md doesn't say what {missing} are; say it there"
 
 
 def test_the_digest_is_the_documents() -> None:

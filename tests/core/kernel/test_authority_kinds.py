@@ -1,0 +1,329 @@
+"""Each kind of authority: who may give it, for how long, up to what; and each order's record tells which it carried."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.authority.administration import ADMINISTRATION_LONGEST_NS
+from core.authority.documents import CLOCK_SKEW_NS
+from core.authority.mandate import MANDATE_LONGEST_NS, mandate_bytes, mandate_digest
+from core.authority.session import SESSION_LONGEST_NS, grant_bytes, sign_session
+from core.kernel import decide_authority
+from core.kernel.kernel import Kernel
+from core.types.authority import (
+    ApprovalAuthority,
+    DerivedAuthority,
+    MandateAuthority,
+    SessionAuthority,
+)
+from core.types.clock import NS_PER_S
+from core.types.codes import ReasonCode
+from core.types.events import decode_event, encode_event
+from core.types.orders import GroupKind, OrderRole, OrderType, Side
+from tests.core.approvals import (
+    ACCOUNT,
+    APPROVER_SEED,
+    NOW_NS,
+    ROOT_SEED,
+    ROSTER,
+    SECOND_SEED,
+    TRADER_SEED,
+    entry,
+)
+from tests.core.kernel.desk import Desk, grant, mandate, opened, rules
+
+C = ReasonCode
+OK = None
+AT = 6_000_000
+APPROVER, SECOND = ("approver", APPROVER_SEED), ("second", SECOND_SEED)
+TRADER = ("trader", TRADER_SEED)
+LATER = {"issued_at_ns": str(NOW_NS + CLOCK_SKEW_NS), "expires_at_ns": str(NOW_NS + CLOCK_SKEW_NS + NS_PER_S)}
+TOO_LATE = {"issued_at_ns": str(NOW_NS + CLOCK_SKEW_NS + 1), "expires_at_ns": str(NOW_NS + CLOCK_SKEW_NS + NS_PER_S)}
+
+ELSEWHERE_IDENTITY = [
+    ({"engine_id": "engine-2"}, C.AUTHORITY_WRONG_ENGINE),
+    ({"environment": "production"}, C.AUTHORITY_WRONG_ENGINE),
+    ({"mode": "LIVE"}, C.AUTHORITY_WRONG_MODE),
+    (LATER, OK),
+    (TOO_LATE, C.AUTHORITY_DOCUMENT_MALFORMED),
+    ({"expires_at_ns": str(NOW_NS)}, C.AUTHORITY_DOCUMENT_MALFORMED),
+    ({"schema": "veloz.order-ticket/1"}, C.AUTHORITY_DOCUMENT_MALFORMED),
+]
+
+
+def until(longest_ns: int) -> dict[str, str]:
+    return {"issued_at_ns": str(NOW_NS), "expires_at_ns": str(NOW_NS + longest_ns)}
+
+
+# sessions
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        *ELSEWHERE_IDENTITY,
+        (until(SESSION_LONGEST_NS), OK),
+        (until(SESSION_LONGEST_NS + 1), C.AUTHORITY_DOCUMENT_MALFORMED),
+        ({"user_id": "user-approver"}, C.AUTHORITY_SIGNER_NOT_PERMITTED),
+        ({"account_ids": (ACCOUNT, "other")}, C.AUTHORITY_SIGNER_NOT_PERMITTED),
+        ({"account_ids": ()}, C.AUTHORITY_DOCUMENT_MALFORMED),
+        ({"account_ids": (ACCOUNT, ACCOUNT)}, C.AUTHORITY_DOCUMENT_MALFORMED),
+        ({"public_key_hex": ""}, C.AUTHORITY_DOCUMENT_MALFORMED),
+        ({"max_order_notional_quote": "0"}, C.AUTHORITY_DOCUMENT_MALFORMED),
+        ({"max_total_notional_quote": "-1"}, C.AUTHORITY_DOCUMENT_MALFORMED),
+        ({"max_total_notional_quote": "1e9"}, C.AUTHORITY_DOCUMENT_MALFORMED),
+        ({"max_orders": "1.5"}, C.AUTHORITY_DOCUMENT_MALFORMED),
+        ({"session_id": ""}, C.AUTHORITY_DOCUMENT_MALFORMED),
+    ],
+)
+def test_a_session_is_signed_in_as_a_whole_or_not(changes: dict[str, Any], code: ReasonCode | None) -> None:
+    assert Desk().open_session(grant(**changes)) == code
+
+
+@pytest.mark.parametrize(
+    ("key_id", "seed", "code"),
+    [
+        ("trader", APPROVER_SEED, C.AUTHORITY_SIGNATURE_INVALID),
+        ("approver", APPROVER_SEED, C.AUTHORITY_SIGNER_NOT_PERMITTED),  # its own user's key
+        ("nobody", TRADER_SEED, C.AUTHORITY_SIGNER_UNKNOWN),
+    ],
+)
+def test_a_session_is_signed_in_by_its_users_own_key(key_id: str, seed: str, code: ReasonCode) -> None:
+    assert Desk().open_session(grant(), key_id, seed) == code
+
+
+@pytest.mark.parametrize("is_paper_only", [True, False])
+def test_a_paper_key_signs_no_session_in_for_live(is_paper_only: bool) -> None:
+    enrolled = entry("trader", "user-trader", TRADER_SEED, paper_only=is_paper_only)
+    desk = Desk(roster=msgspec.structs.replace(ROSTER, entries=(enrolled,)))
+    desk.live()
+    expected = C.AUTHORITY_KEY_PAPER_ONLY if is_paper_only else OK
+    assert desk.open_session(grant(mode="LIVE")) == expected
+
+
+def test_a_session_id_is_used_once_also_after_it_was_closed() -> None:
+    desk = Desk()
+    desk.open_session()
+    assert desk.open_session() == C.AUTHORITY_DOCUMENT_REPLAYED
+    desk.close_session("ses-1")
+    assert desk.open_session() == C.AUTHORITY_DOCUMENT_REPLAYED
+    assert desk.close_session("ses-1") is None  # closed is closed
+    assert desk.close_session("ses-9") == C.AUTHORITY_SESSION_UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("limits", "taken", "code"),
+    [
+        ({"max_orders": "2"}, 2, C.AUTHORITY_SESSION_LIMIT_EXCEEDED),
+        ({"max_total_notional_quote": "12000"}, 2, C.AUTHORITY_SESSION_LIMIT_EXCEEDED),
+        ({"max_total_notional_quote": "17999.997"}, 3, C.AUTHORITY_SESSION_LIMIT_EXCEEDED),
+        ({"max_order_notional_quote": "5999.99"}, 0, C.AUTHORITY_SESSION_LIMIT_EXCEEDED),
+    ],
+)
+def test_a_sessions_limits_hold_for_all_of_its_orders(limits: dict[str, str], taken: int, code: ReasonCode) -> None:
+    desk = Desk()
+    desk.open_session(grant(**limits))
+    answers = [desk.order(price=AT - number) for number in range(4)]
+    assert [answer in desk.kernel.orders for answer in answers] == [number < taken for number in range(4)]
+    assert set(answers[taken:]) == {code}
+
+
+@pytest.mark.parametrize(
+    ("user", "seed", "content", "code"),
+    [
+        ("user-else", "55" * 32, b"ticket", C.AUTHORITY_SIGNER_NOT_PERMITTED),
+        ("user-trader", TRADER_SEED, b"ticket", C.AUTHORITY_SIGNATURE_INVALID),  # the enrolled key isn't the session's
+        ("user-trader", "55" * 32, b"another ticket", C.AUTHORITY_SIGNATURE_INVALID),
+    ],
+)
+def test_only_the_sessions_own_key_asks(user: str, seed: str, content: bytes, code: ReasonCode) -> None:
+    desk = opened()
+    authority, _ = desk.signed(b"ticket", "ses-1", user, seed)
+    assert desk.ask(desk.request(), authority, content) == code
+
+
+def test_a_session_ends_by_the_engines_clock_for_amendments_too() -> None:
+    desk = opened()
+    order = desk.resting()
+    desk.now_ns = int(grant().expires_at_ns)
+    assert desk.order() == C.AUTHORITY_SESSION_EXPIRED
+    assert desk.amend(order, 9_999) == C.AUTHORITY_SESSION_EXPIRED
+    assert desk.cancel(order) is None
+
+
+# mandates
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        *ELSEWHERE_IDENTITY,
+        (until(MANDATE_LONGEST_NS), OK),
+        (until(MANDATE_LONGEST_NS + 1), C.AUTHORITY_DOCUMENT_MALFORMED),
+        ({"symbols": ()}, C.AUTHORITY_DOCUMENT_MALFORMED),
+        ({"symbols": ("BTCUSDT", "BTCUSDT")}, C.AUTHORITY_DOCUMENT_MALFORMED),
+        ({"strategy_digest_hex": "AB" * 32}, C.AUTHORITY_DOCUMENT_MALFORMED),
+        ({"max_position_notional_quote": "0"}, C.AUTHORITY_DOCUMENT_MALFORMED),
+        ({"max_open_orders": "-1"}, C.AUTHORITY_DOCUMENT_MALFORMED),
+        ({"account_id": "other"}, C.AUTHORITY_SIGNER_NOT_PERMITTED),
+    ],
+)
+def test_a_mandate_is_given_as_a_whole_or_not(changes: dict[str, Any], code: ReasonCode | None) -> None:
+    assert Desk().install_mandate(mandate(**changes)) == code
+
+
+@pytest.mark.parametrize(
+    ("total", "asker_id", "signers", "code"),
+    [
+        ("50000", "user-quant", [APPROVER], OK),
+        ("50000", "user-approver", [APPROVER], OK),  # one is due, and the asker's own is one
+        ("50000", "user-quant", [], C.APPROVAL_SIGNATURES_INSUFFICIENT),
+        ("50000.01", "user-quant", [APPROVER], C.APPROVAL_SIGNATURES_INSUFFICIENT),
+        ("50000.01", "user-quant", [APPROVER, APPROVER], C.APPROVAL_SIGNATURES_INSUFFICIENT),
+        ("50000.01", "user-quant", [APPROVER, SECOND], OK),
+        ("50000.01", "user-approver", [APPROVER, SECOND], C.APPROVAL_SELF_NOT_COUNTED),
+        ("50000", "user-quant", [("nobody", APPROVER_SEED)], C.AUTHORITY_SIGNER_UNKNOWN),
+        ("50000", "user-quant", [("approver", SECOND_SEED)], C.AUTHORITY_SIGNATURE_INVALID),
+        ("50000", "user-quant", [APPROVER, ("second", APPROVER_SEED)], C.AUTHORITY_SIGNATURE_INVALID),
+    ],
+)
+def test_a_mandate_takes_the_approvals_that_a_proposal_of_its_total_would(
+    total: str, asker_id: str, signers: list[tuple[str, str]], code: ReasonCode | None
+) -> None:
+    given = mandate(max_total_notional_quote=total, asker_id=asker_id)
+    assert Desk().install_mandate(given, signers) == code
+
+
+def test_a_key_that_only_signs_sessions_in_approves_no_mandate_and_no_order() -> None:
+    entries = tuple(msgspec.structs.replace(known, approves=known.key_id != "trader") for known in ROSTER.entries)
+    desk = Desk(roster=msgspec.structs.replace(ROSTER, entries=entries))
+    assert desk.open_session() is None
+    assert desk.install_mandate(mandate(max_total_notional_quote="50000"), [TRADER]) == C.AUTHORITY_SIGNER_NOT_PERMITTED
+    assert desk.approved(TRADER, asker_id="user-else") == C.AUTHORITY_SIGNER_NOT_PERMITTED
+
+
+def test_a_signature_for_one_kind_of_document_means_nothing_for_another() -> None:
+    desk = Desk()
+    given = mandate(max_total_notional_quote="50000")
+    as_session = sign_session(APPROVER_SEED, given)  # type: ignore[arg-type]
+    decided = decide_authority.decide_mandate(
+        desk.kernel, mandate_bytes(given), [("approver", as_session)], desk.now_ns
+    )
+    assert getattr(decided, "code", None) is C.AUTHORITY_SIGNATURE_INVALID
+    assert mandate_digest(mandate_bytes(given)) != mandate_digest(grant_bytes(grant()))
+
+
+STRATEGY_ORDERS = [
+    ({}, {"symbol": "BTCUSDT"}, 4),
+    ({"symbols": ("ETHUSDT",)}, {}, 0),
+    ({"venue": "elsewhere"}, {}, 0),
+    ({}, {"strategy_id": "another"}, 0),
+    ({"max_order_notional_quote": "5999.999"}, {}, 1),  # the first is at the price, the others below it
+    ({"max_position_notional_quote": "18000"}, {}, 3),
+    ({"max_total_notional_quote": "12000"}, {}, 2),
+    ({"max_open_orders": "1"}, {}, 1),
+]
+
+
+@pytest.mark.parametrize(("limits", "terms", "taken"), STRATEGY_ORDERS)
+def test_a_mandates_limits_hold_for_all_of_its_orders(
+    limits: dict[str, Any], terms: dict[str, Any], taken: int
+) -> None:
+    desk = Desk()
+    desk.install_mandate(mandate(**limits))
+    prices = (AT - number for number in range(4)) if "max_order" not in str(limits) else (AT - 1, AT, AT, AT)
+    answers = [desk.strategy_order(price=price, **terms) for price in prices]
+    assert [answer in desk.kernel.orders for answer in answers] == [number < taken for number in range(4)]
+    assert set(answers[taken:]) <= {C.AUTHORITY_MANDATE_LIMIT_EXCEEDED}
+
+
+def test_a_mandate_id_is_used_once_and_anybody_may_take_it_away() -> None:
+    desk = opened()
+    assert desk.install_mandate() == C.AUTHORITY_DOCUMENT_REPLAYED
+    assert desk.revoke("man-1") is None
+    assert desk.install_mandate() == C.AUTHORITY_DOCUMENT_REPLAYED
+    assert desk.revoke("man-9") == C.AUTHORITY_MANDATE_UNKNOWN
+
+
+# administration
+
+BODY = {"document": rules(max_open_orders="7")}
+ADMINISTRATOR = msgspec.structs.replace(ROSTER.entries[0], administers=("rules.install",))
+
+
+@pytest.mark.parametrize(
+    ("kind", "signers", "changes", "code"),
+    [
+        ("rules.install", [("root", ROOT_SEED)], {}, OK),
+        ("rules.install", [APPROVER], {}, OK),
+        ("rules.install", [SECOND], {}, C.AUTHORITY_SIGNER_NOT_PERMITTED),
+        ("rules.install", [APPROVER, SECOND], {}, C.AUTHORITY_SIGNER_NOT_PERMITTED),
+        ("rules.install", [], {}, C.APPROVAL_SIGNATURES_INSUFFICIENT),
+        ("rules.install", [("root", APPROVER_SEED)], {}, C.AUTHORITY_SIGNATURE_INVALID),
+        ("rules.install", [("root", ROOT_SEED), APPROVER], {}, C.AUTHORITY_SIGNATURE_INVALID),
+        ("rules.rollback", [APPROVER], {}, C.AUTHORITY_DOCUMENT_MALFORMED),  # another kind's body
+        ("nonsense", [("root", ROOT_SEED)], {}, C.AUTHORITY_DOCUMENT_MALFORMED),
+        ("rules.install", [APPROVER], {"engine_id": "engine-2"}, C.AUTHORITY_WRONG_ENGINE),
+        ("rules.install", [APPROVER], until(ADMINISTRATION_LONGEST_NS), OK),
+        ("rules.install", [APPROVER], until(ADMINISTRATION_LONGEST_NS + 1), C.AUTHORITY_DOCUMENT_MALFORMED),
+        ("rules.install", [APPROVER], TOO_LATE, C.AUTHORITY_DOCUMENT_MALFORMED),
+    ],
+)
+def test_administration_is_for_those_whom_the_roster_names_for_its_kind(
+    kind: str, signers: list[tuple[str, str]], changes: dict[str, str], code: ReasonCode | None
+) -> None:
+    desk = Desk(roster=msgspec.structs.replace(ROSTER, entries=(ADMINISTRATOR, *ROSTER.entries[1:])))
+    before = desk.kernel.state_digest()
+    assert desk.administer(kind, BODY, signers, **changes) == code
+    assert (desk.kernel.state_digest() == before) is (code is not None)
+
+
+@pytest.mark.parametrize("signers", [[APPROVER], [SECOND, APPROVER]])
+def test_only_the_root_key_changes_who_may_what(signers: list[tuple[str, str]]) -> None:
+    everything = msgspec.structs.replace(ROSTER.entries[0], administers=("rules.install", "roster.install"))
+    desk = Desk(roster=msgspec.structs.replace(ROSTER, entries=(everything, *ROSTER.entries[1:])))
+    body = {"roster": "{}", "signature_hex": ""}
+    assert desk.administer("roster.install", body, signers) == C.AUTHORITY_SIGNER_NOT_PERMITTED
+
+
+def test_a_document_that_was_used_is_remembered_for_as_long_as_it_could_be_used_again() -> None:
+    desk = Desk()
+    assert desk.administer("rules.install", BODY, document_id="doc-a") is None
+    again = Kernel.from_snapshot(desk.kernel.snapshot())
+    assert "doc-a" in again.documents
+    assert again.documents["doc-a"] == desk.now_ns + 60 * NS_PER_S
+
+
+# what an order carried
+
+
+def test_the_record_of_each_order_tells_by_whose_authority_it_was() -> None:
+    desk = opened()
+    by_session = desk.order()
+    by_mandate = desk.strategy_order(price=AT - 1)
+    by_approval = desk.approved(price="59998")
+    stop = desk.request(side=Side.SELL, order_type=OrderType.STOP, price=None, stop_price=AT - 100)
+    derived = desk.group(GroupKind.BRACKET, {OrderRole.ENTRY: desk.request(price=AT - 3), OrderRole.STOP: stop})
+    orders = desk.kernel.orders
+    kinds = {
+        by_session: SessionAuthority,
+        by_mandate: MandateAuthority,
+        by_approval: ApprovalAuthority,
+        derived: DerivedAuthority,
+    }
+    for order_id, kind in kinds.items():
+        assert isinstance(orders[order_id].authority, kind)
+    session, approval = orders[by_session].authority, orders[by_approval].authority
+    assert isinstance(session, SessionAuthority)
+    assert (session.session_id, session.user_id) == ("ses-1", "user-trader")
+    assert isinstance(approval, ApprovalAuthority)
+    assert [record.key_id for record in approval.signatures] == ["approver"]
+    parent = orders[derived].authority
+    assert isinstance(parent, DerivedAuthority)
+    assert isinstance(orders[parent.parent_id].authority, SessionAuthority)
+    # The same is in the journal's bytes.
+    for event in desk.events:
+        assert decode_event(encode_event(event)) == event
