@@ -297,8 +297,10 @@ class Workload:
         checks = self._world.checks
         if outcome.refusal is not None:
             self._world.counted(f"refused {outcome.refusal.code}")
-        elif outcome.client_order_id != order_id or order_id not in checks.model.orders:
-            checks.fail(Invariant.DURABLE, f"{outcome.client_order_id} was answered for; asked was {order_id}")
+        elif outcome.client_order_id != order_id:
+            checks.fail(Invariant.INTENDED_ONCE, f"{outcome.client_order_id} was answered for {order_id}")
+        elif order_id not in checks.model.orders:
+            checks.fail(Invariant.DURABLE, f"{order_id} was answered for and isn't recorded")
         else:
             self._world.counted("order taken")
 

@@ -1,0 +1,182 @@
+"""Bugs to plant, one at a time: what the simulation must be able to find. Each is a patch of the real code, and none of
+them exists outside of the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.kernel import decide, decide_orders
+from core.kernel.effects import SubmitOrder
+from core.kernel.kernel import Kernel
+from core.kernel.state import State
+from core.orders.machine import Order
+from core.risk import checks, exposure
+from core.risk.activity import Activity
+from core.runtime import follow
+from core.runtime.dispatch import Dispatcher
+from core.runtime.follow import Unanswered, VenueFollower
+from core.runtime.sequencer import Sequencer
+from core.types.codes import ReasonCode, Refusal
+from core.types.orders import OrderStatus
+from core.venues.ports import SubmitRefused, SubmitUnknown
+from tests.core.storage.faults import MemoryFile
+from tests.simulation.checks import Invariant
+
+Patch = pytest.MonkeyPatch
+
+
+class Bug(msgspec.Struct, frozen=True):
+    """What is planted, and the invariants of which one must catch it."""
+
+    name: str
+    plant: Callable[[Patch], None]
+    caught_by: frozenset[Invariant]
+
+
+def send_before_journal(patch: Patch) -> None:
+    """Orders leave as soon as they are decided; the journal follows."""
+    decide_one = Sequencer._decide_one
+
+    def decided(self: Sequencer, item: Any) -> bool:
+        if not decide_one(self, item):
+            return False
+        for effects in item.effects:
+            self._perform(tuple(effect for effect in effects if isinstance(effect, SubmitOrder)), None)
+        item.effects = tuple(
+            tuple(effect for effect in effects if not isinstance(effect, SubmitOrder)) for effects in item.effects
+        )
+        return True
+
+    patch.setattr(Sequencer, "_decide_one", decided)
+
+
+def sync_left_out(patch: Patch) -> None:
+    patch.setattr(MemoryFile, "sync", lambda _self: None)
+
+
+def unknown_as_rejected(patch: Patch) -> None:
+    """A submit without an answer counts as refused."""
+    answered = Dispatcher._answered
+
+    def rejected(self: Dispatcher, order_id: str, result: Any, now_ns: int) -> Any:
+        if isinstance(result, SubmitUnknown):
+            result = SubmitRefused(Refusal(ReasonCode.ORDER_REJECTED_BY_VENUE, result.detail))
+        return answered(self, order_id, result, now_ns)
+
+    patch.setattr(Dispatcher, "_answered", rejected)
+
+
+def unknown_given_up_at_once(patch: Patch) -> None:
+    """The first look that finds nothing settles it."""
+    patch.setattr(Unanswered, "is_over", lambda _self, _waited_s: True)
+
+
+def unknown_reserves_nothing(patch: Patch) -> None:
+    def counts(order: Order) -> bool:
+        return not order.status.is_final and order.status not in {OrderStatus.HELD, OrderStatus.UNKNOWN}
+
+    patch.setattr(exposure, "counts", counts)
+
+
+def _without(patch: Patch, left_out: str) -> None:
+    kept = tuple(entry for entry in checks.CHECKS if entry[0].__name__ != left_out)
+    assert len(kept) == len(checks.CHECKS) - 1, left_out
+    patch.setattr(checks, "CHECKS", kept)
+
+
+def self_trade_unchecked(patch: Patch) -> None:
+    _without(patch, "_self_trade")
+
+
+def freeze_unchecked(patch: Patch) -> None:
+    _without(patch, "frozen")
+
+
+def rate_window_off_by_one(patch: Patch) -> None:
+    count = Activity.count
+    patch.setattr(Activity, "count", lambda self, *args: max(0, count(self, *args) - 1))
+
+
+def fills_counted_again(patch: Patch) -> None:
+    """A fill that is told twice counts twice."""
+    decide_fill = decide.decide_fill
+
+    def decided(kernel: Kernel, report: Any, now_ns: int) -> Any:
+        order = kernel.orders[report.client_order_id]
+        if report.trade_id in order.trade_ids and order.remaining_quantity >= report.quantity:
+            report = msgspec.structs.replace(report, trade_id=1_000_000 + len(order.trade_ids))
+        return decide_fill(kernel, report, now_ns)
+
+    patch.setattr(follow.decide, "decide_fill", decided)
+
+
+def cancel_not_asked_again(patch: Patch) -> None:
+    patch.setattr(VenueFollower, "_cancel_again", lambda _self: None)
+
+
+def requests_not_remembered(patch: Patch) -> None:
+    """Asked for again, an order is another one."""
+    named = decide_orders.requested_order_id
+    asked: set[str] = set()
+
+    def order_id(authority_id: str, request_id: str) -> str:
+        first = named(authority_id, request_id)
+        if first not in asked:
+            asked.add(first)
+            return first
+        return named(authority_id, f"{request_id} {len(asked)}")
+
+    patch.setattr(decide_orders, "requested_order_id", order_id)
+
+
+def approvals_not_consumed(patch: Patch) -> None:
+    verify = decide.verify_approval
+
+    def verified(*args: Any, **kwargs: Any) -> Any:
+        return verify(*args, **{**kwargs, "consumed": {}})
+
+    patch.setattr(decide, "verify_approval", verified)
+    patch.setattr(Kernel, "knows_order", lambda _self, _order_id: False)
+
+
+def failed_write_not_undone(patch: Patch) -> None:
+    """The state keeps what the disk refused."""
+
+    def rollback(self: State, to: Any) -> None:
+        del self._undo[to.undo_length :]
+        self.sequence, self.last_ts_ns = to.sequence, to.last_ts_ns
+
+    patch.setattr(State, "rollback", rollback)
+
+
+def switch_unchecked(patch: Patch) -> None:
+    _without(patch, "_kill_switch")
+    patch.setattr(Dispatcher, "_stopped", lambda _self, _intent: None)
+
+
+def open_orders_off_by_one(patch: Patch) -> None:
+    open_orders = exposure.ExposureBook.open_orders
+    patch.setattr(exposure.ExposureBook, "open_orders", lambda self, name: max(0, open_orders(self, name) - 1))
+
+
+BUGS = (
+    Bug("orders leave before the journal holds them", send_before_journal, frozenset({Invariant.WRITTEN_AHEAD})),
+    Bug("the journal isn't synced", sync_left_out, frozenset({Invariant.WRITTEN_AHEAD, Invariant.DURABLE})),
+    Bug("unknown counts as rejected", unknown_as_rejected, frozenset({Invariant.RESOLVED})),
+    Bug("unknown is given up at once", unknown_given_up_at_once, frozenset({Invariant.RESOLVED})),
+    Bug("unknown reserves nothing", unknown_reserves_nothing, frozenset({Invariant.RESOLVED, Invariant.LIMITS})),
+    Bug("the self-trade check is left out", self_trade_unchecked, frozenset({Invariant.SELF_TRADE})),
+    Bug("a frozen account may trade", freeze_unchecked, frozenset({Invariant.FROZEN})),
+    Bug("a rate window holds one too many", rate_window_off_by_one, frozenset({Invariant.RATES})),
+    Bug("a fill told twice counts twice", fills_counted_again, frozenset({Invariant.FILLS})),
+    Bug("a lost cancel stays lost", cancel_not_asked_again, frozenset({Invariant.CANCELLED})),
+    Bug("a request asked again is another order", requests_not_remembered, frozenset({Invariant.INTENDED_ONCE})),
+    Bug("an approval can be used again", approvals_not_consumed, frozenset({Invariant.INTENDED_ONCE})),
+    Bug("what the disk refused stays", failed_write_not_undone, frozenset({Invariant.REPLAY, Invariant.ALIVE})),
+    Bug("the kill switch isn't looked at", switch_unchecked, frozenset({Invariant.KILL_SWITCH})),
+    Bug("one open order too many", open_orders_off_by_one, frozenset({Invariant.LIMITS})),
+)
