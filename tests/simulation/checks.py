@@ -414,9 +414,8 @@ class _Published(msgspec.Struct):
 
 def _counts_all(kernel: Kernel, whole: Kernel) -> bool:
     """A snapshot's rate windows also hold what was undone before it was taken, and never less than the journal's."""
-    counted, least = (msgspec.msgpack.decode(each.activity.dump()) for each in (kernel, whole))
-    held = {(kind, key): Counter(times) for kind, key, times in counted["times"]}
-    return all(Counter(times) <= held.get((kind, key), Counter()) for kind, key, times in least["times"])
+    held = {name: Counter(times) for name, times in kernel.activity.times()}
+    return all(Counter(times) <= held.get(name, Counter()) for name, times in whole.activity.times())
 
 
 def model_is_halted(model: Model) -> bool:

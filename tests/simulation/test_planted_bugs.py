@@ -7,7 +7,7 @@ import pytest
 from tests.simulation.planted import BUGS, Bug
 from tests.simulation.world import simulate
 
-SEEDS_LIMIT = 60
+SEEDS_LIMIT = 120
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)

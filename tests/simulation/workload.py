@@ -51,6 +51,8 @@ class Workload:
         life = self._world.machine.life
         if life is not None and life.is_serving:
             action(self, life)
+            if action in DEADLY or self._random.random() < 0.2:
+                self._world.acted()
 
     # settling in
 
@@ -346,3 +348,5 @@ ACTIONS: tuple[tuple[Action, Callable[[Workload], float]], ...] = (
     (Workload.foreign_order, lambda self: self._plan.foreign_orders),
     (Workload.foreign_cancel, lambda self: self._plan.foreign_cancels),
 )
+DEADLY: tuple[Action, ...] = (Workload.cancel, Workload.cancel_all, Workload.amend)
+"""What a kill that waits for an action is most curious about."""

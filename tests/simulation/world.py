@@ -85,6 +85,7 @@ class World:
         machine.on_death, machine.crashed, machine.counted = self._died, self._crashed, self.counted
         self.workload = Workload(self)
         self._is_over = False
+        self._deadly: bool | None = None
 
     def run(self) -> Outcome:
         self._schedule_faults()
@@ -225,8 +226,23 @@ class World:
                 self.scheduler.at(self.random.randint(FIRST_FAULT_NS, plan.active_ns), fault)
 
     def _kill(self, *, power: bool) -> None:
-        if self.machine.life is not None:
+        """At any step; or right after the next thing that is asked for, while its effects are on their way."""
+        if self.machine.life is None:
+            return
+        if self.random.random() < 0.5:
             self.machine.kill_after(self.random.randint(1, 60), power=power)
+        else:
+            self._deadly = power
+
+    def _restart(self) -> None:
+        if self.machine.life is not None:
+            self.machine.kill_after(1, power=False)
+
+    def acted(self) -> None:
+        """Somebody has just asked for something."""
+        if self._deadly is not None and self.machine.life is not None:
+            self.machine.kill_after(self.random.randint(1, 12), power=self._deadly)
+            self._deadly = None
 
     def _kill_in_disk(self) -> None:
         if self.machine.life is not None:
@@ -246,7 +262,7 @@ class World:
     def _outage(self) -> None:
         self.counted("outage")
         self.network.set_outage(True)
-        self.scheduler.after(self.random.randint(300 * MS, 9 * S), lambda: self.network.set_outage(False))
+        self.scheduler.after(self.random.randint(300 * MS, 12 * S), lambda: self.network.set_outage(False))
 
     def _silence(self) -> None:
         self.counted("feed silent")
@@ -260,7 +276,7 @@ class World:
         self.counted("sync error")
         self.machine.disk.sync_errors.append(OSError(errno.EIO, "Input/output error"))
         # Somebody looks, and restarts the engine as its message says.
-        self.scheduler.after(self.random.randint(1, 4) * S, lambda: self._kill(power=False))
+        self.scheduler.after(self.random.randint(1, 4) * S, self._restart)
 
     def _fill_disk(self) -> None:
         self.counted("disk full")
@@ -282,7 +298,7 @@ class World:
         machine.disk_steps_left = None
         life = machine.life
         if life is not None and not machine.over and life.journal.dead_reason is not None:
-            self._kill(power=False)
+            self._restart()
 
     def _come_to_rest(self) -> None:
         begun_ns = self.scheduler.now_ns
