@@ -13,8 +13,16 @@ those before it are verified when they are read. A record that is read is always
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
 
-from core.storage.journal_archive import ArchiveReader, SegmentView, copy_segment, drop_refusal, view
+from core.storage.journal_archive import (
+    ArchiveReader,
+    SegmentView,
+    archive_anchors,
+    copy_segment,
+    drop_refusal,
+    view,
+)
 from core.storage.journal_commit import Commit
 from core.storage.journal_errors import (
     JournalDamagedError,
@@ -68,7 +76,8 @@ class Journal(JournalStore):
                 f"{folder.path('lock')}: another engine writes this journal. Stop it, or use another VELOZ_HOME."
             ) from error
         try:
-            loaded, journal._anchor = load(folder, engine_id, anchors(folder, engine_id))
+            vouchers = chain(anchors(folder, engine_id), archive_anchors(archive, folder))
+            loaded, journal._anchor = load(folder, engine_id, vouchers)
             journal.torn_tail = loaded.torn_tail
             journal._writer = SegmentWriter(folder, engine_id, loaded, segment_limit_bytes, allocation_step_bytes)
             journal.epoch = journal._writer.epoch

@@ -11,7 +11,7 @@ import msgspec
 from core.storage.journal_errors import JournalDamagedError, JournalDroppedError
 from core.storage.journal_files import SEGMENT_SUFFIX, JournalFolder
 from core.storage.journal_format import HEADER_LIMIT_BYTES, PREFIX_LENGTH_BYTES, BadRecordError, decode_header
-from core.storage.journal_segments import READ_BATCH_RECORDS, Segment, SegmentCursor, damaged, read_whole
+from core.storage.journal_segments import READ_BATCH_RECORDS, Anchor, Segment, SegmentCursor, damaged, read_whole
 from core.storage.snapshots import Snapshot
 from core.types.events import JournalEntry
 
@@ -117,6 +117,22 @@ def read_archived(archive: JournalFolder) -> Iterator[JournalEntry]:
             raise damaged(archive, name, 0, "it doesn't continue the segment before it; one may be missing")
         before = segment.last_sequence, digest
         yield from entries
+
+
+def archive_anchors(archive: JournalFolder | None, folder: JournalFolder) -> Iterator[Anchor]:
+    """The place in the chain where the archive ends and a journal begins; none where they don't meet.
+
+    It vouches for the journal as a snapshot does, when none of those holds. Raises JournalDamagedError, OSError.
+    """
+    names = folder.names()
+    if archive is None or not names:
+        return
+    first = _read_header(folder, names[0]).header.first_sequence
+    before = [name for name in archive.names() if int(name.partition("-")[0]) < first]
+    if before:
+        segment, _, digest = read_whole(archive, before[-1])
+        if segment.last_sequence == first - 1:
+            yield Anchor(segment.last_sequence, digest)
 
 
 class ArchiveReader:

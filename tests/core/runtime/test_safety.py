@@ -136,12 +136,14 @@ async def test_without_a_journal_no_order_is_taken_but_safety_works_and_is_recor
     assert refused.refusal is not None
     assert refused.refusal.code is ReasonCode.SERVICE_JOURNAL_UNAVAILABLE
     assert not refused.consumed
+    assert "No space left on device" in ((await engine.client.status()).journal_problem or "")
     assert await engine.client.cancel_order(order_id, "user-trader") is None
     assert (await engine.client.set_kill_switch("CANCEL_ONLY", "user-trader", "disk")).kill_switch == "CANCEL_ONLY"
     assert (await engine.client.status()).journal_sequence == before
 
     disk.append = None
     await engine.event(changed_to("CANCEL_ONLY"), before)
+    assert (await engine.client.status()).journal_problem is None
     closed = await engine.event(lambda event: isinstance(event, OrderClosed), before)
     assert closed.client_order_id == order_id
 
