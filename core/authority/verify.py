@@ -90,7 +90,7 @@ def verify_approval(
     if isinstance(counted, Refusal):
         return counted
     return (
-        _check_approvals_due(proposal, counted, roster)
+        approvals_due_problem(proposal, counted, roster, signed_notional_quote(proposal))
         or _check_single_use(proposal, consumed)
         or check_expiry(proposal, now_ns)
         or check_instrument(proposal, instrument_versions)
@@ -99,7 +99,8 @@ def verify_approval(
 
 
 def signed_notional_quote(proposal: Proposal) -> Decimal:
-    """The notional that thresholds look at: the stated one, or quantity x price where that is more."""
+    """The notional as the signed bytes tell it, in the quote asset: the stated one, or quantity x price where that is
+    more."""
     price = Decimal(proposal.price or proposal.reference_price)
     return max(Decimal(proposal.notional_quote), EXACT.multiply(Decimal(proposal.quantity), price))
 
@@ -170,8 +171,11 @@ def _one_per_user(
     return tuple(records.values())
 
 
-def _check_approvals_due(proposal: Proposal, records: tuple[SignatureRecord, ...], roster: Roster) -> Refusal | None:
-    due = 2 if signed_notional_quote(proposal) > threshold_quote(roster) else 1
+def approvals_due_problem(
+    proposal: Proposal, records: tuple[SignatureRecord, ...], roster: Roster, worth_quote: Decimal
+) -> Refusal | None:
+    """Whether these signatures, all valid, are enough for an order that is worth so much."""
+    due = 2 if worth_quote > threshold_quote(roster) else 1
     others = sum(1 for record in records if record.user_id != proposal.asker_id)
     # Where two are due, the asker's own never makes up the number: it would be one pair of eyes twice.
     counted = others if due > 1 else len(records)

@@ -16,10 +16,12 @@ from core.authority.proposal import Proposal, proposal_digest
 from core.authority.roster import RosterError, SignedRoster, roster_digest
 from core.authority.thaw import SignedThaw, verify_thaw
 from core.authority.verify import (
+    approvals_due_problem,
     check_expiry,
     check_identity,
     check_instrument,
     read_proposal,
+    signed_notional_quote,
     verify_approval,
 )
 from core.kernel.decide_authority import ended_by_roster
@@ -168,6 +170,11 @@ def decide_approval(
         decision = RiskDecision((), intent)
     else:
         decision = _run_risk(kernel, intent, proposal, len(verdict.signatures), inputs, now_ns)
+        # The threshold is in the reporting currency; the proposal's own numbers are in its quote asset.
+        worth = max(signed_notional_quote(proposal), decision.notional or Decimal(0))
+        refusal = approvals_due_problem(proposal, verdict.signatures, kernel.roster, worth)
+        if refusal is not None:
+            return refusal
     return ApprovalDecided(
         ts_ns=now_ns,
         trace_id=trace_id or proposal.trace_id or None,

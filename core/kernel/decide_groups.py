@@ -91,6 +91,11 @@ def decide_group(
         known = kernel.orders.get(first.client_order_id)
         return asked_before(kernel, known, first, authority, request_bytes, now_ns)
     decisions = {role: run_risk(kernel, RiskSubject(intents[role]), inputs, now_ns) for role in roles}
+    if request.kind is GroupKind.OCO:
+        # Whichever leg acts, its authority has to cover it.
+        worth = [decision.notional for decision in decisions.values() if decision.notional is not None]
+        first_decision = decisions[roles[0]]
+        decisions[roles[0]] = msgspec.structs.replace(first_decision, notional=max(worth, default=None))
     asked_first = _as_leg(request, roles[0])
     refusal = authority_refusal(kernel, first, authority, request_bytes, decisions[roles[0]], now_ns)
     for role in roles[1:]:

@@ -142,12 +142,7 @@ class Dispatcher:
         switch = self._kernel.effective_kill_switch(intent.account_id)
         if switch is KillSwitch.NORMAL or (switch is KillSwitch.REDUCE_ONLY and self._reduces(intent)):
             return None
-        return Refusal(
-            ReasonCode.RISK_KILL_SWITCH_ACTIVE,
-            "The kill switch was thrown before the order was sent.",
-            limit=KillSwitch.NORMAL,
-            actual=switch,
-        )
+        return _thrown("order", switch)
 
     def _reduces(self, intent: OrderIntent) -> bool:
         position = self._kernel.positions.get((intent.account_id, intent.venue, intent.symbol))
@@ -176,20 +171,30 @@ class Dispatcher:
 
     async def _amend(self, effect: AmendOrder) -> None:
         order_id = effect.intent.client_order_id
-        result: AmendResult
-        try:
-            async with asyncio.timeout(SUBMIT_TIMEOUT_S):
-                result = await self._venue.amend(effect.intent, effect.quantity, effect.price)
-        except TimeoutError:
-            result = AmendUnknown(f"no answer within {SUBMIT_TIMEOUT_S} s")
-        except Exception as error:
-            _log.exception("amend_failed", client_order_id=order_id)
-            result = AmendUnknown(f"{type(error).__name__}: {error}")
+        refusal = self._amend_stopped(effect)
+        result: AmendResult = AmendRefused(refusal) if refusal is not None else await self._amend_once(effect)
         if isinstance(result, AmendUnknown):
             _log.warning("amendment_unknown", client_order_id=order_id, detail=result.detail)
         else:
             await self._record_answer(order_id, lambda now_ns: self._amended(order_id, result, now_ns))
         self.on_order_changed(order_id)
+
+    def _amend_stopped(self, effect: AmendOrder) -> Refusal | None:
+        switch, intent = self._kernel.effective_kill_switch(effect.intent.account_id), effect.intent
+        lowers = effect.quantity <= intent.quantity and effect.price == intent.price
+        if switch is KillSwitch.NORMAL or (switch is KillSwitch.REDUCE_ONLY and lowers):
+            return None
+        return _thrown("amendment", switch)
+
+    async def _amend_once(self, effect: AmendOrder) -> AmendResult:
+        try:
+            async with asyncio.timeout(SUBMIT_TIMEOUT_S):
+                return await self._venue.amend(effect.intent, effect.quantity, effect.price)
+        except TimeoutError:
+            return AmendUnknown(f"no answer within {SUBMIT_TIMEOUT_S} s")
+        except Exception as error:
+            _log.exception("amend_failed", client_order_id=effect.intent.client_order_id)
+            return AmendUnknown(f"{type(error).__name__}: {error}")
 
     def _amended(self, order_id: str, result: Amended | AmendRefused, now_ns: int) -> tuple[JournalEvent, ...]:
         if isinstance(result, Amended):
@@ -220,3 +225,12 @@ class Dispatcher:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("task_failed", task=task.get_name(), error=f"{type(error).__name__}: {error}")
+
+
+def _thrown(what: str, switch: KillSwitch) -> Refusal:
+    return Refusal(
+        ReasonCode.RISK_KILL_SWITCH_ACTIVE,
+        f"The kill switch was thrown before the {what} was sent.",
+        limit=KillSwitch.NORMAL,
+        actual=switch,
+    )

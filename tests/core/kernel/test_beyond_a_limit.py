@@ -11,7 +11,8 @@ from core.authority.proposal import proposal_bytes
 from core.kernel import decide
 from core.risk.kill_switch import KillSwitch
 from core.types.codes import ReasonCode
-from core.types.orders import OrderType, Side
+from core.types.instruments import Instrument
+from core.types.orders import GroupKind, OrderRole, OrderType, Side
 from tests.core.approvals import ACCOUNT, APPROVER_SEED, BTC, ROSTER, SECOND_SEED, equity, proposal
 from tests.core.kernel.desk import Desk, grant, mandate, opened, rules
 
@@ -238,3 +239,42 @@ def test_another_account_than_the_venue_keys_own_isnt_traded_by_any_authority() 
     assert checked is not None
     assert checked.code is C.AUTHORITY_WRONG_ENGINE
     assert desk.order() in desk.kernel.orders
+
+
+IN_BTC = Instrument("paper", "ETHBTC", "ETH", "BTC", 5, 4, 1, 1, 1, 900_000_000, 1)
+"""Its quote asset is worth 60,000: what is 0.5 there is 30,000 in the reporting currency."""
+
+
+@pytest.mark.parametrize(
+    ("quantity", "signers", "taken"),
+    [
+        ("16.6666", (), True),  # 49,999.8
+        ("16.6667", (), False),  # 50,000.1
+        ("16.6667", (("approver", APPROVER_SEED), ("second", SECOND_SEED)), True),
+    ],
+)
+def test_four_eyes_look_at_what_an_order_is_worth_and_not_at_what_its_quote_asset_makes_of_it(
+    quantity: str, signers: tuple[tuple[str, str], ...], taken: bool
+) -> None:
+    desk = opened(instruments=(BTC, IN_BTC))
+    desk.market(bid_price="0.04999", ask_price="0.05001", mid_price="0.05")
+    desk.around(marks={**desk.inputs.marks, ("paper", "ETHBTC"): 5_000})
+    before = dict(desk.kernel.consumed)
+    answer = desk.approved(*signers, symbol="ETHBTC", quantity=quantity, price="0.05", reference_price="0.05")
+    if taken:
+        assert answer in desk.kernel.orders, desk.refusal
+    else:
+        refuses(answer, C.APPROVAL_SIGNATURES_INSUFFICIENT, desk)
+        assert desk.kernel.consumed == before  # a second signature can still be added
+
+
+def test_a_leg_that_waits_is_worth_what_it_would_be_worth() -> None:
+    desk = opened()
+    desk.open_session(grant(session_id="ses-small", max_order_notional_quote="6600"))
+    take_profit = desk.request(price=AT - 1)
+    for stop_price, code in ((6_600_000, None), (6_600_100, C.AUTHORITY_SESSION_LIMIT_EXCEEDED)):
+        stop = desk.request(order_type=OrderType.STOP, stop_price=stop_price)
+        legs = {OrderRole.TAKE_PROFIT: take_profit, OrderRole.STOP: stop}
+        answer = desk.group(GroupKind.OCO, legs, by="ses-small")
+        assert answer == code if code else answer in desk.kernel.orders, desk.refusal
+    assert desk.kernel.sessions["ses-small"].notional_used_quote == "6600"

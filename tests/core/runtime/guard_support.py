@@ -6,6 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from core.authority.signatures import public_key_hex
+from core.kernel import decide
+from core.kernel.decide import FillReport
 from core.kernel.inputs import Balances
 from core.kernel.kernel import Kernel
 from core.market.hub import MarketHub
@@ -16,7 +18,7 @@ from core.storage.journal import Journal
 from core.types.clock import NS_PER_S
 from core.types.events import EquityObserved, JournalEvent
 from core.types.orders import OrderIntent
-from core.venues.ports import Submitted, VenueOrder, VenuePosition, VenueTrade
+from core.venues.ports import Amended, Submitted, VenueOrder, VenuePosition, VenueTrade
 from tests.core.approvals import ACCOUNT, BTC, ENGINE_ID, NOW_NS, ROOT_SEED, RULES, started_events
 from tests.core.kernel.desk import ABLE
 from tests.core.storage.faults import MemoryDisk
@@ -41,6 +43,7 @@ class TakingVenue:
     def __init__(self) -> None:
         self.submitted: list[str] = []
         self.cancelled: list[str] = []
+        self.amended: list[tuple[str, int, int | None]] = []
         self.held: list[VenuePosition] = []
 
     async def balances(self) -> dict[str, Decimal]:
@@ -58,6 +61,10 @@ class TakingVenue:
     async def submit(self, intent: OrderIntent) -> Submitted:
         self.submitted.append(intent.client_order_id)
         return Submitted(f"v{len(self.submitted)}")
+
+    async def amend(self, intent: OrderIntent, quantity: int, price: int | None) -> Amended:
+        self.amended.append((intent.client_order_id, quantity, price))
+        return Amended(quantity, price)
 
     async def cancel(self, _symbol: str, client_order_id: str) -> None:
         self.cancelled.append(client_order_id)
@@ -99,6 +106,22 @@ class Watched:
     async def record(self, *events: JournalEvent) -> None:
         recorded = await self.service.sequencer.record(lambda _now_ns: events)
         assert isinstance(recorded, Recorded)
+
+    def fill(self, order_id: str) -> tuple[JournalEvent, ...]:
+        """All of an order, at its price."""
+        order = self.kernel.orders[order_id]
+        report = FillReport(
+            order_id,
+            order.venue_order_id or "",
+            self.kernel.sequence,
+            order.intent.price or 0,
+            order.remaining_quantity,
+            Decimal(0),
+            "USDT",
+            False,
+            self.clock.ns,
+        )
+        return decide.decide_fill(self.kernel, report, self.clock.ns)
 
     def worth(self, amount: str) -> None:
         self.service.surroundings.balances = Balances({"USDT": Decimal(amount)}, self.clock.ns)
