@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from itertools import islice
 from typing import Any, Protocol
 
 import msgspec
@@ -23,6 +24,7 @@ from core.venues.ports import (
     AmendRefused,
     AmendResult,
     AmendUnknown,
+    PromptVenue,
     SubmitRefused,
     SubmitResult,
     Submitted,
@@ -36,6 +38,8 @@ CANCEL_ATTEMPTS = 5
 CANCEL_RETRY_S = 0.5
 RECORD_RETRY_S = 0.5
 STOP_TIMEOUT_S = 5.0
+PREPARED_LIMIT = 8
+"""Orders of one batch that are made ready while the disk works: it takes about as long as a sync."""
 
 _log = structlog.get_logger("engine.dispatch")
 
@@ -56,6 +60,8 @@ class Dispatcher:
         self._kernel = kernel
         self._venue = venue
         self._bus = bus
+        self._prompt = venue if isinstance(venue, PromptVenue) else None
+        self._prepared: dict[str, object | None] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cancelling: dict[str, int] = {}
 
@@ -64,12 +70,26 @@ class Dispatcher:
         """How many calls to the venue and their records are under way."""
         return len(self._tasks)
 
+    def prepare(self, effects: Iterable[Effect]) -> None:
+        """Make ready, while the disk works, what perform will send if it may: nothing of it leaves."""
+        if self._prompt is not None:
+            orders = islice((effect.intent for effect in effects if isinstance(effect, SubmitOrder)), PREPARED_LIMIT)
+            self._prepared = {intent.client_order_id: self._prepare_one(self._prompt, intent) for intent in orders}
+
+    def _prepare_one(self, venue: PromptVenue, intent: OrderIntent) -> object | None:
+        try:
+            return venue.prepare(intent)
+        except Exception:
+            # The long way will tell what is wrong.
+            _log.exception("prepare_failed", client_order_id=intent.client_order_id)
+            return None
+
     def perform(self, effects: tuple[Effect, ...], entry: JournalEntry | None) -> None:
         """Begin what the effects ask for. entry is None for what went ahead without its record."""
         for effect in effects:
             match effect:
                 case SubmitOrder():
-                    self.spawn(self._submit(effect.intent), "submit", effect.intent.client_order_id)
+                    self._begin(effect.intent)
                 case CancelOrder():
                     self.spawn(self.cancel(effect.symbol, effect.client_order_id), "cancel", effect.client_order_id)
                 case AmendOrder():
@@ -122,10 +142,25 @@ class Dispatcher:
                 _log.warning("cancel_unanswered", client_order_id=order_id, attempt=attempt, reason=str(error))
                 await asyncio.sleep(CANCEL_RETRY_S * attempt)
 
-    async def _submit(self, intent: OrderIntent) -> None:
+    def _begin(self, intent: OrderIntent) -> None:
+        """The order's bytes are on the socket when it returns, where the venue can do that."""
+        order_id, venue = intent.client_order_id, self._prompt
+        begun: Awaitable[SubmitResult] | None = None
+        if venue is not None and self._stopped(intent) is None:
+            prepared = self._prepared.pop(order_id, None) or self._prepare_one(venue, intent)
+            try:
+                begun = venue.begin(intent, prepared)
+            except Exception as error:
+                # Whatever went wrong here, the order may be live (I5).
+                _log.exception("submit_failed", client_order_id=order_id)
+                begun = _unknown(f"{type(error).__name__}: {error}")
+        self.spawn(self._submit(intent, begun), "submit", order_id)
+
+    async def _submit(self, intent: OrderIntent, begun: Awaitable[SubmitResult] | None) -> None:
+        """begun: the order was sent already, and this is its answer."""
         order_id = intent.client_order_id
-        refusal = self._stopped(intent)
-        result: SubmitResult = SubmitRefused(refusal) if refusal is not None else await self._send_once(intent)
+        refusal = self._stopped(intent) if begun is None else None
+        result: SubmitResult = SubmitRefused(refusal) if refusal is not None else await self._send_once(intent, begun)
         if isinstance(result, SubmitUnknown):
             _log.warning("order_unknown", client_order_id=order_id, detail=result.detail)
         await self._record_answer(order_id, lambda now_ns: self._answered(order_id, result, now_ns))
@@ -158,10 +193,10 @@ class Dispatcher:
             case SubmitUnknown():
                 return decide.decide_unknown(self._kernel, order_id, result.detail, now_ns)
 
-    async def _send_once(self, intent: OrderIntent) -> SubmitResult:
+    async def _send_once(self, intent: OrderIntent, begun: Awaitable[SubmitResult] | None) -> SubmitResult:
         try:
             async with asyncio.timeout(SUBMIT_TIMEOUT_S):
-                return await self._venue.submit(intent)
+                return await (self._venue.submit(intent) if begun is None else begun)
         except TimeoutError:
             return SubmitUnknown(f"no answer within {SUBMIT_TIMEOUT_S} s")
         except Exception as error:
@@ -234,3 +269,7 @@ def _thrown(what: str, switch: KillSwitch) -> Refusal:
         limit=KillSwitch.NORMAL,
         actual=switch,
     )
+
+
+async def _unknown(detail: str) -> SubmitResult:
+    return SubmitUnknown(detail)

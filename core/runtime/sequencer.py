@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -36,6 +36,7 @@ UNRECORDED_LIMIT = 1_000
 
 Decision = Callable[[int], Sequence[JournalEvent] | Refusal]
 Perform = Callable[[tuple[Effect, ...], JournalEntry | None], None]
+Prepare = Callable[[Iterable[Effect]], None]
 
 T = TypeVar("T")
 _log = structlog.get_logger("engine.sequencer")
@@ -82,15 +83,24 @@ class _Flight(msgspec.Struct, eq=False):
 
 
 class Sequencer:
-    """The only one that changes the kernel. perform acts upon what is durable; it MUST NOT block or raise."""
+    """The only one that changes the kernel. perform acts upon what is durable; prepare hears of effects that aren't,
+    while the disk works, and MUST NOT let anything of them out. Neither may block or raise."""
 
-    def __init__(self, kernel: Kernel, journal: GroupJournal, clock: Clock, perform: Perform) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        journal: GroupJournal,
+        clock: Clock,
+        perform: Perform,
+        prepare: Prepare = lambda _effects: None,
+    ) -> None:
         self.failures = 0
         self.error: str | None = None
         self._kernel = kernel
         self._journal = journal
         self._clock = clock
         self._perform = perform
+        self._prepare = prepare
         self._waiting: deque[_Item] = deque()
         self._safety: deque[_Item] = deque()
         self._unrecorded: deque[JournalEvent] = deque()
@@ -189,6 +199,7 @@ class Sequencer:
             except JournalUnavailableError as error:
                 self._failed(error)
                 continue
+            self._prepare(effect for item in flight.items for effects in item.effects for effect in effects)
             if flight.commit.wait(INLINE_WAIT_S):
                 self._landed()
             else:

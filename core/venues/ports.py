@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -174,6 +174,20 @@ class VenuePort(Protocol):
 
     def user_events(self) -> AsyncIterator[UserEvent]:
         """Connects, reconnects with backoff, and never ends by itself."""
+        ...
+
+
+@runtime_checkable
+class PromptVenue(Protocol):
+    """What a venue may offer beside VenuePort: an order's bytes are on the socket before its caller first waits."""
+
+    def prepare(self, intent: OrderIntent) -> object | None:
+        """Make ready what begin will need. Sends nothing, and may have been for nothing."""
+        ...
+
+    def begin(self, intent: OrderIntent, prepared: object | None) -> Awaitable[SubmitResult] | None:
+        """Send once, now; what it returns is awaited for the answer, and never raises for what the venue or the network
+        does. None: that isn't possible at once, and nothing was sent; submit is the way then."""
         ...
 
 

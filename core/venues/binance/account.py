@@ -7,11 +7,11 @@ no byte left; everything else that isn't a success is unknown, and a submit is n
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import suppress
 from decimal import Decimal
 from random import Random
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import structlog
@@ -23,7 +23,7 @@ from core.types.instruments import Instrument, Product
 from core.types.orders import OrderIntent
 from core.types.venues import VenueCapabilities
 from core.venues.binance import wire, wire_orders
-from core.venues.binance.endpoints import Priority
+from core.venues.binance.endpoints import Priority, endpoint_of
 from core.venues.binance.errors import (
     CODE_CANCEL_REJECTED,
     CODE_NO_SUCH_ORDER,
@@ -36,7 +36,7 @@ from core.venues.binance.errors import (
 from core.venues.binance.limits import RateLimiter
 from core.venues.binance.rest import READ_TIMEOUT_S, BinanceRest
 from core.venues.binance.user_stream import LISTEN_KEY_KEEPALIVE_S, UserStream
-from core.venues.binance.ws_orders import OrderSocket, SocketNotReadyError
+from core.venues.binance.ws_orders import OrderSocket, PreparedRequest, SocketNotReadyError
 from core.venues.ports import (
     AmendRefused,
     AmendResult,
@@ -64,9 +64,18 @@ KLINES_PER_REQUEST = 1_000
 KLINES_LIMIT = 20_000
 """Bars of one call of `klines`: more is a download, not a backfill."""
 
+PLACE_ORDER = "order.place"
+
 TradeBody = TypeVar("TradeBody")
 Answer = TypeVar("Answer")
 _log = structlog.get_logger("venues.binance")
+
+
+class PreparedOrder(msgspec.Struct, frozen=True):
+    """An order as the parameters of its endpoint, and as a request of the standing connection."""
+
+    parameters: dict[str, str]
+    request: PreparedRequest
 
 
 class BinanceAccount(ABC, Generic[TradeBody]):
@@ -203,10 +212,34 @@ class BinanceAccount(ABC, Generic[TradeBody]):
             parameters = self._order_parameters(intent)
         except ValueError as error:
             return SubmitRefused(Refusal(ReasonCode.REQUEST_INVALID, f"The order was not sent: {error}."))
-        # What can only reduce is let through to the last of the rate limits.
-        priority = Priority.SAFETY if intent.reduce_only else Priority.ORDER
+        answer = self._send("POST", PLACE_ORDER, parameters, wire_orders.NewOrderAck, _priority_of(intent))
+        return await self._submitted(intent, answer)
+
+    def prepare(self, intent: OrderIntent) -> PreparedOrder | None:
+        """As PromptVenue says."""
+        socket = self.order_socket
+        if socket is None:
+            return None
         try:
-            ack = await self._send("POST", "order.place", parameters, wire_orders.NewOrderAck, priority)
+            parameters = self._order_parameters(intent)
+        except ValueError:
+            # submit says why.
+            return None
+        request = socket.prepare(PLACE_ORDER, parameters)
+        return None if request is None else PreparedOrder(parameters, request)
+
+    def begin(self, intent: OrderIntent, prepared: object | None) -> Coroutine[Any, Any, SubmitResult] | None:
+        """As PromptVenue says."""
+        socket = self.order_socket
+        if socket is None or not isinstance(prepared, PreparedOrder):
+            return None
+        endpoint = endpoint_of("POST", self.rest.paths.order)
+        sent = socket.begin(prepared.request, endpoint, prepared.parameters, _priority_of(intent))
+        return None if sent is None else self._submitted(intent, socket.answer(sent, wire_orders.NewOrderAck))
+
+    async def _submitted(self, intent: OrderIntent, answer: Awaitable[wire_orders.NewOrderAck]) -> SubmitResult:
+        try:
+            ack = await answer
         except VenueUnavailableError as error:
             return submit_outcome(error, self.product)
         acknowledged = ack.symbol or intent.symbol, ack.client_order_id or intent.client_order_id
@@ -435,3 +468,8 @@ class BinanceAccount(ABC, Generic[TradeBody]):
             ) from error
         except ValueError as error:
             raise VenueUnavailableError(f"exchangeInfo: the rules of {symbol!r} can't be read: {error}") from error
+
+
+def _priority_of(intent: OrderIntent) -> Priority:
+    """What can only reduce is let through to the last of the rate limits."""
+    return Priority.SAFETY if intent.reduce_only else Priority.ORDER

@@ -246,9 +246,7 @@ class BinanceRest:
 
         Raises BinanceTransportError with nothing_sent, or VenueRateLimitedError.
         """
-        if self.clock.is_usable:
-            if self.clock.is_due and (self._time_task is None or self._time_task.done()):
-                self._time_task = asyncio.create_task(self._refresh_quietly(), name="refresh venue time")
+        if self.has_time():
             return
         async with self._time_lock:
             if self.clock.is_usable:
@@ -261,6 +259,14 @@ class BinanceRest:
                 ) from error
             except VenueUnavailableError as error:
                 raise BinanceTransportError(call, f"not sent: {error}", nothing_sent=True) from error
+
+    def has_time(self) -> bool:
+        """Whether timestamps can be taken now. An estimate that is only old is renewed beside the call."""
+        if not self.clock.is_usable:
+            return False
+        if self.clock.is_due and (self._time_task is None or self._time_task.done()):
+            self._time_task = asyncio.create_task(self._refresh_quietly(), name="refresh venue time")
+        return True
 
     async def _refresh_quietly(self) -> None:
         await self._refresh_time()

@@ -17,11 +17,14 @@ import msgspec
 import structlog
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
+from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
+from core.types.clock import NS_PER_MS
 from core.venues.binance.backoff import Backoff
-from core.venues.binance.endpoints import Priority, endpoint_of
+from core.venues.binance.endpoints import Endpoint, Priority, endpoint_of
 from core.venues.binance.errors import BinanceApiError, BinanceTransportError
+from core.venues.binance.limits import Denied, Reservation
 from core.venues.binance.rest import BinanceRest
 from core.venues.binance.signing import Ed25519Signer, signed_parameters
 from core.venues.binance.user_stream import (
@@ -40,6 +43,9 @@ LOGON = "session.logon"
 CONNECT = "connect"
 SUCCESS = 200
 MAX_RETRY_AFTER_S = 3 * 86_400
+
+PREPARED_FOR_NS = 100 * NS_PER_MS
+"""A request is signed anew when it could not be sent for longer: its timestamp grows old."""
 
 T = TypeVar("T")
 _log = structlog.get_logger("venues.binance.ws_orders")
@@ -82,6 +88,27 @@ _REPLY = msgspec.json.Decoder(_Reply)
 _ENCODER = msgspec.json.Encoder()
 
 
+class PreparedRequest(msgspec.Struct):
+    """A signed request as a frame of one connection: made before it may be sent, and sent once."""
+
+    connection: ClientConnection
+    request_id: str
+    method: str
+    frame: bytes
+    made_ns: int
+    is_sent: bool = False
+
+
+class SentRequest(msgspec.Struct, frozen=True):
+    """A request whose frame was given to the socket; to be awaited with OrderSocket.answer."""
+
+    request_id: str
+    method: str
+    symbol: str
+    waiting: asyncio.Future[_Reply]
+    reservation: Reservation
+
+
 class OrderSocket:
     """The standing connection of one API key. `start` it within the event loop, close it with `aclose`."""
 
@@ -115,6 +142,67 @@ class OrderSocket:
             self._task.cancel()
             await asyncio.wait({self._task})
 
+    def prepare(self, method: str, parameters: Mapping[str, str]) -> PreparedRequest | None:
+        """Sign a request and frame it. Sends nothing; None while there is no connection or no time to sign with."""
+        connection = self._connection
+        if connection is None or not self._rest.clock.is_usable:
+            return None
+        self._next_id += 1
+        request_id = str(self._next_id)
+        body = _ENCODER.encode({"id": request_id, "method": method, "params": self._authorised(parameters)})
+        frame = Frame(Opcode.TEXT, body).serialize(mask=True)
+        return PreparedRequest(connection, request_id, method, frame, self._rest.clock.monotonic_ns())
+
+    def begin(
+        self, prepared: PreparedRequest, endpoint: Endpoint, parameters: Mapping[str, str], priority: Priority
+    ) -> SentRequest | None:
+        """Give a prepared request to the socket. None: it can't go out now, or not as it is; nothing was sent."""
+        rest, connection = self._rest, self._connection
+        if (
+            prepared.is_sent
+            or connection is not prepared.connection
+            or connection.state is not State.OPEN
+            or len(self._pending) >= MAX_IN_FLIGHT
+            or not rest.has_time()
+            or rest.clock.monotonic_ns() - prepared.made_ns > PREPARED_FOR_NS
+        ):
+            return None
+        reservation = rest.limiter.acquire(endpoint, parameters, priority)
+        if isinstance(reservation, Denied):
+            return None
+        waiting: asyncio.Future[_Reply] = asyncio.get_running_loop().create_future()
+        self._pending[prepared.request_id] = waiting
+        prepared.is_sent = True
+        connection.transport.write(prepared.frame)
+        return SentRequest(prepared.request_id, prepared.method, parameters["symbol"], waiting, reservation)
+
+    async def answer(self, sent: SentRequest, answer: type[T]) -> T:
+        """What the venue says to a request that was sent; await it once. Raises as BinanceRest.once."""
+        rest, headers = self._rest, dict[str, str]()
+        try:
+            async with asyncio.timeout(self._answer_timeout_s):
+                reply = await sent.waiting
+            headers = _headers_of(reply)
+        except TimeoutError as error:
+            raise BinanceTransportError(
+                sent.method, f"no answer within {self._answer_timeout_s} s", nothing_sent=False
+            ) from error
+        except OSError as error:
+            raise BinanceTransportError(sent.method, f"{type(error).__name__}: {error}", nothing_sent=False) from error
+        finally:
+            self._pending.pop(sent.request_id, None)
+            rest.limiter.settle(sent.reservation, headers)
+        return self._read(reply, headers, sent.method, sent.symbol, answer)
+
+    def _read(self, reply: _Reply, headers: dict[str, str], method: str, symbol: str, answer: type[T]) -> T:
+        if reply.status != SUCCESS or reply.error is not None:
+            body = ErrorBody(reply.error.code, reply.error.msg) if reply.error else ErrorBody(0, "no error body")
+            raise self._rest.failure(method, reply.status, body, headers, symbol)
+        try:
+            return msgspec.json.decode(reply.result, type=answer)
+        except msgspec.MsgspecError as error:
+            raise VenueUnavailableError(f"{method}: the answer can't be read: {error}") from error
+
     async def call(
         self,
         method: str,
@@ -142,13 +230,7 @@ class OrderSocket:
             frame = _ENCODER.encode({"id": request_id, "method": method, "params": self._authorised(parameters)})
             reply = await self._exchange(connection, method, request_id, frame)
             headers.update(_headers_of(reply))
-            if reply.status != SUCCESS or reply.error is not None:
-                body = ErrorBody(reply.error.code, reply.error.msg) if reply.error else ErrorBody(0, "no error body")
-                raise rest.failure(method, reply.status, body, headers, parameters.get("symbol", ""))
-        try:
-            return msgspec.json.decode(reply.result, type=answer)
-        except msgspec.MsgspecError as error:
-            raise VenueUnavailableError(f"{method}: the answer can't be read: {error}") from error
+            return self._read(reply, headers, method, parameters.get("symbol", ""), answer)
 
     async def _exchange(self, connection: ClientConnection, method: str, request_id: str, frame: bytes) -> _Reply:
         waiting: asyncio.Future[_Reply] = asyncio.get_running_loop().create_future()

@@ -43,7 +43,8 @@ class Rig:
         self.journal = Journal.open(self.disk.folder(), ENGINE_ID)
         self.kernel = Kernel()
         self.performed: list[tuple[Effect, JournalEntry | None]] = []
-        self.sequencer = Sequencer(self.kernel, self.journal, Clock(), self._perform)
+        self.prepared: list[Effect] = []
+        self.sequencer = Sequencer(self.kernel, self.journal, Clock(), self._perform, self.prepared.extend)
 
     def _perform(self, effects: tuple[Effect, ...], entry: JournalEntry | None) -> None:
         self.performed.extend((effect, entry) for effect in effects)
@@ -108,6 +109,19 @@ async def test_nothing_happens_before_its_record_is_durable(rig: Rig) -> None:
     await asking
     assert len(rig.acts(SubmitOrder)) == 1
     rig.assert_replays()
+
+
+async def test_what_isnt_durable_yet_is_made_ready_and_not_acted_upon(rig: Rig) -> None:
+    gate = rig.disk.hang_sync()
+    asking = asyncio.create_task(rig.approve("sug-1"))
+    await asyncio.to_thread(rig.disk.syncing.wait, WAIT_S)
+    assert [type(effect) for effect in rig.prepared].count(SubmitOrder) == 1
+    assert rig.performed == []
+    rig.disk.sync_errors.append(OSError(errno.EIO, "Input/output error"))
+    gate.set()
+    with pytest.raises(JournalUnavailableError):
+        await asking
+    assert rig.acts(SubmitOrder) == []
 
 
 async def test_what_waits_while_the_disk_works_shares_one_sync(rig: Rig) -> None:

@@ -296,3 +296,54 @@ async def test_an_answer_lost_on_the_way_leaves_one_order_that_is_found_by_its_i
             placed = [item.client_order_id for item in venue.exchange.account.open_orders(None)]
             assert placed == ([] if found is None else ["lost"])
             assert len(placed) <= 1
+
+
+async def test_an_order_that_was_made_ready_is_sent_once_and_at_once() -> None:
+    async with scripted(accepted) as (script, adapter, rest_requests):
+        prepared = adapter.prepare(order("one", "60000"))
+        assert adapter.order_socket is not None
+        assert script.requests == []
+        begun = adapter.begin(order("one", "60000"), prepared)
+        assert begun is not None
+        assert adapter.begin(order("one", "60000"), prepared) is None
+        assert await begun == Submitted("7")
+        (request,) = script.requests
+        assert (request["method"], request["params"]["newClientOrderId"]) == ("order.place", "one")
+        assert "signature" in request["params"]
+        assert rest_requests == []
+
+
+@pytest.mark.parametrize(
+    ("respond", "outcome"),
+    [
+        (lambda request: refused(request, 400, -2010, "insufficient balance"), SubmitRefused),
+        (lambda request: refused(request, 504, -1007), SubmitUnknown),
+        (lambda _request: None, SubmitUnknown),
+        (lambda _request: CLOSE, SubmitUnknown),
+    ],
+    ids=["refused", "timed out there", "no answer", "connection lost"],
+)
+async def test_the_answer_to_an_order_sent_at_once_tells_what_is_known(respond: Respond, outcome: type) -> None:
+    async with scripted(respond) as (script, adapter, _):
+        begun = adapter.begin(order("one", "60000"), adapter.prepare(order("one", "60000")))
+        assert begun is not None
+        assert isinstance(await begun, outcome)
+        assert len(script.requests) == 1
+
+
+async def test_what_was_made_ready_for_a_connection_that_is_gone_isnt_sent() -> None:
+    async with scripted(lambda _request: CLOSE) as (script, adapter, _):
+        prepared = adapter.prepare(order("two", "60000"))
+        begun = adapter.begin(order("one", "60000"), adapter.prepare(order("one", "60000")))
+        assert begun is not None
+        await begun
+        assert adapter.begin(order("two", "60000"), prepared) is None
+        assert [request["params"]["newClientOrderId"] for request in script.requests] == ["one"]
+
+
+async def test_a_request_that_grew_old_while_the_disk_worked_isnt_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scripted(accepted) as (script, adapter, _):
+        prepared = adapter.prepare(order("one", "60000"))
+        monkeypatch.setattr(ws_orders, "PREPARED_FOR_NS", -1)
+        assert adapter.begin(order("one", "60000"), prepared) is None
+        assert script.requests == []
