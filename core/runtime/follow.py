@@ -110,7 +110,7 @@ class VenueFollower:
         self._balances_due = asyncio.Event()
         self._catching_up: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._reconciler = Reconciler(service, self.reconcile)
+        self._reconciler = Reconciler(service, self.reconcile, self._fill)
         service.dispatcher.on_order_changed = self.order_changed
         service.reconciler = self._reconcile_all
 

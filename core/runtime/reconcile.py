@@ -65,10 +65,17 @@ _log = structlog.get_logger("engine.reconcile")
 
 
 class Reconciler:
-    """Compares one account with its venue. look_up asks the venue about one order and records what it says."""
+    """Compares one account with its venue. look_up asks the venue about one order and records what it says,
+    record_fill one fill of an order that is known."""
 
-    def __init__(self, service: EngineService, look_up: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        service: EngineService,
+        look_up: Callable[[str], Awaitable[None]],
+        record_fill: Callable[[VenueTrade, str], Awaitable[None]],
+    ) -> None:
         self._service = service
+        self._record_fill = record_fill
         self._look_up = look_up
         self._drift_turns = 0
         self._reader = VenueReader(service.kernel, service.venue, service.clock, service.surroundings.account_id)
@@ -169,29 +176,51 @@ class Reconciler:
         for order in truth.orders:
             if not kernel.knows_order(order.client_order_id):
                 await self.adopt(order)
-        for order_id in await self._orders_of_missing_fills(truth):
-            await self._look_up(order_id)
+        await self._take_missing_fills(truth)
         for difference in found:
             if difference.kind.startswith("order.") and difference.subject in kernel.orders:
                 await self._look_up(difference.subject)
 
-    async def _orders_of_missing_fills(self, truth: VenueTruth) -> list[str]:
-        """Those that have fills which aren't here; what came and went unseen is adopted first."""
-        service, orders = self._service, {}
-        for trade in missing_trades(service.kernel, truth.trades):
-            orders[trade.symbol, trade.venue_order_id] = trade.client_order_id
-            if len(orders) == ORDERS_OF_FILLS_LIMIT:
-                # The next turn finds the rest.
-                break
-        known: list[str] = []
-        for (symbol, venue_order_id), order_id in orders.items():
-            if order_id not in service.kernel.orders:
-                seen = await service.venue.order(symbol, order_id) if order_id else None
-                if seen is None or not await self.adopt(seen):
-                    _log.error("fill_without_order", symbol=symbol, venue_order_id=venue_order_id)
-                    continue
-            known.append(order_id)
-        return [order_id for order_id in known if order_id in service.kernel.orders]
+    async def _take_missing_fills(self, truth: VenueTruth) -> None:
+        """By way of their orders, which know more; what came and went unseen is adopted first."""
+        kernel = self._service.kernel
+        orders: dict[tuple[str, str], list[VenueTrade]] = {}
+        for trade in missing_trades(kernel, truth.trades):
+            orders.setdefault((trade.symbol, trade.venue_order_id), []).append(trade)
+        # The next turn finds those beyond the limit.
+        for (symbol, _), trades in list(orders.items())[:ORDERS_OF_FILLS_LIMIT]:
+            order_id = trades[0].client_order_id
+            if order_id and order_id not in kernel.orders:
+                seen = await self._service.venue.order(symbol, order_id)
+                if seen is not None:
+                    await self.adopt(seen)
+            if order_id and order_id in kernel.orders:
+                await self._look_up(order_id)
+                for trade in trades:
+                    # An order says at most so many of its fills, and an old one none.
+                    await self._record_fill(trade, order_id)
+            else:
+                await self._adopt_by_fills(trades)
+
+    async def _adopt_by_fills(self, trades: Sequence[VenueTrade]) -> None:
+        """The venue tells of the fills and not of their order any more: it was what they add up to."""
+        first, order_id = trades[0], order_id_of(trades[0])
+        quantity = sum(trade.quantity for trade in trades)
+        seen = VenueOrder(
+            symbol=first.symbol,
+            client_order_id=order_id,
+            venue_order_id=first.venue_order_id,
+            status=OrderStatus.FILLED,
+            filled_quantity=quantity,
+            ts_event_ns=first.ts_event_ns,
+            side=first.side,
+            order_type=OrderType.MARKET,
+            time_in_force=TimeInForce.IOC,
+            quantity=quantity,
+        )
+        if await self.adopt(seen) and order_id in self._service.kernel.orders:
+            for trade in trades:
+                await self._record_fill(trade, order_id)
 
     async def adopt(self, seen: VenueOrder) -> bool:
         """Take an order that somebody placed at the venue into account; whether its terms could be read."""
@@ -251,13 +280,18 @@ def compare(kernel: Kernel, truth: VenueTruth, account_id: str, venue: str) -> t
     return tuple(found)
 
 
+def order_id_of(trade: VenueTrade) -> str:
+    """Under which id the order of a fill is known here, also when the venue tells of the order no more."""
+    return trade.client_order_id or f"venue-{trade.venue_order_id}"
+
+
 def missing_trades(kernel: Kernel, trades: Sequence[VenueTrade]) -> list[VenueTrade]:
     """Fills at the venue that the journal doesn't hold. Of an order that has left memory everything was said."""
     missing = []
     for trade in trades:
-        order = kernel.orders.get(trade.client_order_id)
+        order = kernel.orders.get(order_id_of(trade))
         if order is None:
-            if not kernel.knows_order(trade.client_order_id):
+            if not kernel.knows_order(order_id_of(trade)):
                 missing.append(trade)
         elif trade.trade_id not in order.trade_ids:
             missing.append(trade)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import msgspec
 import pytest
 
 from core.risk.kill_switch import KillSwitch
 from core.runtime.follow import DRIFT_SWEEP_INTERVAL_S, SWEEP_INTERVAL_S
 from core.runtime.reconcile import DRIFT_TURNS_LIMIT, FREEZE_REASON
-from core.types.orders import OrderStatus
-from tests.core.approvals import ACCOUNT
+from core.types.orders import OrderStatus, Side
+from core.venues.ports import VenueTrade
+from tests.core.approvals import ACCOUNT, NOW_NS
 from tests.core.runtime.test_follow import House, house
 
 __all__ = ["house"]
@@ -77,3 +80,18 @@ def test_an_order_that_ended_here_and_is_open_there_freezes(house: House, said: 
     house.venue.shown[order_id] = open_there
     house.wait(SWEEP_INTERVAL_S)
     assert house.kernel.frozen[ACCOUNT].startswith(f"{FREEZE_REASON}order.terms {order_id}")
+
+
+@pytest.mark.parametrize("order_id", ["", "long-gone"])
+def test_fills_whose_order_the_venue_tells_of_no_more_are_taken_over_once(house: House, order_id: str) -> None:
+    accepted(house)
+    house.venue.trades = [
+        VenueTrade("BTCUSDT", trade_id, "99", order_id, Side.SELL, 6_000_000, 200, Decimal(0), "USDT", False, NOW_NS)
+        for trade_id in (41, 42)
+    ]
+    for _ in range(2):
+        house.wait(SWEEP_INTERVAL_S)
+        order = house.kernel.orders[order_id or "venue-99"]
+        assert (order.status, order.trade_ids, order.venue_order_id) == (OrderStatus.FILLED, (41, 42), "99")
+        assert house.kernel.positions[ACCOUNT, "paper", "BTCUSDT"].quantity == -400
+        assert not house.kernel.frozen

@@ -49,6 +49,7 @@ class Venue:
 
     def __init__(self) -> None:
         self.shown: dict[str, VenueOrder] = {}
+        self.trades: list[VenueTrade] = []
         self.cancels: list[str] = []
         self.is_answering = True
 
@@ -82,7 +83,7 @@ class Venue:
         return []
 
     async def trades_since(self, _symbol: str, _since_ns: int) -> list[VenueTrade]:
-        return []
+        return self.trades
 
     async def balances(self) -> dict[str, Decimal]:
         return {"USDT": Decimal(1_000_000)}
