@@ -8,7 +8,7 @@ DRIFT_TURNS_LIMIT times in a row tightens its kill switch, because it doesn't co
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -57,9 +57,12 @@ ORDER_UNRESOLVED = "order.unresolved"
 ORDER_IN_FLIGHT = "order.in_flight"
 FILL_MISSING = "fill.missing"
 POSITION = "position"
+BALANCE = "balance"
 
-NOT_DRIFT = frozenset({ORDER_UNRESOLVED, ORDER_IN_FLIGHT})
-"""Looked up, and no reason to freeze: the order's own state says that it isn't known."""
+NOT_DRIFT = frozenset({ORDER_UNRESOLVED, ORDER_IN_FLIGHT, BALANCE})
+"""No reason to freeze: an order's own state says that it isn't known, and money may come and go without an order."""
+SETTLED_NS = 5 * NS_PER_S
+"""Balances that are told so long after a fill hold it."""
 
 _log = structlog.get_logger("engine.reconcile")
 
@@ -123,17 +126,16 @@ class Reconciler:
                 )
         if not any(difference.kind == FILL_MISSING for difference in left):
             self._reader.settled(truth)
-        totals = await service.venue.balances()
         await service.record(
-            lambda now_ns: (*self._freeze(account_id, left, now_ns), *self._observed(account_id, totals, now_ns))
+            lambda now_ns: (*self._freeze(account_id, left, now_ns), *self._observed(account_id, truth, now_ns))
         )
         if requested_by.startswith(OWN_CAUSE):
             await self._tighten_on_drift(left)
 
-    def _observed(self, account_id: str, totals: Mapping[str, Decimal], now_ns: int) -> tuple[JournalEvent, ...]:
+    def _observed(self, account_id: str, truth: VenueTruth, now_ns: int) -> tuple[JournalEvent, ...]:
         """What the account holds, when that or the time until which fills are here has moved."""
         venue, through_ns = self._venue(), self._reader.fills_through_ns(self._venue())
-        told = {asset: decimal_text(amount) for asset, amount in sorted(totals.items()) if amount}
+        told = {asset: decimal_text(amount) for asset, amount in sorted(truth.balances.items()) if amount}
         before = self._service.kernel.balances.get((account_id, venue))
         if before is not None and before.totals == told and through_ns < before.fills_through_ns + OBSERVED_AT_LEAST_NS:
             return ()
@@ -143,7 +145,7 @@ class Reconciler:
                 account_id=account_id,
                 venue=venue,
                 totals=told,
-                as_of_ns=now_ns,
+                as_of_ns=truth.asked_ns,
                 fills_through_ns=through_ns,
             ),
         )
@@ -277,6 +279,7 @@ def compare(kernel: Kernel, truth: VenueTruth, account_id: str, venue: str) -> t
             held.setdefault(symbol, VenuePosition(symbol, 0, Decimal(0), 1, truth.asked_ns))
     for position in held.values():
         found.extend(_position_difference(kernel, position, account_id, venue, truth))
+    found.extend(_balance_differences(kernel, truth, account_id, venue))
     return tuple(found)
 
 
@@ -344,6 +347,25 @@ def _fill_difference(kernel: Kernel, trade: VenueTrade, venue: str) -> Differenc
     )
     shown = f"{trade.side} {quantity} at {price}, order {trade.client_order_id or trade.venue_order_id}"
     return Difference(FILL_MISSING, f"{trade.symbol}/{trade.trade_id}", "not here", shown, "take the fill over")
+
+
+def _balance_differences(kernel: Kernel, truth: VenueTruth, account_id: str, venue: str) -> list[Difference]:
+    """Money that moved without an order (a deposit, a withdrawal, a conversion), on a spot account that is quiet: while
+    it trades, fills explain what changes."""
+    observed = kernel.balances.get((account_id, venue))
+    if observed is None or missing_trades(kernel, truth.trades):
+        return []
+    if any(kernel.instruments[key].product is not Product.SPOT for key in kernel.listed):
+        return []
+    last_fill_ns = max((item.updated_ns for key, item in kernel.positions.items() if key[0] == account_id), default=0)
+    if last_fill_ns + SETTLED_NS > observed.as_of_ns:
+        return []
+    now = {asset: decimal_text(amount) for asset, amount in truth.balances.items() if amount}
+    return [
+        Difference(BALANCE, asset, before, after, "take over what the venue holds")
+        for asset in sorted({*observed.totals, *now})
+        if (before := observed.totals.get(asset, "0")) != (after := now.get(asset, "0"))
+    ]
 
 
 def _order_difference(order: Order, seen: VenueOrder | None, asked_ns: int) -> Difference | None:

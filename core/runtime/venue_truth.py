@@ -9,6 +9,7 @@ the engine was down, or while the venue couldn't be reached, is never passed ove
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 import msgspec
 
@@ -27,6 +28,8 @@ FILLS_OVERLAP_NS = 60 * NS_PER_S
 class VenueTruth(msgspec.Struct, frozen=True):
     """What the venue said, and when it was asked (the engine's clock). trades are of the symbols named in asked.
 
+    balances were asked for before the trades: a fill that changed them is among those.
+
     known_orders and known_positions are the engine's own of that moment: what has become another object since has
     changed meanwhile. The clock doesn't tell: it stands still for as long as somebody put it back.
     """
@@ -38,6 +41,7 @@ class VenueTruth(msgspec.Struct, frozen=True):
     known_positions: Mapping[PositionKey, Position]
     trades: list[VenueTrade] = []
     asked: tuple[str, ...] = ()
+    balances: Mapping[str, Decimal] = {}
 
 
 class VenueReader:
@@ -56,11 +60,12 @@ class VenueReader:
         asked_ns = self._clock.now_ns()
         known_orders, known_positions = dict(self._kernel.orders), dict(self._kernel.positions)
         symbols = self._symbols_of_this_turn(venue_name)
+        balances = await self._venue.balances()
         orders, positions = await self._venue.all_open_orders(), await self._venue.positions()
         trades: list[VenueTrade] = []
         for symbol in symbols:
             trades += await self._venue.trades_since(symbol, self._since_ns(venue_name, symbol))
-        return VenueTruth(asked_ns, orders, positions, known_orders, known_positions, trades, symbols)
+        return VenueTruth(asked_ns, orders, positions, known_orders, known_positions, trades, symbols, balances)
 
     def settled(self, truth: VenueTruth) -> None:
         """Everything in it is in the journal."""

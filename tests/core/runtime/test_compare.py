@@ -13,10 +13,10 @@ from core.kernel import decide
 from core.kernel.decide import FillReport
 from core.kernel.inputs import MarginInputs
 from core.kernel.kernel import Kernel
-from core.runtime.reconcile import compare
+from core.runtime.reconcile import NOT_DRIFT, compare
 from core.runtime.venue_truth import VenueTruth
 from core.types.clock import NS_PER_S
-from core.types.events import JournalEvent
+from core.types.events import BalancesObserved, JournalEvent
 from core.types.instruments import Product
 from core.types.orders import OrderStatus, OrderType, Side, TimeInForce
 from core.venues.ports import VenueOrder, VenuePosition, VenueTrade
@@ -104,6 +104,7 @@ def found(kernel: Kernel, **said: Any) -> list[str]:
         dict(kernel.positions),
         said.get("trades", []),
         ("BTCUSDT",),
+        said.get("balances", {}),
     )
     return [difference.kind for difference in compare(kernel, truth, ACCOUNT, "paper")]
 
@@ -167,6 +168,45 @@ def test_a_position_that_only_the_venue_has() -> None:
     kernel, _ = kernel_with("ACCEPTED", perpetual=True)
     orders = [shown(next(iter(kernel.orders)))]
     assert found(kernel, orders=orders, positions=[position(1)]) == ["position"]
+
+
+def observed(kernel: Kernel, as_of_ns: int, **totals: str) -> None:
+    kernel.apply(BalancesObserved(ts_ns=as_of_ns, account_id=ACCOUNT, venue="paper", totals=totals, as_of_ns=as_of_ns))
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "told"),
+    [
+        ({"USDT": "100.5"}, {"USDT": "100.50"}, []),
+        ({"USDT": "100"}, {"USDT": "100", "BNB": "0"}, []),
+        ({"USDT": "100"}, {"USDT": "90"}, [("USDT", "100", "90")]),
+        ({"USDT": "100"}, {"BTC": "1"}, [("BTC", "0", "1"), ("USDT", "100", "0")]),
+    ],
+)
+def test_money_that_moved_without_an_order(
+    here: dict[str, str], there: dict[str, str], told: list[tuple[str, str, str]]
+) -> None:
+    kernel = started_kernel()
+    observed(kernel, LATER_NS, **here)
+    balances = {asset: Decimal(amount) for asset, amount in there.items()}
+    truth = VenueTruth(LATER_NS, [], [], {}, {}, [], ("BTCUSDT",), balances)
+    differences = compare(kernel, truth, ACCOUNT, "paper")
+    assert [(item.subject, item.engine, item.venue) for item in differences] == told
+    assert {item.kind for item in differences} <= NOT_DRIFT
+
+
+@pytest.mark.parametrize(("age_s", "kinds"), [(4, []), (5, ["balance"])])
+def test_balances_are_compared_once_the_last_fill_is_surely_in_them(age_s: int, kinds: list[str]) -> None:
+    kernel, _ = kernel_with("FILLED")
+    observed(kernel, NOW_NS + age_s * NS_PER_S, USDT="100")
+    assert found(kernel, balances={"USDT": Decimal(90)}) == kinds
+    assert "balance" not in found(kernel, balances={"USDT": Decimal(90)}, trades=[trade("by-hand", 7)])
+
+
+def test_on_a_margin_account_funding_moves_the_wallet() -> None:
+    kernel = started_kernel(instruments=(PERPETUAL,))
+    observed(kernel, LATER_NS, USDT="100")
+    assert found(kernel, balances={"USDT": Decimal(90)}) == []
 
 
 def test_on_spot_positions_are_sums_of_fills_and_the_venue_has_none() -> None:
