@@ -45,6 +45,8 @@ HEX_KEYS = (
     "results.key",
     "venue-paper.key",
     "venue-paper.secret",
+    "venue-paper-cancel.key",
+    "venue-paper-cancel.secret",
     "root.key",
     f"{APPROVER_KEY_ID}.key",
     f"{TRADER_KEY_ID}.key",

@@ -29,9 +29,10 @@ ADMINISTRATOR = "postgres"
 SHARED_FILE_MODE = 0o644  # servers of others run as users of their own; their folder is theirs alone
 
 VENUE_SECRETS = ("venue-paper.key", "venue-paper.secret")
+CANCELLER_SECRETS = ("venue-paper-cancel.key", "venue-paper-cancel.secret")
 # Which secrets each service reads. A service that isn't listed under a key can't leak it.
 SERVICE_SECRETS: Mapping[str, tuple[str, ...]] = {
-    "venue": VENUE_SECRETS,
+    "venue": (*VENUE_SECRETS, *CANCELLER_SECRETS),
     "engine": ("engine-control.token", "nats.token", "root.pub", *VENUE_SECRETS),
     "ledger": ("audit-kek.key", "engine-control.token", "postgres-ledger.password"),
     "api": (

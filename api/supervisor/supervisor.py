@@ -325,6 +325,7 @@ class Supervisor:
             "api_url": f"http://{reachable}:{settings.api.port}",
             "mode": settings.mode,
             "market": settings.market.source,
+            "product": settings.venue.product,
             "started_at": self._started_at,
             "pids": {"supervisor": os.getpid(), **{child.name: child.pid for child in self._children}},
             "spare_pids": {child.name: pid for child in self._children if (pid := child.program.spare_pid) is not None},

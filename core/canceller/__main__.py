@@ -110,7 +110,10 @@ def _conclude(outcome: Outcome, result: dict[str, Any]) -> tuple[int, dict[str, 
 
 def _connect(settings: Settings, clock: Clock) -> BinanceRest:
     """Raises ConfigurationError."""
-    rest_url = settings.venue.rest_url or _running_url(settings.paths.service_file)
+    rest_url: str = settings.venue.rest_url
+    product: str = settings.venue.product
+    if not rest_url:
+        rest_url, product = _running_venue(settings.paths.service_file, product)
     if not rest_url and settings.venue.port:
         rest_url = f"http://{settings.venue.host}:{settings.venue.port}"
     if not rest_url:
@@ -127,20 +130,22 @@ def _connect(settings: Settings, clock: Clock) -> BinanceRest:
             api_key=key,
             api_secret=secret,
             key_reference=reference,
-            product=Product.USDM if settings.venue.product == "usdm" else Product.SPOT,
+            product=Product.USDM if product == "usdm" else Product.SPOT,
             recv_window_ms=settings.venue.recv_window_ms,
         )
     except CredentialError as error:
         raise ConfigurationError(str(error)) from error
 
 
-def _running_url(service_file: Path) -> str:
-    """Where the running service has its venue; empty when there is none."""
+def _running_venue(service_file: Path, product: str) -> tuple[str, str]:
+    """Where the running service has its venue, empty when there is none, and what it trades there: `veloz up` may have
+    been told otherwise than the settings say."""
     try:
-        url = json.loads(service_file.read_text())["endpoints"]["venue_rest_url"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-    return url if isinstance(url, str) else ""
+        service = json.loads(service_file.read_text())
+        url, told = service["endpoints"]["venue_rest_url"], service.get("product", product)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "", product
+    return (url, told) if isinstance(url, str) and isinstance(told, str) else ("", product)
 
 
 def _say(text: str) -> None:

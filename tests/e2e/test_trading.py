@@ -106,6 +106,34 @@ def test_a_rebuild_mends_what_somebody_changed_in_sql(desk: RunningService) -> N
     assert all(table["rows_before"] == table["rows_after"] for table in again.json["tables"])
 
 
+def test_without_its_engine_every_order_is_cancelled_and_the_engine_comes_back_halted(desk: RunningService) -> None:
+    bid = touch(desk)
+    for distance in (300, 400):
+        ordered(desk, "place", "buy", "0.01", "BTCUSDT", "--limit", str(bid - distance))
+    engine = desk.description["pids"]["engine"]
+    os.kill(engine, signal.SIGSTOP)
+    try:
+        assert desk.veloz("kill", "--json").exit_code == 3
+        killed = desk.veloz("kill", "--venue", "--reason", "fire drill", "--json")
+        assert killed.exit_code == 0, (killed.text, killed.errors)
+        assert "the engine's own key is used" not in killed.errors
+    finally:
+        os.kill(engine, signal.SIGCONT)
+
+    def over() -> bool:
+        listed = desk.veloz("orders", "list", "--json")
+        if listed.exit_code or [order for order in listed.json if order["status"] != "HELD"]:
+            return False
+        return bool(desk.veloz("risk", "state", "--json").json["kill_switch"] == "HALTED")
+
+    eventually(over, CAUGHT_UP_S, "the engine is halted and has no order at the venue")
+    refused = desk.veloz("orders", "place", "buy", "0.01", "BTCUSDT", "--json")
+    assert (refused.exit_code, refused.error_code) == (1, "RISK_KILL_SWITCH_ACTIVE")
+    (desk.home / "run" / "KILL").unlink()
+    assert desk.veloz("thaw", "--reason", "drill is over").exit_code == 0
+    ordered(desk, "place", "buy", "0.01", "BTCUSDT")
+
+
 def test_doctor_finds_nothing_wrong_after_a_day(desk: RunningService) -> None:
     checked = desk.veloz("doctor", "--json")
     wrong = [check for check in checked.json["checks"] if check["status"] == "fail"]
