@@ -218,7 +218,7 @@ class _Reader:
                 (),
                 "schema",
                 f"this is the form of an earlier release; set it to {RULES_SCHEMA!r}, put the limits below [{GLOBAL}] "
-                f"and add {missing}, {', '.join(ENGINE_SETTINGS)} (docs/risk.md says what they are)",
+                f"and add {missing}, {', '.join(ENGINE_SETTINGS)} (docs/risk.md shows a whole file)",
             )
         if schema != RULES_SCHEMA:
             raise self._error((), "schema", f"must be {RULES_SCHEMA!r}, is {schema!r}")

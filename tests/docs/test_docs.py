@@ -1,0 +1,103 @@
+"""The documentation says what the code does: every code, limit, variable and setting is there, every command exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from pydantic import BaseModel
+
+from api.app import create_app
+from api.cli.app import app
+from core.config import Settings
+from core.risk.custom import EXAMPLE
+from core.risk.rules import ENGINE_SETTINGS, LIMIT_NAMES, parse_risk_rules
+from core.types.codes import ReasonCode
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "docs/trading.md", "docs/risk.md", "docs/operations.md", "docs/market-data.md")
+ROW = re.compile(r"^\| `([A-Z_]+)` \| (.+) \| (.+) \|$", re.MULTILINE)
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def test_every_reason_code_has_one_row_with_meaning_and_cure() -> None:
+    rows = ROW.findall(page("docs/refusals.md"))
+    assert sorted(code for code, _, _ in rows) == sorted(code.value for code in ReasonCode)
+    assert all(meaning.strip() and cure.strip() for _, meaning, cure in rows)
+
+
+def test_the_rules_file_that_is_shown_is_one_the_engine_takes() -> None:
+    (document,) = re.findall(r"```toml\n(.*?)```", page("docs/risk.md"), re.DOTALL)
+    rules = parse_risk_rules(document, "docs/risk.md")
+    assert rules.dead_mans_timer_s == 300
+    assert len(rules.custom) == 2
+    assert (
+        rules.limits_for("acct-demo", "grid-1", "SOLUSDT")["max_notional_per_order_quote"].source == "strategy:grid-1"
+    )
+
+
+@pytest.mark.parametrize("name", [*LIMIT_NAMES, *ENGINE_SETTINGS])
+def test_every_limit_is_explained(name: str) -> None:
+    table = page("docs/risk.md").split("| limit | what it bounds |")[1].split("\n\n")[0]
+    assert f"`{name}`" in table
+
+
+@pytest.mark.parametrize(("part", "field"), [(part, field) for part, fields in EXAMPLE.items() for field in fields])
+def test_every_variable_of_custom_rules_is_listed(part: str, field: str) -> None:
+    (row,) = re.findall(rf"^\| `{part}` \| (.*) \|$", page("docs/risk.md"), re.MULTILINE)
+    assert f"`{field}`" in row
+
+
+def setting_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from setting_names(inner, f"{prefix}{name}.")
+        elif prefix + name != "home":
+            yield prefix + name
+
+
+def test_the_table_of_settings_is_whole() -> None:
+    table = page("docs/operations.md").split("| key | default | meaning |")[1].split("\n\n")[0]
+    first_cells = [row.split("|")[1] for row in table.splitlines() if row.startswith("|")]
+    listed = [name for cell in first_cells for name in re.findall(r"`([a-z_.]+)`", cell)]
+    assert sorted(listed) == sorted(setting_names(Settings))
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every `veloz ...` line of the pages' shell blocks."""
+    found = []
+    for name in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page(name), re.DOTALL):
+            found += [(name, line) for line in block.splitlines() if line.startswith("veloz ")]
+    return found
+
+
+@pytest.mark.parametrize(("name", "line"), commands(), ids=[line for _, line in commands()])
+def test_every_command_that_is_shown_can_be_given(name: str, line: str) -> None:
+    words = shlex.split(line, comments=True)[1:]
+    words = words[: words.index(">")] if ">" in words else words
+    command: Any = typer.main.get_command(app)
+    context = command.make_context("veloz", [words[0]], resilient_parsing=True)
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word.split("=")[0] for word in words if word.startswith("--")} <= known, (name, context)
+    plain = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    assert len([parameter for parameter in plain if parameter.required]) <= len(words)
+
+
+def test_every_address_of_the_trading_page_exists() -> None:
+    paths = create_app(services=None).openapi()["paths"]  # type: ignore[arg-type]
+    shown = re.findall(r"/api/v1/[a-z/{}-]+", page("docs/trading.md").split("| call | for |")[1])
+    patterns = [re.sub(r"\{[a-z_]+\}", "{}", path) for path in paths]
+    assert len(shown) > 10
+    assert [path for path in shown if re.sub(r"\{[a-z_]+\}", "{}", path) not in patterns] == []
