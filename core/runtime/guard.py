@@ -8,8 +8,10 @@ from decimal import Decimal
 import structlog
 
 from core.kernel.decide_orders import decide_expiry
+from core.kernel.records import PositionKey
 from core.portfolio.performance import account_day
 from core.risk.kill_switch import KillSwitch
+from core.risk.rules import EffectiveLimits
 from core.runtime.service import EngineService
 from core.storage.journal import JournalUnavailableError
 from core.types.clock import NS_PER_S
@@ -32,6 +34,8 @@ class Guard:
         self._service = service
         self._equity_ns = 0
         self._timer_s: int | None = None
+        self._held: dict[PositionKey, int] = {}
+        self._moved_ns = 0
 
     async def run(self) -> None:
         while True:
@@ -66,37 +70,35 @@ class Guard:
             await service.sequencer.record_safety(lambda now_ns: decide_expiry(service.kernel, now_ns))
 
     async def _observe_equity(self) -> None:
+        """Told to the journal now and then, and at once when a limit is reached."""
         service = self._service
         account_id, rules = service.surroundings.account_id, service.kernel.rules
         now_ns = service.clock.now_ns()
-        observed = service.kernel.equity.get(account_id)
-        if rules is None or (observed is not None and now_ns < self._equity_ns + EQUITY_INTERVAL_NS):
+        equity = service.equity(account_id) if rules is not None and self._is_settled(now_ns) else None
+        if rules is None or equity is None:
             return
-        equity = service.equity(account_id)
-        if equity is None:
-            return
-        self._equity_ns = now_ns
-        day = account_day(now_ns, rules.time_zone)
-        if observed is None or observed.day != day or Decimal(observed.equity) != equity:
-            await service.record(lambda at_ns: (observe(observed, account_id, day, equity, at_ns),))
-        await self._tighten_on_loss()
-
-    async def _tighten_on_loss(self) -> None:
-        service = self._service
-        account_id, rules = service.surroundings.account_id, service.kernel.rules
-        observed = service.kernel.equity.get(account_id)
-        if rules is None or observed is None:
-            return
-        limits = rules.limits_for(account_id, "", "")
-        equity, peak = Decimal(observed.equity), Decimal(observed.peak_equity)
-        loss = Decimal(observed.day_start_equity) - equity
-        reason = None
-        if loss >= limits["max_daily_loss_quote"].value > 0:
-            reason = f"lost {decimal_text(loss)} today, the limit is {limits['max_daily_loss_quote'].value}"
-        elif peak > 0 and (peak - equity) * BPS >= limits["max_drawdown_bps"].value * peak:
-            reason = f"{decimal_text(peak - equity)} below the peak of {decimal_text(peak)}"
+        before, day = service.kernel.equity.get(account_id), account_day(now_ns, rules.time_zone)
+        reason = loss_reason(observe(before, account_id, day, equity, now_ns), rules.limits_for(account_id, "", ""))
+        is_told = service.kernel.effective_kill_switch(account_id).tightness >= KillSwitch.REDUCE_ONLY.tightness
+        is_due = before is None or before.day != day or now_ns >= self._equity_ns + EQUITY_INTERVAL_NS
+        if is_due or (reason is not None and not is_told):
+            self._equity_ns = now_ns
+            if before is None or before.day != day or Decimal(before.equity) != equity:
+                await service.record(lambda at_ns: (observe(before, account_id, day, equity, at_ns),))
         if reason is not None:
             await self._tighten(KillSwitch.REDUCE_ONLY, reason, account_id)
+
+    def _is_settled(self, now_ns: int) -> bool:
+        """Whether a derivatives wallet was read after the last fill: until then, what was just realised is neither in
+        the position any more nor in the wallet yet, and would look like a loss, or like a peak."""
+        service = self._service
+        margin, account_id = service.surroundings.margin, service.surroundings.account_id
+        if margin is None:
+            return True
+        held = {key: position.quantity for key, position in service.kernel.positions.items() if key[0] == account_id}
+        if held != self._held:
+            self._held, self._moved_ns = held, now_ns
+        return margin.as_of_ns > self._moved_ns
 
     async def _watch_stream(self) -> None:
         service = self._service
@@ -124,6 +126,17 @@ class Guard:
         current = kernel.effective_kill_switch(account_id) if account_id else kernel.kill_switch
         if current.tightness < state.tightness:
             await self._service.set_kill_switch(state, f"engine:{kernel.engine_id}", reason, account_id=account_id)
+
+
+def loss_reason(observed: EquityObserved, limits: EffectiveLimits) -> str | None:
+    """Why only what reduces may go on; None while no limit on losses is reached."""
+    equity, peak = Decimal(observed.equity), Decimal(observed.peak_equity)
+    loss = Decimal(observed.day_start_equity) - equity
+    if loss >= limits["max_daily_loss_quote"].value:
+        return f"lost {decimal_text(loss)} today, the limit is {limits['max_daily_loss_quote'].value}"
+    if peak > 0 and (peak - equity) * BPS >= limits["max_drawdown_bps"].value * peak:
+        return f"{decimal_text(peak - equity)} below the peak of {decimal_text(peak)}"
+    return None
 
 
 def observe(before: EquityObserved | None, account_id: str, day: str, equity: Decimal, now_ns: int) -> EquityObserved:

@@ -12,12 +12,13 @@ from core.kernel.inputs import Balances
 from core.kernel.kernel import Kernel
 from core.market.hub import MarketHub
 from core.runtime.guard import Guard
+from core.runtime.reconcile import adopted
 from core.runtime.sequencer import Recorded
 from core.runtime.service import EngineService
 from core.storage.journal import Journal
 from core.types.clock import NS_PER_S
 from core.types.events import EquityObserved, JournalEvent
-from core.types.orders import OrderIntent
+from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
 from core.venues.ports import Amended, Submitted, VenueOrder, VenuePosition, VenueTrade
 from tests.core.approvals import ACCOUNT, BTC, ENGINE_ID, NOW_NS, ROOT_SEED, RULES, started_events
 from tests.core.kernel.desk import ABLE
@@ -106,6 +107,27 @@ class Watched:
     async def record(self, *events: JournalEvent) -> None:
         recorded = await self.service.sequencer.record(lambda _now_ns: events)
         assert isinstance(recorded, Recorded)
+
+    async def traded(self, side: Side) -> None:
+        """A tenth of a BTC at 60,000, placed at the venue by somebody."""
+        order_id = f"by-hand-{side}"
+        seen = VenueOrder(
+            "BTCUSDT",
+            order_id,
+            f"v-{order_id}",
+            OrderStatus.ACCEPTED,
+            0,
+            self.clock.ns,
+            side,
+            OrderType.LIMIT,
+            TimeInForce.GTC,
+            10_000,
+            6_000_000,
+        )
+        event = adopted(self.kernel, seen, ACCOUNT, "paper", self.clock.ns)
+        assert event is not None
+        await self.record(event)
+        await self.record(*self.fill(order_id))
 
     def fill(self, order_id: str) -> tuple[JournalEvent, ...]:
         """All of an order, at its price."""

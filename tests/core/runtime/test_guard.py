@@ -11,12 +11,14 @@ import pytest
 
 from core.kernel import decide
 from core.kernel.decide_risk import decide_rules
+from core.kernel.inputs import MarginInputs
 from core.risk.kill_switch import KillSwitch
 from core.runtime.reconcile import Reconciler
 from core.storage.journal import JournalUnavailableError
 from core.types.codes import Refusal
 from core.types.events import KillSwitchChanged
 from core.types.instruments import Product
+from core.types.orders import Side
 from core.venues.ports import VenuePosition
 from tests.core.approvals import ACCOUNT, BTC
 from tests.core.kernel.desk import rules
@@ -62,7 +64,7 @@ async def renewed(watched: Watched, seconds: float) -> None:
 async def test_a_days_loss_at_its_limit_leaves_only_what_reduces(start: Start, worth: str, state: str) -> None:
     watched = await start()
     watched.worth(worth)
-    await renewed(watched, 10)
+    await renewed(watched, 0.25)
     assert watched.switch == state
     assert watched.kernel.kill_switch is KillSwitch.NORMAL  # the account's, not the engine's
 
@@ -91,6 +93,41 @@ async def test_a_loss_of_yesterday_isnt_todays_and_a_switch_stays_thrown(start: 
     await watched.look_after(24 * 3600)
     assert watched.switch == "REDUCE_ONLY"  # thawing is administration
     assert len(reasons(watched)) == 1
+
+
+async def test_equity_is_told_to_the_journal_now_and_then_and_at_once_when_a_limit_is_reached(start: Start) -> None:
+    watched = await start()
+    told: list[str] = []
+    for amount in ("999000", "998000", "940000", "939000", "938000"):
+        watched.worth(amount)
+        await renewed(watched, 3)
+        told.append(watched.kernel.equity[ACCOUNT].equity)
+    assert told == ["1000000", "1000000", "940000", "940000", "940000"]
+    await renewed(watched, 4)
+    assert watched.kernel.equity[ACCOUNT].equity == "938000"
+
+
+async def test_a_wallet_that_doesnt_know_of_the_last_fill_isnt_valued(start: Start) -> None:
+    watched = await start(rules(max_daily_loss_quote='"250000"', max_drawdown_bps="5000"))
+    perpetual = msgspec.structs.replace(BTC, product=Product.USDM)
+    await watched.record(*decide.decide_instruments(watched.kernel, (perpetual,), watched.clock.ns))
+    await renewed(watched, 10)
+
+    async def wallet(amount: str, seconds: float, *, is_new: bool = True) -> str:
+        around = watched.service.surroundings
+        as_of_ns = watched.clock.ns if is_new or around.margin is None else around.margin.as_of_ns
+        around.margin = MarginInputs(Decimal(amount), {}, as_of_ns)
+        await renewed(watched, seconds)
+        return watched.kernel.equity[ACCOUNT].equity
+
+    assert await wallet("900000", 10) == "900000"
+    # Bought and sold at a profit within a moment: the wallet that was read before tells of neither.
+    for side in Side:
+        await watched.traded(side)
+    assert await wallet("700000", 10, is_new=False) == "900000"
+    assert watched.switch == "NORMAL"
+    assert await wallet("910000", 10) == "900000"  # read just as it was seen: perhaps before
+    assert await wallet("910000", 10) == "910000"
 
 
 async def test_an_account_that_cant_be_valued_isnt_called_a_loss(start: Start) -> None:
