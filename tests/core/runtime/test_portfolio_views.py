@@ -6,16 +6,27 @@ from decimal import Decimal
 
 import pytest
 
+from core.config import Settings
+from core.types.clock import SystemClock
 from core.types.codes import ReasonCode, RefusalError
 from core.types.events import OrderFilled
+from core.types.money import decimal_text
 from core.types.orders import OrderStatus, Side
+from core.venues.connect import connect_venue
 from tests.core.approvals import ACCOUNT
 from tests.core.engine_support import RunningEngine
 
 
 async def buy(engine: RunningEngine) -> None:
-    await engine.execute(await engine.propose())
-    await engine.event(lambda event: isinstance(event, OrderFilled) and event.status is OrderStatus.FILLED)
+    await filled(engine, (await engine.execute(await engine.propose())).client_order_id)
+
+
+async def filled(engine: RunningEngine, order_id: str | None) -> None:
+    await engine.event(
+        lambda event: (
+            isinstance(event, OrderFilled) and event.client_order_id == order_id and event.status is OrderStatus.FILLED
+        )
+    )
 
 
 async def test_a_position_shows_its_fees_by_asset_and_whose_it_is(engine: RunningEngine) -> None:
@@ -29,6 +40,29 @@ async def test_a_position_shows_its_fees_by_asset_and_whose_it_is(engine: Runnin
     (by_people,) = position.strategies
     assert (by_people.strategy_id, by_people.quantity) == ("", position.quantity)
     assert by_people.unrealised_pnl_quote == position.unrealised_pnl_quote
+
+
+async def test_the_venues_balances_are_what_the_engines_figures_add_up_to(
+    engine: RunningEngine, settings: Settings
+) -> None:
+    """Quantity, cash and fees of the engine's journal: exactly what the venue's own ledger has gained and lost."""
+    venue = connect_venue(settings, SystemClock())
+    try:
+        before = await venue.balances()
+        for side, quantity in (("BUY", "0.03"), ("SELL", "0.0125"), ("BUY", "0.004"), ("SELL", "0.0215")):
+            ticker = await engine.client.ticker("BTCUSDT")
+            price = ticker.ask_price * Decimal("1.002") if side == "BUY" else ticker.bid_price * Decimal("0.998")
+            terms = {"side": side, "quantity": quantity, "price": decimal_text(price.quantize(Decimal("0.01")))}
+            outcome = await engine.execute(await engine.propose(**terms))
+            await filled(engine, outcome.client_order_id)
+        after = await venue.balances()
+    finally:
+        await venue.aclose()
+    (position,) = await engine.client.positions(ACCOUNT)
+    assert position.quantity == 0
+    gained = {asset: after[asset] - before[asset] for asset in ("BTC", "USDT")}
+    assert gained["BTC"] == position.quantity - position.fees_by_asset["BTC"]
+    assert gained["USDT"] == position.realised_pnl_quote - position.fees_by_asset["USDT"]
 
 
 async def test_exposure_adds_up_in_the_reporting_currency(engine: RunningEngine) -> None:

@@ -33,6 +33,7 @@ from core.venues.ports import VenueFunding
 from tests.core.approvals import ACCOUNT, BTC, NOW_NS, decide_on, proposal, started_kernel, with_market
 from tests.core.engine_support import RunningEngine, settings_for
 
+STARTING_USDT = Decimal(100_000)
 FUNDING = FundingTerms(interval_ms=1_000, rate=UNIT // 1_000)
 """0.1 % each second: longs pay shorts."""
 
@@ -94,6 +95,28 @@ async def test_a_position_goes_short_flips_and_closes_as_the_venues_does(
         assert reconciled.differences == ()
     finally:
         await venue.aclose()
+
+
+async def test_the_venues_wallet_is_what_the_engines_figures_add_up_to(
+    engine: RunningEngine, settings: Settings
+) -> None:
+    """Realised PnL and fees of the engine's journal, and the venue's funding: exactly the venue's own ledger."""
+    for side, quantity in ((Side.BUY, "0.03"), (Side.SELL, "0.013"), (Side.SELL, "0.05"), (Side.BUY, "0.041")):
+        await trade(engine, side, quantity)
+    venue = connect_venue(settings, SystemClock())
+    try:
+        while True:
+            before = await venue.funding_since(0)
+            wallet = (await venue.balances())["USDT"]
+            if len(await venue.funding_since(0)) == len(before):
+                break
+    finally:
+        await venue.aclose()
+    (position,) = await engine.client.positions(ACCOUNT)
+    assert position.quantity == Decimal("0.008")
+    figures = position.realised_pnl_quote - position.fees_by_asset["USDT"] + sum(item.amount for item in before)
+    # The venue keeps its entry price at eight digits.
+    assert abs(wallet - STARTING_USDT - figures) < Decimal("0.0001")
 
 
 async def test_margin_and_leverage_are_the_venues(engine: RunningEngine) -> None:
