@@ -158,6 +158,7 @@ class VenueFollower:
                 lambda now_ns: decide.decide_accepted(service.kernel, order_id, seen.venue_order_id, now_ns)
             )
         if seen.filled_quantity > order.filled_quantity:
+            await self._take_over_more(seen)
             for trade in await service.venue.trades_of(order.intent.symbol, seen.venue_order_id):
                 await self._fill(trade, order_id)
         await self._take_over_terms(seen, asked_of, waited_s)
@@ -263,6 +264,7 @@ class VenueFollower:
                 lambda now_ns: decide.decide_accepted(service.kernel, order_id, seen.venue_order_id, now_ns)
             )
         if report.trade is not None:
+            await self._take_over_more(seen)
             await self._fill(report.trade, order_id)
         if service.kernel.orders[order_id].filled_quantity < seen.filled_quantity:
             service.dispatcher.spawn(self._reconcile_missed(order_id), "reconcile", order_id)
@@ -312,6 +314,15 @@ class VenueFollower:
             venue_ts_ns=trade.ts_event_ns,
         )
         await service.record(lambda now_ns: decide.decide_fill(service.kernel, report, now_ns))
+
+    async def _take_over_more(self, seen: VenueOrder) -> None:
+        """What fills an order that was made larger may outrun the answer to the amendment."""
+        service, order_id = self._service, seen.client_order_id
+        intent = service.kernel.orders[order_id].intent
+        if seen.quantity is None or not seen.quantity > intent.quantity <= seen.filled_quantity:
+            return
+        quantity, price = seen.quantity, seen.price if intent.order_type.has_limit_price else None
+        await service.record(lambda now_ns: decide.decide_amended(service.kernel, order_id, quantity, price, now_ns))
 
     async def _take_over_terms(self, seen: VenueOrder, asked_of: Order, waited_s: float) -> None:
         """An amendment whose answer was lost: the order's own state at the venue tells what became of it."""

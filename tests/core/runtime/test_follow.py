@@ -24,6 +24,7 @@ from core.types.venues import VenueCapabilities
 from core.venues.ports import (
     AmendResult,
     AmendUnknown,
+    ExecutionReport,
     SubmitResult,
     Submitted,
     SubmitUnknown,
@@ -52,6 +53,7 @@ class Venue:
         self.trades: list[VenueTrade] = []
         self.cancels: list[str] = []
         self.is_answering = True
+        self.events: list[UserEvent] = []
 
     async def instruments(self) -> tuple[Instrument, ...]:
         return (BTC,)
@@ -107,6 +109,8 @@ class Venue:
         return self
 
     async def __anext__(self) -> UserEvent:
+        if self.events:
+            return self.events.pop(0)
         return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
 
 
@@ -154,9 +158,9 @@ class House:
     def follow(self) -> None:
         self.loop.create_task(self.follower.run(asyncio.Event()))
 
-    def order(self) -> str:
+    def order(self, **changes: str) -> str:
         """An approved order leaves; its id."""
-        decided = decide_on(self.kernel, proposal(), now_ns=self.clock.now_ns())
+        decided = decide_on(self.kernel, proposal(**changes), now_ns=self.clock.now_ns())
         self.record(lambda: (decided,))
         assert decided.intent is not None
         return decided.intent.client_order_id
@@ -179,6 +183,31 @@ def shown(intent: OrderIntent) -> VenueOrder:
         intent.quantity,
         intent.price,
     )
+
+
+def reports(intent: OrderIntent, quantity: int, fills: tuple[int, ...]) -> Iterator[ExecutionReport]:
+    """Fills of an order that now is for this quantity."""
+    filled = 0
+    for number, part in enumerate(fills, start=1):
+        filled += part
+        seen = msgspec.structs.replace(
+            shown(intent), status=OrderStatus.PARTIALLY_FILLED, filled_quantity=filled, quantity=quantity
+        )
+        price = intent.price or 0
+        trade = VenueTrade(
+            intent.symbol,
+            number,
+            "7",
+            intent.client_order_id,
+            intent.side,
+            price,
+            part,
+            Decimal(0),
+            "BTC",
+            True,
+            NOW_NS,
+        )
+        yield ExecutionReport(seen, trade, "TRADE")
 
 
 @pytest.fixture
@@ -244,6 +273,19 @@ def test_an_order_that_ended_unseen_is_found_while_the_clock_stands_still(house:
     house.venue.end(order_id)
     run_for(house.loop, house.scheduler, SWEEP_INTERVAL_S + 1)
     assert house.status(order_id) is OrderStatus.CANCELED
+
+
+@pytest.mark.parametrize("fills", [(150,), (100, 50)])
+def test_what_fills_an_enlarged_order_may_outrun_the_answer_to_its_amendment(
+    house: House, fills: tuple[int, ...]
+) -> None:
+    order_id = house.order(quantity="0.001")
+    house.venue.events = [*reports(house.kernel.orders[order_id].intent, 200, fills)]
+    house.follow()
+    house.wait(1)
+    order = house.kernel.orders[order_id]
+    assert (order.status, order.filled_quantity, order.intent.quantity) == (OrderStatus.PARTIALLY_FILLED, 150, 200)
+    assert house.kernel.kill_switch is KillSwitch.NORMAL
 
 
 def test_an_order_that_nobody_wants_cancelled_isnt(house: House) -> None:
