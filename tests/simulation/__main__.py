@@ -24,6 +24,8 @@ def main() -> int:
     is_shown = sys.stderr.isatty() and not options.json
 
     def progress(summary: Summary) -> None:
+        if summary.last_failure is not None:
+            print(summary.last_failure.message(), end="\n\n", file=sys.stderr, flush=True)
         if is_shown and (summary.seeds % PROGRESS_EVERY == 0 or summary.seeds == options.seeds):
             told = f"{summary.seeds}/{options.seeds} seeds, {summary.failed} failed, {summary.seeds_per_s:.1f} a second"
             print(f"{CLEAR}{told}", end="", file=sys.stderr, flush=True)
@@ -72,8 +74,6 @@ def _figures(summary: Summary) -> dict[str, object]:
 
 
 def _show(summary: Summary) -> None:
-    for failure in summary.failures:
-        print(failure.message(), end="\n\n")
     print(f"{'times':>9}  {'seeds':>7}  what")
     for what, times in sorted(summary.counts.items()):
         print(f"{times:>9}  {summary.seeds_with[what]:>7}  {what}")

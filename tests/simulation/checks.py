@@ -14,10 +14,11 @@ from typing import Any
 import msgspec
 
 from core.kernel.kernel import Kernel
-from core.types.authority import MandateAuthority, SessionAuthority
+from core.types.authority import DerivedAuthority, MandateAuthority, SessionAuthority
 from core.types.events import (
     ApprovalDecided,
     JournalEvent,
+    KillSwitchChanged,
     MarketInputs,
     OrderAccepted,
     OrderAdopted,
@@ -26,6 +27,7 @@ from core.types.events import (
     OrderFilled,
     OrderIntended,
     OrderRejected,
+    OrderTriggered,
     decode_event,
 )
 from core.types.orders import OrderIntent, OrderType, Side
@@ -52,6 +54,7 @@ class Invariant(StrEnum):
     RESOLVED = "what is unknown is resolved to the venue's truth"
     CANCELLED = "what was to be cancelled doesn't stay open"
     DURABLE = "what was answered for is there after any crash"
+    GROUPS = "orders that take each other's place never fill more than was meant"
     REPLAY = "replaying the journal gives the same state"
     ALIVE = "the engine crashes of nothing, and recovers from everything"
 
@@ -136,12 +139,24 @@ class Checks:
         if not self._disk.is_durable("journal", order_id.encode()):
             self.fail(Invariant.WRITTEN_AHEAD, f"{order_id} left and isn't in the durable part of the journal")
         known = self.model.orders.get(order_id)
-        if known is None or known.intent != intent:
+        if known is None or known.intent != intent or known.status != "INTENDED":
             self.fail(Invariant.WRITTEN_AHEAD, f"{order_id} left otherwise than it was recorded")
+        elif known.group_id is not None or known.replaces is not None:
+            self._alone(order_id, known)
         switch = max(self.model.effective_switch, self.answered_switch, key=TIGHTNESS.__getitem__)
         held = {self.model.positions[intent.symbol], kernel_position}
         if not _is_let_through(switch, intent, held):
             self.fail(Invariant.KILL_SWITCH, f"{order_id} left while the switch is {switch}")
+
+    def _alone(self, order_id: str, known: Known) -> None:
+        """Of orders that take each other's place one at a time is at the venue."""
+        others = [] if known.replaces is None else [known.replaces]
+        if known.role != "entry":
+            others += self.model.groups[known.group_id or ""]
+        for other_id in others:
+            held = self._exchange.orders.get(other_id)
+            if other_id != order_id and held is not None and held.is_open:
+                self.fail(Invariant.GROUPS, f"{order_id} left while {other_id}, whose place it takes, is {held.status}")
 
     # what is durable
 
@@ -151,11 +166,13 @@ class Checks:
         self.sequence, self._hash_hex = sequence, hash_hex
         event = decode_event(payload)
         self.told(f"{sequence} {_brief(event)}")
+        self.counted(f"event {type(event).__struct_config__.tag}")
         try:
             self._judge(event)
         finally:
             self.model.take(event)
         if isinstance(event, OrderFilled):
+            self._group_filled(self.model.orders[event.client_order_id])
             held = self.model.positions[event.symbol]
             if event.position.quantity != held:
                 self.fail(Invariant.POSITIONS, f"{event.symbol}: {event.position.quantity}, fills add up to {held}")
@@ -163,13 +180,16 @@ class Checks:
     def _judge(self, event: JournalEvent) -> None:
         match event:
             case OrderIntended():
-                self._intended(event.intent, event.ts_ns, event.market)
-                self._authorised(event)
+                self._asked(event)
+            case OrderTriggered():
+                intent = self.model.orders[event.client_order_id].let_go()
+                self._leaving(intent, event.ts_ns, event.market)
             case ApprovalDecided():
                 if event.suggestion_id in self.model.consumed:
                     self.fail(Invariant.INTENDED_ONCE, f"approval {event.suggestion_id} was consumed again")
                 if event.intent is not None:
-                    self._intended(event.intent, event.ts_ns, event.market)
+                    self._new(event.intent)
+                    self._leaving(event.intent, event.ts_ns, event.market)
             case OrderAmendRequested():
                 self._amended(event)
             case OrderFilled():
@@ -179,6 +199,8 @@ class Checks:
                     self.fail(Invariant.TRUTH, f"{event.intent.client_order_id} was adopted and is our own")
             case OrderAccepted() | OrderRejected() | OrderClosed():
                 self._told_of(event)
+            case KillSwitchChanged(state="HALTED", requested_by=by) if by.startswith("engine:"):
+                self.fail(Invariant.ALIVE, f"the engine halted itself: {event.reason}")
 
     def _told_of(self, event: OrderAccepted | OrderRejected | OrderClosed) -> None:
         """What is said of an order is what the venue would say."""
@@ -190,17 +212,35 @@ class Checks:
                 self.fail(Invariant.TRUTH, f"{order_id} is accepted here as {event.venue_order_id} and {there} there")
             case OrderRejected() if held is not None:
                 self.fail(Invariant.RESOLVED, f"{order_id} is rejected here ({event.refusal.code}) and {there} there")
+            case OrderClosed() if self.model.orders[order_id].is_held and held is None:
+                return
             case OrderClosed() if held is None or held.status is not event.status:
                 self.fail(Invariant.TRUTH, f"{order_id} is {event.status} here and {there} there")
 
     # orders
 
-    def _intended(self, intent: OrderIntent, ts_ns: int, market: MarketInputs) -> None:
+    def _new(self, intent: OrderIntent) -> None:
+        if intent.client_order_id in self.model.orders:
+            self.fail(Invariant.INTENDED_ONCE, f"{intent.client_order_id} was intended again")
+
+    def _asked(self, event: OrderIntended) -> None:
+        """An order that goes out at once is held to everything; one that waits, to what holds for its asker."""
+        self._new(event.intent)
+        if isinstance(event.authority, DerivedAuthority):
+            if event.authority.parent_id not in self.model.orders or not event.is_held:
+                self.fail(Invariant.AUTHORITY, f"{event.intent.client_order_id} derives from nothing, or doesn't wait")
+            return
+        self._authorised(event)
+        if not event.is_held:
+            self._leaving(event.intent, event.ts_ns, event.market)
+        elif event.replaces is None:
+            self._switched(event.intent)
+            self._thawed(event.intent)
+
+    def _leaving(self, intent: OrderIntent, ts_ns: int, market: MarketInputs) -> None:
         model, order_id = self.model, intent.client_order_id
-        if order_id in model.orders:
-            self.fail(Invariant.INTENDED_ONCE, f"{order_id} was intended again")
         self._switched(intent)
-        opened = len(model.open_orders()) + 1
+        opened = len(model.live_orders()) + 1
         if opened > model.limits(intent, "max_open_orders"):
             self.fail(Invariant.LIMITS, f"{order_id} is open order number {opened}")
         for key, count, window_ms in model.rates(intent, "order_rate"):
@@ -211,7 +251,7 @@ class Checks:
             counted = within(model.repeats[terms_of(intent)], ts_ns, window_ms) + 1
             if counted > count:
                 self.fail(Invariant.RATES, f"{order_id} repeats itself for the {counted}th time ({key})")
-        if any(o.status == "UNKNOWN" and _same_side(o, intent) for o in model.open_orders()):
+        if any(o.status == "UNKNOWN" and _same_side(o, intent) for o in model.live_orders()):
             self.fail(Invariant.RESOLVED, f"{order_id} was let through beside one of which nothing is known")
         self._measured(intent, ts_ns, market, None)
 
@@ -261,7 +301,7 @@ class Checks:
 
     def _against_own(self, intent: OrderIntent, price: Fraction, replaces: str | None) -> None:
         scale = 10 ** ITEMS[intent.symbol].price_scale
-        for other in self.model.open_orders():
+        for other in self.model.live_orders():
             own = other.intent
             if own.symbol != intent.symbol or own.side is intent.side or own.client_order_id == replaces:
                 continue
@@ -306,7 +346,10 @@ class Checks:
 
     def _authorised(self, event: OrderIntended) -> None:
         model, intent = self.model, event.intent
-        notional = Fraction(event.notional_quote)
+        worth = Fraction(event.notional_quote)
+        # What replaces another takes only what is more.
+        before = Fraction(0) if event.replaces is None else model.orders[event.replaces].notional
+        notional, orders = max(Fraction(0), worth - before), 0 if event.replaces else 1
         match event.authority:
             case SessionAuthority(session_id=name):
                 allowance = model.sessions.get(name)
@@ -326,7 +369,7 @@ class Checks:
             )
         if allowance.total + notional > Fraction(allowance.terms.max_total_notional_quote):
             self.fail(Invariant.AUTHORITY, f"{intent.client_order_id}: all orders of {name} are worth too much")
-        if most is not None and allowance.orders >= most:
+        if most is not None and allowance.orders + orders > most:
             self.fail(Invariant.AUTHORITY, f"{intent.client_order_id} is order {allowance.orders + 1} of {name}")
 
     # fills
@@ -345,6 +388,22 @@ class Checks:
             true = (trade.client_order_id, trade.symbol, trade.side, trade.price, trade.quantity)
         if stated != true or Fraction(event.fee) != Fraction(trade.fee):
             self.fail(Invariant.FILLS, f"trade {event.trade_id} is {stated} here and {true} at the venue")
+
+    def _group_filled(self, order: Known) -> None:
+        """The exits of a bracket never leave more than was entered; an order and what replaces it never fill twice."""
+        members = [self.model.orders[order_id] for order_id in self.model.groups.get(order.group_id or "", ())]
+        entered = sum(member.filled for member in members if member.role == "entry")
+        left = sum(member.filled for member in members if member.role != "entry")
+        if any(member.role == "entry" for member in members):
+            if left > entered:
+                self.fail(Invariant.GROUPS, f"group {order.group_id}: {left} left of a position of {entered}")
+        elif members and not any(member.replaces for member in members):
+            whole = max(member.intent.quantity for member in members)
+            if left > whole:
+                self.fail(Invariant.GROUPS, f"group {order.group_id}: {left} filled of {whole}")
+        old = self.model.orders.get(order.replaces or "")
+        if old is not None and order.filled > 0 and old.is_open:
+            self.fail(Invariant.GROUPS, f"{order.intent.client_order_id} is filled while what it replaces is open")
 
     # at rest
 
@@ -368,6 +427,11 @@ class Checks:
         if known.status in {"INTENDED", "UNKNOWN"} or known.amend_pending:
             return Broken(Invariant.RESOLVED, f"{order_id} is still {known.status}, amending: {known.amend_pending}")
         held = self._exchange.orders.get(order_id)
+        if known.is_held and (known.cancel_requested or model_is_halted(self.model) or self._is_pointless(known)):
+            return Broken(Invariant.CANCELLED, f"{order_id} is still held")
+        if held is None and (known.is_held or known.status == "CANCELED"):
+            # It ended, or waits, without the venue's ever knowing.
+            return None
         if held is None:
             if known.status != "REJECTED":
                 return Broken(Invariant.TRUTH, f"{order_id} is {known.status} here and never reached the venue")
@@ -384,6 +448,16 @@ class Checks:
         if sorted(known.trades) != [trade.trade_id for trade in held.trades]:
             return Broken(Invariant.FILLS, f"{order_id}: fills {known.trades}, at the venue {len(held.trades)}")
         return None
+
+    def _is_pointless(self, known: Known) -> bool:
+        """Whether a held order's entry ended without a fill, or another leg has done the whole of its work."""
+        members = [self.model.orders[order_id] for order_id in self.model.groups.get(known.group_id or "", ())]
+        entries = [member for member in members if member.role == "entry"]
+        if known.role == "entry" or not members or any(entry.is_open for entry in entries):
+            return False
+        done = sum(member.filled for member in members if member.role != "entry")
+        entered = sum(entry.filled for entry in entries) if entries else max(m.intent.quantity for m in members)
+        return done >= entered and not any(member.replaces for member in members)
 
     def _sums_at_rest(self, life: Life) -> Broken | None:
         for symbol in ITEMS:

@@ -90,7 +90,10 @@ class Exchange:
         totals: dict[str, Decimal],
         random: Random,
         now_ns: Callable[[], int],
+        *,
+        amends_prices: bool,
     ) -> None:
+        self.amends_prices = amends_prices
         self.instruments = {item.symbol: item for item in instruments}
         self.quotes = quotes
         self.totals = totals
@@ -133,16 +136,24 @@ class Exchange:
         self._end(held, OrderStatus.CANCELED, "CANCELED")
         return held
 
-    def amend(self, client_order_id: str, quantity: int) -> Held:
-        """Lower the total quantity in place. Raises VenueRefusalError."""
+    def amend(self, client_order_id: str, quantity: int, price: int | None) -> Held:
+        """Change an order in place: its total quantity down, where prices can be amended also up. Raises
+        VenueRefusalError."""
         held = self.orders.get(client_order_id)
         if held is None or not held.is_open:
             raise VenueRefusalError("-2013 Order does not exist.")
-        if not held.filled < quantity < held.terms.quantity:
-            raise VenueRefusalError("-2038 The new quantity must be lower, and above what is filled.")
-        held.terms = msgspec.structs.replace(held.terms, quantity=quantity)
-        held.changed_ns = self.now_ns()
+        terms = held.terms
+        changed = msgspec.structs.replace(terms, quantity=quantity, price=terms.price if price is None else price)
+        if quantity <= held.filled or changed == terms:
+            raise VenueRefusalError("-2038 The order can't be amended so.")
+        if not self.amends_prices and (changed.price != terms.price or quantity > terms.quantity):
+            raise VenueRefusalError("-2038 Only the quantity can be amended, and only lowered.")
+        more = self._needed(changed) - self._needed(terms)
+        if self._free(terms) < more:
+            raise VenueRefusalError("-2010 Account has insufficient balance for requested action.")
+        held.terms, held.changed_ns = changed, self.now_ns()
         self._report(held, None, "REPLACED")
+        self._take(held)
         return held
 
     def move(self, symbol: str, ticks: int) -> None:

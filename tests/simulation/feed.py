@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from core.market.hub import MarketHub
 from core.types.clock import Clock
 from core.types.market import DepthSnapshot, DepthUpdate, Trade
@@ -21,9 +23,11 @@ class Feed:
         self._clock: Clock | None = None
         self._shown: dict[str, dict[bool, dict[int, int]]] = {}
         self._trades = 0
+        self._updated: Callable[[str], None] = lambda _symbol: None
 
-    def attach(self, hub: MarketHub, loop: SimLoop, clock: Clock) -> None:
-        self._hub, self._loop, self._clock = hub, loop, clock
+    def attach(self, hub: MarketHub, loop: SimLoop, clock: Clock, updated: Callable[[str], None]) -> None:
+        """updated hears of each symbol that has news."""
+        self._hub, self._loop, self._clock, self._updated = hub, loop, clock, updated
         hub.on_stream_opened(hub.symbols)
         for symbol in hub.symbols:
             bids, asks = self._exchange.levels(symbol)
@@ -58,6 +62,7 @@ class Feed:
         self._trades += 1
         hub.on_trade(Trade(symbol, self._trades, quote.bid, 1, False, now_ns, now_ns))
         self._note(now_ns)
+        self._updated(symbol)
 
     def _note(self, now_ns: int) -> None:
         """What every book shows from now on, in twice the mid: bid + ask."""

@@ -18,6 +18,7 @@ from core.risk.rules import parse_risk_rules
 from core.runtime.epoch import Epoch, open_epoch
 from core.runtime.follow import VenueFollower
 from core.runtime.guard import Guard
+from core.runtime.held import HeldOrders
 from core.runtime.recovery import SnapshotKeeper, recover
 from core.runtime.service import EngineService
 from core.storage.journal import Commit, Journal, JournalUnavailableError
@@ -101,6 +102,7 @@ class Life:
         self.service: EngineService
         self.clock: MonotonicClock
         self.keeper: SnapshotKeeper
+        self._held: HeldOrders
         self.is_serving = False
         self.stop = asyncio.Event()
         self.main: asyncio.Task[None] | None = None
@@ -141,10 +143,12 @@ class Life:
             self.machine.counted("start without a disk")
             self.machine.over = True
             return
+        held = self._held = HeldOrders(self.service, documents.VENUE)
         follower = VenueFollower(self.service, self._build_hub, self._run_feed, RECV_WINDOW_MS)
         async with asyncio.TaskGroup() as group:
             group.create_task(follower.run(self.stop))
-            background = [group.create_task(self.keeper.run()), group.create_task(Guard(self.service).run())]
+            work = (self.keeper.run(), Guard(self.service).run(), held.run())
+            background = [group.create_task(part) for part in work]
             self.is_serving = True
             await self.stop.wait()
             self.is_serving = False
@@ -162,7 +166,7 @@ class Life:
         return MarketHub(instruments, self.clock, rules.book_stale_after_ms)
 
     async def _run_feed(self, hub: MarketHub, until: asyncio.Event) -> None:
-        self.machine.feed.attach(hub, self.loop, self.clock)
+        self.machine.feed.attach(hub, self.loop, self.clock, self._held.updated)
         await until.wait()
 
     def _later(self, execute: Callable[[], None]) -> bool:

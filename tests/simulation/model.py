@@ -29,16 +29,18 @@ from core.types.events import (
     OrderAmended,
     OrderAmendRefused,
     OrderAmendRequested,
+    OrderArmed,
     OrderBecameUnknown,
     OrderClosed,
     OrderFilled,
     OrderIntended,
     OrderRejected,
+    OrderTriggered,
     RiskRulesInstalled,
     SessionClosed,
     SessionOpened,
 )
-from core.types.orders import OrderIntent, Side
+from core.types.orders import OrderIntent, OrderType, Side
 from tests.simulation.documents import INSTRUMENTS
 
 NS_PER_MS = 1_000_000
@@ -49,12 +51,17 @@ SYMBOL_OF_QUOTE = {"BTC": "BTCUSDT"}
 
 
 class Known(msgspec.Struct):
-    """An order as the events tell it."""
+    """An order as the events tell it. armed: how much of one that is held may act; None when all of it."""
 
     intent: OrderIntent
     status: str
     quantity: int
     price: int | None
+    notional: Fraction = Fraction(0)
+    group_id: str | None = None
+    role: str | None = None
+    replaces: str | None = None
+    armed: int | None = None
     filled: int = 0
     trades: list[int] = msgspec.field(default_factory=list)
     cancel_requested: bool = False
@@ -67,8 +74,25 @@ class Known(msgspec.Struct):
         return self.status not in {"FILLED", "CANCELED", "EXPIRED", "REJECTED"}
 
     @property
+    def is_held(self) -> bool:
+        """The engine waits with it; the venue knows nothing of it."""
+        return self.status == "HELD"
+
+    @property
     def rest(self) -> int:
         return self.quantity - self.filled
+
+    def let_go(self) -> OrderIntent:
+        """What is sent of an order that was held: as much as may act, and without its condition."""
+        kind = OrderType.LIMIT if self.intent.order_type.has_limit_price else OrderType.MARKET
+        return msgspec.structs.replace(
+            self.intent,
+            order_type=kind,
+            quantity=self.quantity if self.armed is None else self.armed,
+            stop_price=None,
+            trailing_offset_bps=None,
+            activation_price=None,
+        )
 
 
 class Allowance(msgspec.Struct):
@@ -103,6 +127,7 @@ class Model:
         self.order_times: dict[str, deque[int]] = defaultdict(deque)
         self.amend_times: dict[str, deque[int]] = defaultdict(deque)
         self.repeats: dict[tuple[Any, ...], deque[int]] = defaultdict(deque)
+        self.groups: dict[str, list[str]] = defaultdict(list)
         self._open: dict[str, None] = {}
 
     @property
@@ -112,21 +137,29 @@ class Model:
     def open_orders(self) -> list[Known]:
         return [self.orders[order_id] for order_id in self._open]
 
+    def live_orders(self) -> list[Known]:
+        """What the venue has, or may have."""
+        return [order for order in self.open_orders() if not order.is_held]
+
     def take(self, event: JournalEvent) -> None:
         """The event is so."""
         match event:
             case OrderIntended():
-                self._intended(event.intent, event.ts_ns, event.authority, Fraction(event.notional_quote))
+                self._intended(event)
+            case OrderTriggered():
+                order = self.orders[event.client_order_id]
+                order.intent = order.let_go()
+                order.status, order.quantity = "INTENDED", order.intent.quantity
+                self._left(order.intent, event.ts_ns)
             case ApprovalDecided():
                 self.consumed[event.suggestion_id] = self.consumed.get(event.suggestion_id, 0) + 1
                 if event.intent is not None:
-                    self._intended(event.intent, event.ts_ns, None, Fraction(0))
+                    self._opened(Known(event.intent, "INTENDED", event.intent.quantity, event.intent.price))
+                    self._left(event.intent, event.ts_ns)
             case OrderAdopted():
-                intent = event.intent
-                self.orders[intent.client_order_id] = Known(
-                    intent, "ACCEPTED", intent.quantity, intent.price, is_foreign=True
+                self._opened(
+                    Known(event.intent, "ACCEPTED", event.intent.quantity, event.intent.price, is_foreign=True)
                 )
-                self._open[intent.client_order_id] = None
             case OrderFilled():
                 self._filled(event)
             case (
@@ -138,6 +171,7 @@ class Model:
                 | OrderAmendRequested()
                 | OrderAmended()
                 | OrderAmendRefused()
+                | OrderArmed()
             ):
                 self._order(event)
             case _:
@@ -157,8 +191,13 @@ class Model:
                 order.amend_pending = False
             case CancelRequested():
                 order.cancel_requested = True
+            case OrderArmed():
+                order.armed = event.quantity
             case OrderAmendRequested():
                 order.amend_pending = True
+                allowance = self._allowance(event.authority)
+                if allowance is not None:
+                    allowance.total += Fraction(event.added_quote)
                 for key in keys_of(order.intent):
                     self.amend_times[key].append(event.ts_ns)
             case OrderAmended():
@@ -191,22 +230,53 @@ class Model:
             case EquityObserved():
                 self.equity = event
 
-    def _intended(self, intent: OrderIntent, ts_ns: int, authority: object, notional: Fraction) -> None:
-        order_id = intent.client_order_id
-        self.orders[order_id] = Known(intent, "INTENDED", intent.quantity, intent.price, authority=authority)
+    def _intended(self, event: OrderIntended) -> None:
+        intent, notional = event.intent, Fraction(event.notional_quote)
+        waits = event.is_held and event.parent_id is not None and event.replaces is None
+        self._opened(
+            Known(
+                intent,
+                "HELD" if event.is_held else "INTENDED",
+                intent.quantity,
+                intent.price,
+                notional,
+                event.group_id,
+                event.role,
+                event.replaces,
+                armed=0 if waits else None,
+                authority=event.authority,
+            )
+        )
+        if not event.is_held:
+            self._left(intent, event.ts_ns)
+        allowance = self._allowance(event.authority)
+        if allowance is not None and event.replaces is not None:
+            allowance.total += max(Fraction(0), notional - self.orders[event.replaces].notional)
+        elif allowance is not None:
+            allowance.orders += 1
+            allowance.total += notional
+
+    def _opened(self, order: Known) -> None:
+        order_id = order.intent.client_order_id
+        self.orders[order_id] = order
         self._open[order_id] = None
+        if order.group_id is not None:
+            self.groups[order.group_id].append(order_id)
+
+    def _left(self, intent: OrderIntent, ts_ns: int) -> None:
+        """The order is on its way to the venue: it counts in the rates."""
         for key in keys_of(intent):
             self.order_times[key].append(ts_ns)
         self.repeats[terms_of(intent)].append(ts_ns)
+
+    def _allowance(self, authority: object) -> Allowance | None:
         match authority:
             case SessionAuthority():
-                allowance = self.sessions[authority.session_id]
+                return self.sessions[authority.session_id]
             case MandateAuthority():
-                allowance = self.mandates[authority.mandate_id]
+                return self.mandates[authority.mandate_id]
             case _:
-                return
-        allowance.orders += 1
-        allowance.total += notional
+                return None
 
     def _filled(self, event: OrderFilled) -> None:
         order = self.orders[event.client_order_id]
@@ -257,7 +327,7 @@ class Model:
     def resting(self, symbol: str, without: str | None = None) -> tuple[int, int]:
         """Bought and sold by what is open in a symbol, if all of it fills."""
         buys = sells = 0
-        for order in self.open_orders():
+        for order in self.live_orders():
             if order.intent.symbol == symbol and order.intent.client_order_id != without:
                 if order.intent.side is Side.BUY:
                     buys += order.rest

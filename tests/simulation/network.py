@@ -41,11 +41,6 @@ from tests.simulation.loop import Scheduler, SimLoop
 from tests.simulation.plan import ANSWER_TIMEOUT_NS, MS, READ_TIMEOUT_NS, RECV_WINDOW_MS, Plan, S
 
 T = TypeVar("T")
-CAPABILITIES = VenueCapabilities(
-    order_types=frozenset({OrderType.LIMIT, OrderType.MARKET}),
-    times_in_force=frozenset({TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK}),
-    can_amend_quantity=True,
-)
 RECONNECT_NS = (20 * MS, 700 * MS)
 
 
@@ -183,7 +178,12 @@ class SimVenue:
 
     @property
     def capabilities(self) -> VenueCapabilities:
-        return CAPABILITIES
+        return VenueCapabilities(
+            order_types=frozenset({OrderType.LIMIT, OrderType.MARKET}),
+            times_in_force=frozenset({TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK}),
+            can_amend_quantity=True,
+            can_amend_price=self._exchange.amends_prices,
+        )
 
     async def instruments(self) -> tuple[Instrument, ...]:
         return await self._read(lambda: tuple(self._exchange.instruments.values()))
@@ -223,7 +223,7 @@ class SimVenue:
         def amend() -> Held:
             if self._network.scheduler.now_ns > signed_ns + RECV_WINDOW_MS * MS:
                 raise VenueRefusalError("-1021 Timestamp for this request is outside of the recvWindow.")
-            return self._exchange.amend(intent.client_order_id, quantity)
+            return self._exchange.amend(intent.client_order_id, quantity, price)
 
         try:
             await self._call(amend, "amend", may_be_late=True)

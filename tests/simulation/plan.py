@@ -55,6 +55,9 @@ class Plan(msgspec.Struct, frozen=True):
     small_balances: bool
     repeats: float
     market_ticks: int
+    held: float
+    groups: float
+    amends_prices: bool
 
 
 def plan_of(seed: int) -> Plan:
@@ -101,4 +104,7 @@ def plan_of(seed: int) -> Plan:
         small_balances=random.random() < 0.3,
         repeats=share(0.15),
         market_ticks=random.choice((1, 3, 8)),
+        held=share(0.3),
+        groups=share(0.4),
+        amends_prices=random.random() < 0.3,
     )

@@ -10,8 +10,7 @@ import msgspec
 import pytest
 
 from core._native import ExposureBook
-from core.kernel import decide, decide_orders, decide_risk
-from core.kernel import kernel as kernel_module
+from core.kernel import decide, decide_held, decide_orders, decide_risk, holdings
 from core.kernel.effects import SubmitOrder
 from core.kernel.kernel import Kernel
 from core.kernel.state import State
@@ -95,7 +94,7 @@ def _unless_unknown(order: Order | None) -> Order | None:
 
 def unknown_reserves_nothing(patch: Patch) -> None:
     _by_the_oracle(patch)
-    patch.setattr(kernel_module, "ExposureBook", _Forgetful)
+    patch.setattr(holdings, "ExposureBook", _Forgetful)
 
 
 def _by_the_oracle(patch: Patch) -> None:
@@ -143,6 +142,20 @@ def open_orders_off_by_one(patch: Patch) -> None:
         return msgspec.structs.replace(inputs, open_orders=max(0, inputs.open_orders - 1))
 
     patch.setattr(decide_risk, "_account_inputs", counted)
+
+
+def sisters_not_looked_at(patch: Patch) -> None:
+    """A leg whose trigger is reached is sent beside the one that rests at the venue."""
+    patch.setattr(decide_held, "_sisters", lambda _kernel, _held: [])
+
+
+def amendment_outrun_by_fills(patch: Patch) -> None:
+    """Fills count against the quantity that was known before the amendment."""
+
+    async def nothing(_self: VenueFollower, _seen: Any) -> None:
+        pass
+
+    patch.setattr(VenueFollower, "_take_over_more", nothing)
 
 
 def fills_counted_again(patch: Patch) -> None:
@@ -216,5 +229,7 @@ BUGS = (
     Bug("an approval can be used again", approvals_not_consumed, frozenset({Invariant.INTENDED_ONCE})),
     Bug("what the disk refused stays", failed_write_not_undone, frozenset({Invariant.REPLAY, Invariant.ALIVE})),
     Bug("the kill switch isn't looked at", switch_unchecked, frozenset({Invariant.KILL_SWITCH})),
+    Bug("legs of one group are at the venue together", sisters_not_looked_at, frozenset({Invariant.GROUPS})),
+    Bug("an enlarged order may be filled too early", amendment_outrun_by_fills, frozenset({Invariant.ALIVE})),
     Bug("one open order too many", open_orders_off_by_one, frozenset({Invariant.LIMITS})),
 )

@@ -31,6 +31,8 @@ class Summary(msgspec.Struct):
     counts: Counter[str] = msgspec.field(default_factory=Counter)
     seeds_with: Counter[str] = msgspec.field(default_factory=Counter)
     failures: list[Outcome] = msgspec.field(default_factory=list)
+    last_failure: Outcome | None = None
+    """When the seed that was added last is one."""
 
     @property
     def seeds_per_s(self) -> float:
@@ -43,6 +45,7 @@ class Summary(msgspec.Struct):
         self.virtual_hours += outcome.virtual_ns / 3_600e9
         self.counts.update(outcome.counts)
         self.seeds_with.update(dict.fromkeys(outcome.counts, 1))
+        self.last_failure = None if outcome.broken is None else outcome
         if outcome.broken is not None:
             self.failed += 1
             if len(self.failures) < FAILURES_KEPT:

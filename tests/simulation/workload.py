@@ -16,7 +16,18 @@ from core.risk.kill_switch import KillSwitch
 from core.types.authority import MandateAuthority
 from core.types.clock import NS_PER_S
 from core.types.money import from_scaled
-from core.types.orders import OrderRequest, OrderType, Side, TimeInForce, client_order_id, requested_order_id
+from core.types.orders import (
+    GroupKind,
+    GroupRequest,
+    OrderRequest,
+    OrderRole,
+    OrderType,
+    Side,
+    TimeInForce,
+    client_order_id,
+    derived_order_id,
+    requested_order_id,
+)
 from core.types.views import ExecutionOutcomeView
 from tests.simulation import documents
 from tests.simulation.checks import Invariant
@@ -41,6 +52,7 @@ class Workload:
         self._random = Random(f"veloz simulation workload {world.plan.seed}")
         self._asked: list[Asked] = []
         self._approvals: list[tuple[bytes, str, list[tuple[str, bytes]]]] = []
+        self._groups: list[tuple[GroupRequest, str]] = []
         self._count = 0
         self._session = 0
         self._weights = [weight(self) for _, weight in ACTIONS]
@@ -90,7 +102,9 @@ class Workload:
     def repeat(self, life: Life) -> None:
         """A caller that had no answer, or lost it, asks once more."""
         self._world.counted("asked again")
-        if self._approvals and self._random.random() < 0.4:
+        if self._groups and self._random.random() < 0.3:
+            self._submit_group(life, *self._random.choice(self._groups))
+        elif self._approvals and self._random.random() < 0.4:
             self._execute(life, *self._random.choice(self._approvals))
         elif self._asked:
             self._submit(life, self._random.choice(self._asked))
@@ -110,6 +124,42 @@ class Workload:
         request = self._limit(intent.symbol, side, lots, price)
         self._submit(life, (msgspec.structs.replace(request, strategy_id="taker"), "taker"))
 
+    def held(self, life: Life) -> None:
+        """An order whose condition the engine watches."""
+        strategy = self._random.choice((*documents.STRATEGIES, ""))
+        request = self._request(life, strategy)
+        self._submit(life, (self._conditional(request), strategy))
+
+    def group(self, life: Life) -> None:
+        """A bracket or an OCO near the market, so that its legs are met."""
+        random, strategy = self._random, self._random.choice(documents.STRATEGIES)
+        symbol = random.choice(("BTCUSDT", "ETHUSDT"))
+        item, quote = self._world.exchange.instruments[symbol], self._world.exchange.quotes[symbol]
+        side = random.choice((Side.BUY, Side.SELL))
+        exit_side = Side.SELL if side is Side.BUY else Side.BUY
+        ahead = item.tick_size if side is Side.BUY else -item.tick_size
+        lots = random.randint(2, 12)
+        near = quote.ask if side is Side.BUY else quote.bid
+        entry = near - random.choice((-1, 0, 1, 3)) * ahead
+        profit = near + random.randint(2, 12) * ahead
+        stop = near - random.randint(4, 14) * ahead
+        orders = {
+            OrderRole.TAKE_PROFIT: self._limit(symbol, exit_side, lots, profit),
+            OrderRole.STOP: msgspec.structs.replace(
+                self._limit(symbol, exit_side, lots, 0), order_type=OrderType.STOP, price=None, stop_price=stop
+            ),
+        }
+        if random.random() < 0.3:
+            orders[OrderRole.STOP] = msgspec.structs.replace(
+                orders[OrderRole.STOP], order_type=OrderType.TRAILING_STOP, stop_price=None, trailing_offset_bps=3
+            )
+        is_bracket = random.random() < 0.7
+        if is_bracket:
+            orders[OrderRole.ENTRY] = self._limit(symbol, side, lots, entry)
+        legs = {role: msgspec.structs.replace(order, strategy_id=strategy) for role, order in orders.items()}
+        request = GroupRequest(self._id("g"), GroupKind.BRACKET if is_bracket else GroupKind.OCO, legs)
+        self._submit_group(life, request, strategy)
+
     def cancel(self, life: Life) -> None:
         known = self._some_open()
         if known is not None:
@@ -127,7 +177,14 @@ class Workload:
         intent = known.intent
         item = self._world.exchange.instruments[intent.symbol]
         lots = known.quantity // item.lot_size
-        quantity = from_scaled(max(1, self._random.randint(1, lots)) * item.lot_size, item.quantity_scale)
+        wanted_lots = self._random.randint(1, 2 * lots if self._plan.amends_prices else lots)
+        quantity: Decimal | None = from_scaled(wanted_lots * item.lot_size, item.quantity_scale)
+        price: Decimal | None = None
+        if known.price is not None and self._random.random() < 0.3:
+            # Where the venue can't do this in place it becomes a cancel and another order.
+            moved = known.price + self._random.choice((-3, -1, 1, 2)) * item.tick_size
+            price = from_scaled(moved, item.price_scale)
+            quantity = None if self._random.random() < 0.5 else quantity
         order_id = intent.client_order_id
         if intent.strategy_id:
             authority: Any = MandateAuthority(documents.mandate_id(intent.strategy_id), intent.strategy_id)
@@ -136,7 +193,7 @@ class Workload:
             authority, content = documents.session_request(
                 self._session_id, (self._id("amend"), order_id, str(quantity))
             )
-        amending = life.service.amend_order(order_id, quantity, None, authority, request_bytes=content)
+        amending = life.service.amend_order(order_id, quantity, price, authority, request_bytes=content)
         self._spawn(life, amending, f"amend {order_id}")
 
     # safety and administration
@@ -261,6 +318,36 @@ class Workload:
             price,
         )
 
+    def _conditional(self, request: OrderRequest) -> OrderRequest:
+        """The same with a trigger a few ticks from the market, on either side of it."""
+        random = self._random
+        item, quote = self._world.exchange.instruments[request.symbol], self._world.exchange.quotes[request.symbol]
+        kind = random.choice((OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT, OrderType.TRAILING_STOP))
+        rises = (request.side is Side.BUY) is kind.is_stop
+        level = quote.bid + (1 if rises else -1) * random.randint(1, 8) * item.tick_size
+        is_trailing = kind is OrderType.TRAILING_STOP
+        return msgspec.structs.replace(
+            request,
+            order_type=kind,
+            time_in_force=TimeInForce.GTC,
+            expires_ns=None,
+            post_only=False,
+            price=level if kind.has_limit_price else None,
+            stop_price=None if is_trailing else level,
+            trailing_offset_bps=random.randint(1, 4) if is_trailing else None,
+        )
+
+    def _submit_group(self, life: Life, request: GroupRequest, strategy: str) -> None:
+        authority = MandateAuthority(documents.mandate_id(strategy), strategy)
+        first = OrderRole.ENTRY if OrderRole.ENTRY in request.orders else OrderRole.TAKE_PROFIT
+        order_id = derived_order_id(requested_order_id(authority.mandate_id, request.request_id), first)
+
+        def submit() -> Coroutine[Any, Any, ExecutionOutcomeView]:
+            return life.service.submit_group(request, authority)
+
+        self._groups = [*self._groups[-REMEMBERED:], (request, strategy)]
+        self._spawn(life, self._answered(submit, order_id), f"{request.kind}")
+
     def _submit(self, life: Life, asked: Asked) -> None:
         request, strategy = asked
         content = b""
@@ -340,6 +427,8 @@ ACTIONS: tuple[tuple[Action, Callable[[Workload], float]], ...] = (
     (Workload.burst, lambda _self: 0.04),
     (Workload.repeat, lambda self: self._plan.repeats),
     (Workload.cross, lambda _self: 0.08),
+    (Workload.held, lambda self: self._plan.held),
+    (Workload.group, lambda self: self._plan.groups),
     (Workload.cancel, lambda _self: 0.2),
     (Workload.cancel_all, lambda _self: 0.03),
     (Workload.amend, lambda _self: 0.15),

@@ -70,6 +70,7 @@ class World:
             _totals(plan),
             Random(f"veloz simulation exchange {plan.seed}"),
             self._now_ns,
+            amends_prices=plan.amends_prices,
         )
         self.network = Network(plan, self.scheduler, self.exchange, self.counted)
         self.network.told = self.told
