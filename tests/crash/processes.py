@@ -16,6 +16,7 @@ from core.runtime.client import EngineClient
 from core.types.codes import RefusalError
 from core.types.views import EngineStatusView
 from tests.core.engine_support import NO_NATS, TOKEN, make_home, settings_for
+from tests.crash.products import Product
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
@@ -67,7 +68,7 @@ class Process:
 class Session:
     """A home with an engine and its venue. The venue keeps its port over its lives, as a real one its address."""
 
-    def __init__(self, home: Path, *, recv_window_ms: int) -> None:
+    def __init__(self, home: Path, product: Product, *, recv_window_ms: int) -> None:
         make_home(home)
         (home / "logs").mkdir(mode=0o700)
         port = _free_port()
@@ -75,8 +76,9 @@ class Session:
         variables = {
             "VELOZ_VENUE__PORT": str(port),
             "VELOZ_VENUE__REST_URL": self.rest_url,
-            "VELOZ_VENUE__WEBSOCKET_URL": f"ws://127.0.0.1:{port}",
-            "VELOZ_VENUE__WEBSOCKET_API_URL": f"ws://127.0.0.1:{port}/ws-api/v3",
+            "VELOZ_VENUE__PRODUCT": product.name,
+            "VELOZ_VENUE__WEBSOCKET_URL": f"ws://127.0.0.1:{port}{product.path}",
+            "VELOZ_VENUE__WEBSOCKET_API_URL": f"ws://127.0.0.1:{port}{product.api_path}",
             "VELOZ_VENUE__RECV_WINDOW_MS": str(recv_window_ms),
         }
         self.settings: Settings = settings_for(home, **variables)

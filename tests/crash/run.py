@@ -30,8 +30,9 @@ from requests import RequestException
 
 from core.types.codes import RefusalError
 from tests.crash.processes import Session
-from tests.crash.trader import SIZES, Trader
-from tests.crash.witness import JournalWitness, VenueWitness, book_disagreement, disagreements
+from tests.crash.products import PRODUCTS, SPOT, Product
+from tests.crash.trader import Trader
+from tests.crash.witness import JournalWitness, book_disagreement, disagreements, venue_witness
 
 AGREE_WITHIN_S = 40.0
 """Absence proves nothing before recvWindow and a margin have passed, and a lookup waits up to 5 s for its next turn."""
@@ -55,6 +56,7 @@ class Summary(msgspec.Struct):
     """What a run did, and what it found."""
 
     seed: int
+    product: str
     crashes: int = 0
     kinds: dict[str, int] = {}
     orders_told: int = 0
@@ -79,16 +81,19 @@ class Summary(msgspec.Struct):
 class Crashes:
     """One run: a session, its trader, and the witnesses."""
 
-    def __init__(self, home: Path, seed: int, tell: Tell, *, recv_window_ms: int = 5_000) -> None:
+    def __init__(
+        self, home: Path, seed: int, tell: Tell, *, product: Product = SPOT, recv_window_ms: int = 5_000
+    ) -> None:
         self._random = Random(seed)
+        self._symbols = product.symbols
         self._tell = tell
-        self._session = Session(home, recv_window_ms=recv_window_ms)
-        self._trader = Trader(self._session.client, Random(seed + 1))
-        self._venue = VenueWitness(self._session, tuple(SIZES))
+        self._session = Session(home, product, recv_window_ms=recv_window_ms)
+        self._trader = Trader(self._session.client, product, Random(seed + 1))
+        self._venue = venue_witness(self._session, product)
         self._journal = JournalWitness()
         self._kinds: Counter[str] = Counter()
         self._ready_s = 0.0
-        self.summary = Summary(seed)
+        self.summary = Summary(seed, product.name)
 
     async def run(self, times: int) -> Summary:
         """Until so many crashes, or the first disagreement."""
@@ -143,8 +148,8 @@ class Crashes:
         """Somebody else trades on the account."""
         if self._random.random() > FOREIGN_SHARE:
             return
-        symbol, side = self._random.choice(list(SIZES)), self._random.choice(["BUY", "SELL"])
-        terms: dict[str, Any] = {"symbol": symbol, "side": side, "quantity": str(SIZES[symbol])}
+        symbol, side = self._random.choice(list(self._symbols)), self._random.choice(["BUY", "SELL"])
+        terms: dict[str, Any] = {"symbol": symbol, "side": side, "quantity": str(self._symbols[symbol].size)}
         if self._random.random() < 0.5:
             terms["type"] = "MARKET"
         else:
@@ -182,7 +187,7 @@ class Crashes:
                 await asyncio.sleep(wait_s)
                 wait_s *= 2
         summary.agreed_s_longest = max(summary.agreed_s_longest, round(loop.time() - started_s, 2))
-        for symbol in SIZES if not found else ():
+        for symbol in self._symbols if not found else ():
             different = await book_disagreement(self._session.client, self._venue, symbol)
             found += [] if different is None else [different]
             summary.books_compared += different is None
@@ -212,13 +217,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash.run", description=__doc__)
     parser.add_argument("--times", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--product", choices=PRODUCTS, default=SPOT.name)
     parser.add_argument("--recv-window-ms", type=int, default=5_000)
     options = parser.parse_args(arguments)
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     home = Path(tempfile.mkdtemp(prefix="veloz-crash-"))
 
     async def run() -> Summary:
-        crashes = Crashes(home / "home", options.seed, _to_stderr, recv_window_ms=options.recv_window_ms)
+        crashes = Crashes(
+            home / "home",
+            options.seed,
+            _to_stderr,
+            product=PRODUCTS[options.product],
+            recv_window_ms=options.recv_window_ms,
+        )
         return await crashes.run(options.times)
 
     summary = asyncio.run(run())

@@ -25,6 +25,7 @@ from core.types.money import decimal_text
 from core.types.orders import OrderType, Side, TimeInForce
 from core.types.views import ExecutionOutcomeView, OrderView, TickerView
 from tests.core.approvals import ACCOUNT, ENGINE_ID, ENVIRONMENT, TRADER_SEED, approve, proposal
+from tests.crash.products import Product
 
 WORKERS = 4
 ORDERS_PER_S = 9.0
@@ -33,12 +34,6 @@ OPEN_ORDERS_WANTED = 30
 SESSION_SEED = "77" * 32
 SESSION_NS = 3600 * NS_PER_S
 BPS = Decimal(10_000)
-SIZES = {"BTCUSDT": Decimal("0.002"), "ETHUSDT": Decimal("0.04"), "SOLUSDT": Decimal("0.8")}
-STEPS = {
-    "BTCUSDT": (Decimal("0.01"), Decimal("0.00001")),
-    "ETHUSDT": (Decimal("0.01"), Decimal("0.0001")),
-    "SOLUSDT": (Decimal("0.01"), Decimal("0.001")),
-}
 ACTIONS = {
     "limit": 26,
     "crossing": 14,
@@ -68,12 +63,13 @@ class Unanswered(msgspec.Struct, frozen=True):
 class Trader:
     """Told and unanswered orders add up over its whole life, which is longer than any engine's."""
 
-    def __init__(self, client: EngineClient, random: Random) -> None:
+    def __init__(self, client: EngineClient, product: Product, random: Random) -> None:
         self.told: set[str] = set()
         self.unanswered: list[Unanswered] = []
         self.answers: Counter[str] = Counter()
         self.asked: Counter[str] = Counter()
         self._client = client
+        self._terms_of = product.symbols
         self._random = random
         self._clock = SystemClock()
         self._ids = SystemIdSource()
@@ -141,7 +137,7 @@ class Trader:
                 if order := await self._one_of_ours():
                     await self._client.cancel_order(order.client_order_id, "user-trader")
             case "cancel_all":
-                symbol = self._random.choice([None, *SIZES])
+                symbol = self._random.choice([None, *self._terms_of])
                 await self._client.cancel_all(ACCOUNT, symbol, "user-trader")
             case "amend":
                 if order := await self._one_of_ours():
@@ -164,7 +160,7 @@ class Trader:
 
     async def _amend(self, order: OrderView) -> None:
         # Less goes in place; another price needs a cancel and another order at this venue.
-        tick, step = STEPS[order.symbol]
+        tick, step = self._terms_of[order.symbol].tick, self._terms_of[order.symbol].step
         changes = {"quantity": decimal_text((order.quantity * Decimal("0.7")).quantize(step, ROUND_DOWN))}
         if order.price is not None and self._random.random() < 0.4:
             changes = {"price": decimal_text(order.price - tick * self._random.randint(1, 300))}
@@ -189,8 +185,8 @@ class Trader:
         symbol, side, quantity = self._draw()
         ticker = await self._client.ticker(symbol)
         away = Side.SELL if side is Side.BUY else Side.BUY
-        profit = self._price(symbol, away, ticker, -self._random.randint(5, 40))
-        stop = self._price(symbol, away, ticker, self._random.randint(5, 40))
+        profit = self._price(symbol, away, ticker, -self._random.randint(2, 15))
+        stop = self._price(symbol, away, ticker, self._random.randint(2, 15))
         legs = {
             "take_profit": {"order_type": OrderType.LIMIT, "time_in_force": "GTC", "price": profit},
             "stop": {"order_type": OrderType.STOP, "time_in_force": "GTC", "stop_price": stop},
@@ -205,10 +201,10 @@ class Trader:
         await self._send(Unanswered(canonical, self._signed(canonical), is_group=True))
 
     def _draw(self) -> tuple[str, Side, str]:
-        symbol = self._random.choice(list(SIZES))
-        quantity = SIZES[symbol] * Decimal(self._random.randint(50, 200)) / 100
+        symbol = self._random.choice(list(self._terms_of))
+        quantity = self._terms_of[symbol].size * Decimal(self._random.randint(50, 200)) / 100
         side = self._random.choice([Side.BUY, Side.SELL])
-        return symbol, side, decimal_text(quantity.quantize(STEPS[symbol][1], ROUND_DOWN))
+        return symbol, side, decimal_text(quantity.quantize(self._terms_of[symbol].step, ROUND_DOWN))
 
     def _ticket(self, request_id: str, symbol: str, side: Side, quantity: str, terms: dict[str, str]) -> OrderTicket:
         return OrderTicket(
@@ -233,12 +229,12 @@ class Trader:
             case "conditional":
                 kinds = [OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT]
                 of = self._random.choice(kinds)
-                distance = self._random.randint(3, 60)
+                distance = self._random.randint(1, 20)
                 stop = self._price(symbol, side, ticker, distance if of in kinds[:2] else -distance)
                 terms = {"order_type": of, "time_in_force": TimeInForce.GTC, "stop_price": stop}
                 return terms | ({"price": stop} if of.has_limit_price else {})
             case "trailing":
-                offset = str(self._random.randint(3, 40))
+                offset = str(self._random.randint(1, 15))
                 return {"order_type": OrderType.TRAILING_STOP, "time_in_force": "GTC", "trailing_offset_bps": offset}
             case "good_till_date":
                 expires_ns = self._clock.now_ns() + self._random.randint(1_100, 4_000) * 1_000_000
@@ -255,14 +251,14 @@ class Trader:
             if into_bps > 0
             else (ticker.bid_price if sign > 0 else ticker.ask_price)
         )
-        return decimal_text((best * (1 + sign * into_bps / BPS)).quantize(STEPS[symbol][0], ROUND_DOWN))
+        return decimal_text((best * (1 + sign * into_bps / BPS)).quantize(self._terms_of[symbol].tick, ROUND_DOWN))
 
     async def _approved(self) -> None:
         ticker = await self._client.ticker("BTCUSDT")
         now_ns = self._clock.now_ns()
         what = proposal(
             suggestion_id=self._ids.new_ulid(),
-            quantity="0.001",
+            quantity="0.002",
             price=self._price("BTCUSDT", Side.BUY, ticker, self._random.choice([-10, 20])),
             reference_price=decimal_text((ticker.bid_price + ticker.ask_price) / 2),
             max_deviation_bps="100",

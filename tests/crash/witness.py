@@ -30,6 +30,7 @@ from core.types.orders import OrderIntent, OrderStatus, OrderType
 from core.types.views import OrderBookView, OrderView
 from tests.core.approvals import ACCOUNT
 from tests.crash.processes import Session
+from tests.crash.products import USDM, Product
 
 PAGE = 1_000
 BOOK_LEVELS = 20
@@ -74,12 +75,13 @@ class Fill(msgspec.Struct, frozen=True):
 class VenueWitness:
     """The venue over REST with python-binance. Remembers what can't change any more."""
 
-    def __init__(self, session: Session, symbols: tuple[str, ...]) -> None:
+    def __init__(self, session: Session, product: Product) -> None:
         settings = session.settings
         key, secret = settings.read_secret("venue-paper.key"), settings.read_secret("venue-paper.secret")
         self._client = Client(key, secret, ping=False)
         self._client.API_URL = f"{session.rest_url}/api"
-        self._symbols = symbols
+        self._client.FUTURES_URL = f"{session.rest_url}/fapi"
+        self._symbols = symbols = tuple(product.symbols)
         self._first_unsettled = dict.fromkeys(symbols, 0)
         self._last_trade = dict.fromkeys(symbols, -1)
         self.orders: dict[tuple[str, int], dict[str, Any]] = {}
@@ -97,6 +99,10 @@ class VenueWitness:
         """Past the engine, as a person with the venue's own page might."""
         self._client.create_order(**terms)
 
+    def positions(self) -> dict[str, Decimal] | None:
+        """As the venue keeps them; None where it keeps none."""
+        return None
+
     def look(self) -> None:
         """Every order and every fill since the start."""
         for symbol in self._symbols:
@@ -106,11 +112,19 @@ class VenueWitness:
     def close(self) -> None:
         self._client.close_connection()
 
+    def _orders_from(self, symbol: str, order_id: int) -> list[dict[str, Any]]:
+        page: list[dict[str, Any]] = self._client.get_all_orders(symbol=symbol, orderId=order_id, limit=PAGE)
+        return page
+
+    def _trades_from(self, symbol: str, trade_id: int) -> list[dict[str, Any]]:
+        page: list[dict[str, Any]] = self._client.get_my_trades(symbol=symbol, fromId=trade_id, limit=PAGE)
+        return page
+
     def _read_orders(self, symbol: str) -> None:
         first = self._first_unsettled[symbol]
         unsettled: int | None = None
         while True:
-            page = self._client.get_all_orders(symbol=symbol, orderId=first, limit=PAGE)
+            page = self._orders_from(symbol, first)
             for order in page:
                 self.orders[symbol, order["orderId"]] = order
                 if unsettled is None and not STATUSES[order["status"]].is_final:
@@ -122,23 +136,55 @@ class VenueWitness:
 
     def _read_fills(self, symbol: str) -> None:
         while True:
-            page = self._client.get_my_trades(symbol=symbol, fromId=self._last_trade[symbol] + 1, limit=PAGE)
+            page = self._trades_from(symbol, self._last_trade[symbol] + 1)
             for trade in page:
                 self._last_trade[symbol] = max(self._last_trade[symbol], trade["id"])
                 fill = Fill(
                     symbol,
                     trade["id"],
                     str(trade["orderId"]),
-                    "BUY" if trade["isBuyer"] else "SELL",
+                    "BUY" if trade.get("isBuyer", trade.get("buyer")) else "SELL",
                     Decimal(trade["price"]),
                     Decimal(trade["qty"]),
                     Decimal(trade["commission"]),
                     trade["commissionAsset"],
-                    trade["isMaker"],
+                    trade.get("isMaker", trade.get("maker")),
                 )
                 self.fills[symbol, trade["id"], trade["orderId"]] = fill
             if len(page) < PAGE:
                 return
+
+
+class UsdmWitness(VenueWitness):
+    """The same of the perpetuals."""
+
+    def open_orders(self) -> list[dict[str, Any]]:
+        orders: list[dict[str, Any]] = self._client.futures_get_open_orders()
+        return orders
+
+    def book(self, symbol: str) -> dict[str, Any]:
+        book: dict[str, Any] = self._client.futures_order_book(symbol=symbol, limit=BOOK_LEVELS)
+        return book
+
+    def place(self, **terms: Any) -> None:
+        self._client.futures_create_order(**terms)
+
+    def positions(self) -> dict[str, Decimal] | None:
+        rows = self._client.futures_position_information()
+        return {row["symbol"]: Decimal(row["positionAmt"]) for row in rows}
+
+    def _orders_from(self, symbol: str, order_id: int) -> list[dict[str, Any]]:
+        page: list[dict[str, Any]] = self._client.futures_get_all_orders(symbol=symbol, orderId=order_id, limit=PAGE)
+        return page
+
+    def _trades_from(self, symbol: str, trade_id: int) -> list[dict[str, Any]]:
+        page: list[dict[str, Any]] = self._client.futures_account_trades(symbol=symbol, fromId=trade_id, limit=PAGE)
+        return page
+
+
+def venue_witness(session: Session, product: Product) -> VenueWitness:
+    """One for what is traded."""
+    return (UsdmWitness if product is USDM else VenueWitness)(session, product)
 
 
 class JournalWitness:
@@ -247,6 +293,10 @@ async def disagreements(
     for symbol in positions.keys() | shown.keys():
         if shown.get(symbol, Decimal(0)) != positions[symbol]:
             found.append(f"position {symbol}: here {shown.get(symbol)}, fills at the venue {positions[symbol]}")
+    kept = await asyncio.to_thread(venue.positions)
+    for symbol in () if kept is None else kept.keys() | shown.keys():
+        if shown.get(symbol, Decimal(0)) != kept.get(symbol, Decimal(0)):
+            found.append(f"position {symbol}: here {shown.get(symbol)}, at the venue {kept.get(symbol)}")
     return found
 
 
