@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import msgspec
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.audit_trail.summaries import summary
@@ -13,11 +14,13 @@ from audit.keys import PersonKeys
 from audit.read import TraceRecord, find_trace
 from audit.record import Action
 from audit.trail import AuditTrail
+from core.storage.database import scoped_session
 from core.types.codes import ReasonCode, refuse
 from core.types.ids import IdSource, new_trace
 from tools.contracts import Principal
 
 IDENTIFIER_LENGTH_LIMIT = 64
+_TRACE_OF_ORDER = text("SELECT trace_id FROM orders WHERE client_order_id = :id")
 IDENTIFIER = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -31,12 +34,17 @@ class AuditReader:
         self._ids = ids
 
     async def trace(self, principal: Principal, identifier: str) -> dict[str, Any]:
-        """identifier is a trace (ULID or hex), run or suggestion id. Raises RESOURCE_NOT_FOUND."""
+        """identifier is a trace (ULID or hex), run, suggestion or order id. Raises RESOURCE_NOT_FOUND."""
         if not IDENTIFIER.fullmatch(identifier):
             raise refuse(
-                ReasonCode.REQUEST_INVALID, "A trace, run or suggestion id has letters, digits, dashes and underscores."
+                ReasonCode.REQUEST_INVALID,
+                "A trace, run, suggestion or order id has letters, digits, dashes and underscores.",
             )
         found = await find_trace(self._database, identifier, principal.account_ids)
+        if not found.records:
+            trace_id = await self._trace_of_order(principal, identifier)
+            if trace_id is not None:
+                found = await find_trace(self._database, trace_id, principal.account_ids)
         if not found.records:
             raise refuse(ReasonCode.RESOURCE_NOT_FOUND, f"The trail holds nothing of {identifier} in your accounts.")
         await self._trail.record(
@@ -56,6 +64,11 @@ class AuditReader:
             "truncated": found.truncated,
             "records": records,
         }
+
+    async def _trace_of_order(self, principal: Principal, client_order_id: str) -> str | None:
+        async with scoped_session(self._database, principal.account_ids) as connection:
+            found: str | None = await connection.scalar(_TRACE_OF_ORDER, {"id": client_order_id})
+        return found
 
     async def _shown(self, item: TraceRecord) -> dict[str, Any]:
         shown: dict[str, Any] = {

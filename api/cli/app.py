@@ -155,7 +155,7 @@ def reject(
 
 @audit_app.command("trace", epilog="Example: veloz audit trace 01J... --json")
 def audit_trace(
-    identifier: Annotated[str, typer.Argument(metavar="ID", help="A trace, run or suggestion id.")],
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="A trace, run, suggestion or order id.")],
     as_user: AsUser = None,
     as_json: Json = False,
 ) -> None:

@@ -25,7 +25,7 @@ from api.cli.placing import (
 from api.cli.safety import print_table
 from api.cli.sessions import usable_session
 from core.config import Settings
-from core.types.ids import SystemIdSource
+from core.types.ids import SystemIdSource, new_trace
 from core.types.money import decimal_text
 from core.types.orders import GroupKind, OrderRole, Side
 from core.types.views import ExecutionOutcomeView, OrderView
@@ -67,8 +67,10 @@ def place(
             typer.echo(f"  {order.request_id:<12} {ticket_words(order)}")
         typer.confirm(f"This {kind} in {entry.account}, as {session.user_id}?", abort=True)
 
+    trace = new_trace(SystemIdSource())
+
     async def sent(client: EngineClient) -> tuple[ExecutionOutcomeView, list[OrderView]]:
-        outcome = await client.submit_group(*signed_ticket(session, ticket))
+        outcome = await client.submit_group(*signed_ticket(session, ticket), trace)
         if outcome.refusal is not None or outcome.client_order_id is None:
             return outcome, []
         return outcome, await _followed(client, outcome.client_order_id, entry.account, wait_s)

@@ -72,9 +72,10 @@ def cancel_all(account: str, symbol: str | None, as_json: bool) -> None:
 
 
 def _price(order: OrderView) -> str:
-    if order.price is not None:
-        return decimal_text(order.price)
-    return "market" if order.stop_price is None else f"stop {decimal_text(order.stop_price)}"
+    trigger = "" if order.stop_price is None else f"at {decimal_text(order.stop_price)} "
+    if order.trailing_offset_bps is not None:
+        trigger = f"trails {order.trailing_offset_bps} bps "
+    return trigger + ("market" if order.price is None else decimal_text(order.price))
 
 
 def _plain(order: OrderView) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from core.authority.signatures import sign_bytes
 from core.config import Settings
 from core.types.clock import SystemClock
 from core.types.codes import Refusal, RefusalError
-from core.types.ids import SystemIdSource
+from core.types.ids import SystemIdSource, new_trace
 from core.types.money import decimal_text
 from core.types.orders import OrderStatus, OrderType, Side, TimeInForce
 from core.types.views import ExecutionOutcomeView, OrderView
@@ -61,9 +61,11 @@ def place(
     if not assume_yes and not as_json and sys.stdin.isatty():
         typer.confirm(f"{ticket_words(ticket)} in {ticket.account_id}, as {session.user_id}?", abort=True)
 
+    trace = new_trace(SystemIdSource())
+
     async def sent(client: EngineClient) -> tuple[ExecutionOutcomeView, OrderView | None]:
         signed, authority = signed_ticket(session, ticket)
-        outcome = await client.submit_order(signed, authority)
+        outcome = await client.submit_order(signed, authority, trace)
         if outcome.refusal is not None or outcome.client_order_id is None:
             return outcome, None
         return outcome, await _followed(client, outcome.client_order_id, ticket, wait_s)

@@ -14,9 +14,10 @@ from api.problems import problem
 from api.signed import ticket_of
 from core.runtime.client import SignedRequest
 from core.runtime.messages import plain
-from core.runtime.tickets import AmendTicket, OrderTicket, parse_ticket
+from core.runtime.tickets import AmendTicket, GroupTicket, OrderTicket, parse_ticket
 from core.types.codes import ReasonCode, RefusalError, refuse
 from core.types.ids import SystemIdSource, new_trace
+from core.types.views import ExecutionOutcomeView
 from tools.contracts import Principal, Role
 
 ID_LENGTH_LIMIT = 64
@@ -61,10 +62,22 @@ async def place_order(
     require_account(principal, parse_ticket(signed, OrderTicket).account_id)
     trace = new_trace(_ids)
     outcome = await services.engine.submit_order(signed, SignedRequest(signature, session_id=body.session_id), trace)
-    if outcome.refusal is not None:
-        return problem(outcome.refusal, checks=plain(list(outcome.checks)), trace_id=trace.trace_id)
-    answer: dict[str, Any] = plain(outcome)
-    return answer | {"trace_id": trace.trace_id}
+    return _placed(outcome, trace.trace_id)
+
+
+@router.post("/order-groups", status_code=202, response_model=None)
+async def place_group(
+    body: TicketRequest, principal: CurrentPrincipal, services: CurrentServices
+) -> dict[str, Any] | Response:
+    """Place an OCO or a bracket under a session: the ticket is a `veloz.group-ticket/1`. The answer names its first
+    order."""
+    require_role(principal, Role.TRADER, Role.APPROVER)
+    signed, signature = ticket_of(body)
+    for order in parse_ticket(signed, GroupTicket).orders:
+        require_account(principal, order.account_id)
+    trace = new_trace(_ids)
+    outcome = await services.engine.submit_group(signed, SignedRequest(signature, session_id=body.session_id), trace)
+    return _placed(outcome, trace.trace_id)
 
 
 @router.post("/orders/cancel-all", status_code=202)
@@ -110,6 +123,13 @@ async def cancel_order(
     if refusal is not None:
         raise RefusalError(refusal)
     return {"client_order_id": client_order_id, "requested": True}
+
+
+def _placed(outcome: ExecutionOutcomeView, trace_id: str) -> dict[str, Any] | Response:
+    if outcome.refusal is not None:
+        return problem(outcome.refusal, checks=plain(list(outcome.checks)), trace_id=trace_id)
+    answer: dict[str, Any] = plain(outcome)
+    return answer | {"trace_id": trace_id}
 
 
 async def _in_scope(client_order_id: str, principal: Principal, services: Any) -> None:

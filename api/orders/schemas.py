@@ -10,7 +10,8 @@ TICKET_LENGTH_LIMIT = 16_384
 
 
 class TicketRequest(BaseModel):
-    """ticket is the RFC 8785 JSON of a `veloz.order-ticket/1` or `veloz.amend-ticket/1`, every number as text.
+    """ticket is the RFC 8785 JSON of an order, a group or an amendment (`veloz.order-ticket/1`, `veloz.group-ticket/1`,
+    `veloz.amend-ticket/1`), every number as text.
     signature_hex is Ed25519 by the session's key over `veloz/session-request/v1` NUL and the 32 bytes of SHA-256 over
     `veloz/session-request/v1` NUL and the ticket."""
 

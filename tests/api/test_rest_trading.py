@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from core.authority.administration import AdministrationDocument, administration_bytes, sign_administration
 from core.authority.session import SESSION_SCHEMA, grant_bytes, sign_session
 from core.authority.signatures import public_key_hex, sign_bytes
-from core.runtime.tickets import AmendTicket, OrderTicket, ticket_bytes, ticket_message
+from core.runtime.tickets import AmendTicket, GroupTicket, OrderTicket, ticket_bytes, ticket_message
 from core.types.authority import SessionGrant
 from core.types.clock import NS_PER_S
 from core.types.events import OrderClosed, OrderFilled
@@ -69,7 +70,7 @@ def ticket(**changes: Any) -> OrderTicket:
     return OrderTicket(**(terms | changes))
 
 
-def asked(session_id: str, what: OrderTicket | AmendTicket, seed: str = SESSION_SEED) -> dict[str, Any]:
+def asked(session_id: str, what: OrderTicket | GroupTicket | AmendTicket, seed: str = SESSION_SEED) -> dict[str, Any]:
     signed = ticket_bytes(what)
     signature = sign_bytes(seed, ticket_message(signed)).hex()
     return {"ticket": signed.decode(), "session_id": session_id, "signature_hex": signature}
@@ -113,6 +114,36 @@ async def test_an_order_is_amended_by_ticket_and_cancelled_without_one(house: Ho
     cancelled = await post(house, f"/api/v1/orders/{order_id}/cancel", {})
     assert cancelled.status_code == 202
     await house.engine.event(lambda event: isinstance(event, OrderClosed) and event.client_order_id == order_id)
+
+
+async def test_a_bracket_is_one_signed_ticket(house: House, session_id: str) -> None:
+    exit_terms = {"side": "SELL", "quantity": "0.01"}
+    group = GroupTicket(
+        request_id=IDS.new_ulid(),
+        kind="BRACKET",
+        orders=(
+            ticket(request_id="entry", price="58700"),
+            ticket(request_id="take_profit", price="61500", **exit_terms),
+            ticket(request_id="stop", order_type="STOP", price="", stop_price="58000", **exit_terms),
+        ),
+    )
+    placed = await post(house, "/api/v1/order-groups", asked(session_id, group))
+    assert placed.status_code == 202, placed.text
+    entry = await house.engine.client.order(placed.json()["client_order_id"])
+    roles = {
+        order.role: order.status.value
+        for order in await house.engine.client.orders(ACCOUNT)
+        if order.group_id == entry.group_id
+    }
+    assert roles.keys() == {"entry", "take_profit", "stop"}
+    assert (roles["take_profit"], roles["stop"]) == ("HELD", "HELD")
+    outside = msgspec.structs.replace(group, orders=(ticket(request_id="entry", account_id="acct-other"),))
+    refused = await post(house, "/api/v1/order-groups", asked(session_id, outside))
+    assert_problem(refused, 403, "AUTH_ACCOUNT_OUT_OF_SCOPE")
+    await post(house, f"/api/v1/orders/{entry.client_order_id}/cancel", {})
+    await house.engine.event(
+        lambda event: isinstance(event, OrderClosed) and event.client_order_id == entry.client_order_id
+    )
 
 
 async def test_cancel_all_tells_how_many(house: House, session_id: str) -> None:

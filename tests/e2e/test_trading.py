@@ -98,6 +98,19 @@ def test_the_projections_are_the_journals_however_often_the_ledger_is_killed(des
     assert (reconciled.exit_code, reconciled.json["differences"]) == (0, [])
 
 
+def test_an_orders_whole_story_can_be_read_by_its_id(desk: RunningService) -> None:
+    order_id = ordered(desk, "place", "buy", "0.01", "BTCUSDT")["client_order_id"]
+
+    def told() -> list[str]:
+        trail = desk.veloz("audit", "trace", order_id, "--json")
+        actions = [record["action"] for record in trail.json["records"]] if trail.exit_code == 0 else []
+        return actions if "order.filled" in actions else []
+
+    actions = eventually(told, CAUGHT_UP_S, "the trail reaches the fill")
+    assert actions[:2] == ["risk.decided", "order.intended"]
+    assert "order.accepted" in actions
+
+
 def test_a_rebuild_mends_what_somebody_changed_in_sql(desk: RunningService) -> None:
     ordered(desk, "place", "buy", "0.01", "BTCUSDT")
     eventually(lambda: agrees(desk), CAUGHT_UP_S, "the projections reach the journal's end")
