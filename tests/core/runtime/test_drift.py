@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from decimal import Decimal
 
 import msgspec
@@ -10,10 +11,11 @@ import pytest
 from core.risk.kill_switch import KillSwitch
 from core.runtime.follow import DRIFT_SWEEP_INTERVAL_S, SWEEP_INTERVAL_S
 from core.runtime.reconcile import DRIFT_TURNS_LIMIT, FREEZE_REASON
-from core.types.orders import OrderStatus, Side
-from core.venues.ports import VenueTrade
+from core.types.codes import ReasonCode, Refusal
+from core.types.orders import OrderIntent, OrderStatus, Side
+from core.venues.ports import SubmitRefused, SubmitResult, Submitted, VenueTrade
 from tests.core.approvals import ACCOUNT, NOW_NS
-from tests.core.runtime.test_follow import House, house
+from tests.core.runtime.test_follow import House, house, shown
 
 __all__ = ["house"]
 
@@ -95,3 +97,38 @@ def test_fills_whose_order_the_venue_tells_of_no_more_are_taken_over_once(house:
         assert (order.status, order.trade_ids, order.venue_order_id) == (OrderStatus.FILLED, (41, 42), "99")
         assert house.kernel.positions[ACCOUNT, "paper", "BTCUSDT"].quantity == -400
         assert not house.kernel.frozen
+
+
+def full_once(house: House, result: SubmitResult) -> None:
+    """The venue answers, and the disk can't take the answer."""
+
+    async def submit(intent: OrderIntent) -> SubmitResult:
+        if isinstance(result, Submitted):
+            house.venue.shown[intent.client_order_id] = shown(intent)
+        house.disk.write_errors.append(OSError(errno.ENOSPC, "No space left on device"))
+        return result
+
+    house.venue.submit = submit  # type: ignore[method-assign]
+
+
+REFUSED = SubmitRefused(Refusal(ReasonCode.ORDER_REJECTED_BY_VENUE, "no"))
+
+
+@pytest.mark.parametrize(
+    ("result", "became", "within_s"),
+    [
+        (Submitted("7"), OrderStatus.ACCEPTED, SWEEP_INTERVAL_S + 1),
+        (REFUSED, OrderStatus.REJECTED, 3 * SWEEP_INTERVAL_S),
+    ],
+)
+def test_an_answer_that_couldnt_be_recorded_is_asked_for(
+    house: House, result: SubmitResult, became: OrderStatus, within_s: float
+) -> None:
+    house.follow()
+    full_once(house, result)
+    order_id = house.order()
+    house.wait(0.1)
+    assert house.status(order_id) is OrderStatus.INTENDED
+    house.wait(within_s)
+    assert house.status(order_id) is became
+    assert not house.kernel.frozen

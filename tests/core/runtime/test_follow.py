@@ -129,7 +129,8 @@ class House:
         self.clock = ManualClock(NOW_NS)
         self.venue = Venue()
         self.kernel = Kernel()
-        journal = Journal.open(MemoryDisk().folder(), ENGINE_ID, inline=True)
+        self.disk = MemoryDisk()
+        journal = Journal.open(self.disk.folder(), ENGINE_ID, inline=True)
         hub = MarketHub([BTC], self.clock, 2_000)
         self.service = EngineService(self.kernel, journal, self.venue, hub, self.clock, NoBus(), account_id=ACCOUNT)
 
