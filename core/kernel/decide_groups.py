@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import msgspec
 
-from core.kernel.decide_orders import AskedBy, asked_before, authority_id, authority_refusal, refused
+from core.kernel.decide_orders import AskedBy, asked_before, authority_id, authority_refusal, refused, refused_before
 from core.kernel.decide_risk import RiskSubject, run_risk
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
@@ -66,6 +66,8 @@ def decide_group(
     problem = _shape_problem(request)
     if problem is not None:
         return _invalid(problem)
+    if kernel.was_refused(group_id):
+        return refused_before(group_id)
     roles = _in_order(request)
     is_known = kernel.knows_order(derived_order_id(group_id, roles[0]))
     intents: dict[OrderRole, OrderIntent] = {}

@@ -60,6 +60,8 @@ def decide_order(
     Asking again with the same request_id gives no event: the first order is the answer.
     """
     order_id = requested_order_id(authority_id(authority), request.request_id)
+    if kernel.was_refused(order_id):
+        return refused_before(order_id)
     is_known = kernel.knows_order(order_id)
     intent = intent_of(kernel, request, order_id, capabilities, inputs, now_ns, is_of_now=not is_known)
     if isinstance(intent, Refusal):
@@ -255,6 +257,14 @@ def refused(
             checks=decision.checks,
             refusal=decision.refusal,
         ),
+    )
+
+
+def refused_before(order_id: str) -> Refusal:
+    return Refusal(
+        ReasonCode.ORDER_REQUEST_REPEATED,
+        f"Risk refused this request when it came first: `veloz risk explain {order_id}`. Ask with a new request_id.",
+        actual=order_id,
     )
 
 

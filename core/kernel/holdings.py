@@ -58,6 +58,7 @@ class Holdings:
         self.sessions: Table[str, SessionState] = Table("sessions", str, SessionState)
         self.mandates: Table[str, MandateState] = Table("mandates", str, MandateState)
         self.orders: Table[str, Order] = Table("orders", str, Order, self._order_changed)
+        # Ids that are used up, by short_id: whether an order came of them, or risk's refusal.
         self.retired: Table[int, bool] = Table("retired", int, bool)
         self.positions: Table[PositionKey, Position] = Table("positions", PositionKey, Position, self._position_changed)
         self.strategy_positions: Table[StrategyPositionKey, Position] = Table(
@@ -190,7 +191,11 @@ class Holdings:
 
     def knows_order(self, client_order_id: str) -> bool:
         """Also when it has left memory: an id is used once."""
-        return client_order_id in self.orders or short_id(client_order_id) in self.retired
+        return client_order_id in self.orders or self.retired.get(short_id(client_order_id), False)
+
+    def was_refused(self, client_order_id: str) -> bool:
+        """Whether risk refused what would have had this id: its signed ticket is used up."""
+        return self.retired.get(short_id(client_order_id)) is False
 
     def instrument_versions(self) -> dict[InstrumentKey, int]:
         """Of what can be traded now."""

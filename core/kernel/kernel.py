@@ -82,7 +82,7 @@ from core.types.events import (
     SettingEvent,
     TriggerReached,
 )
-from core.types.orders import OrderStatus
+from core.types.orders import OrderStatus, requested_order_id
 
 SNAPSHOT_SCHEMA = "veloz.kernel-snapshot/1"
 FINAL_ORDERS_KEPT = 5_000
@@ -90,6 +90,10 @@ RULES_VERSIONS_KEPT = 20
 TIDY_INTERVAL_EVENTS = 512
 GRANTS_KEPT_NS = 24 * 3600 * NS_PER_S
 """How long a session or a mandate can be looked at after it has expired."""
+
+
+class _Requested(msgspec.Struct):
+    request_id: str
 
 
 class _Snapshot(msgspec.Struct, frozen=True):
@@ -198,6 +202,7 @@ class Kernel(Holdings):
             case OrderAdopted():
                 return self._apply_adopted(event)
             case OrderRefused() | Reconciled():
+                self._use_up(event)
                 return ()
             case KillSwitchChanged():
                 return self._apply_kill_switch(event)
@@ -345,6 +350,16 @@ class Kernel(Holdings):
             for order in self.open_orders()
             if order.status is not OrderStatus.HELD and event.account_id in {"", order.intent.account_id}
         )
+
+    def _use_up(self, event: OrderRefused | Reconciled) -> None:
+        """A ticket that was refused is told so once: sent again by somebody else, it would find another market."""
+        if isinstance(event, Reconciled):
+            return
+        asker = event.authority
+        assert isinstance(asker, SessionAuthority | MandateAuthority), "nobody else asks with tickets"
+        authority_id = asker.session_id if isinstance(asker, SessionAuthority) else asker.mandate_id
+        request_id = msgspec.json.decode(event.request, type=_Requested).request_id
+        self._state.put(self.retired, short_id(requested_order_id(authority_id, request_id)), False)
 
     def _add_funding(self, event: FundingSettled) -> None:
         key = (event.account_id, event.venue, event.symbol, event.asset)

@@ -200,11 +200,13 @@ class Desk:
             )
         )
 
-    def group(self, kind: GroupKind, orders: dict[OrderRole, OrderRequest], *, by: str = "ses-1") -> Any:
+    def group(
+        self, kind: GroupKind, orders: dict[OrderRole, OrderRequest], *, by: str = "ses-1", request_id: str = ""
+    ) -> Any:
         """Answered with the id of its last order."""
         self._asked += 1
         authority, content = self.signed(b"group", by)
-        request = GroupRequest(f"g-{self._asked}", kind, orders)
+        request = GroupRequest(request_id or f"g-{self._asked}", kind, orders)
         return self._run(
             decide_groups.decide_group(
                 self.kernel, request, authority, self.inputs, self.capabilities, self.now_ns, request_bytes=content

@@ -9,6 +9,7 @@ import pytest
 
 from core.authority.proposal import proposal_bytes
 from core.kernel import decide
+from core.kernel.kernel import Kernel
 from core.risk.kill_switch import KillSwitch
 from core.types.codes import ReasonCode
 from core.types.instruments import Instrument
@@ -278,3 +279,20 @@ def test_a_leg_that_waits_is_worth_what_it_would_be_worth() -> None:
         answer = desk.group(GroupKind.OCO, legs, by="ses-small")
         assert answer == code if code else answer in desk.kernel.orders, desk.refusal
     assert desk.kernel.sessions["ses-small"].notional_used_quote == "6600"
+
+
+def test_a_ticket_that_was_refused_is_used_up() -> None:
+    # Whoever carries tickets to the engine could keep one back, and send it again into another market.
+    desk = opened(rules(max_open_orders="1"))
+    order = desk.resting()
+    take_profit, stop = desk.request(price=AT - 2), desk.request(order_type=OrderType.STOP, stop_price=AT + 2)
+    legs = {OrderRole.TAKE_PROFIT: take_profit, OrderRole.STOP: stop}
+    refuses(desk.order(request_id="r-x", price=AT - 1), C.RISK_OPEN_ORDERS_EXCEED_MAX, desk)
+    refuses(desk.strategy_order(request_id="r-x", price=AT - 1), C.RISK_OPEN_ORDERS_EXCEED_MAX, desk)
+    refuses(desk.group(GroupKind.OCO, legs, request_id="g-x"), C.RISK_OPEN_ORDERS_EXCEED_MAX, desk)
+    desk.filled(order)
+    desk.kernel = Kernel.from_snapshot(desk.kernel.snapshot())
+    refuses(desk.order(request_id="r-x", price=AT - 1), C.ORDER_REQUEST_REPEATED, desk)
+    refuses(desk.strategy_order(request_id="r-x", price=AT - 1), C.ORDER_REQUEST_REPEATED, desk)
+    refuses(desk.group(GroupKind.OCO, legs, request_id="g-x"), C.ORDER_REQUEST_REPEATED, desk)
+    assert desk.order(request_id="r-y", price=AT - 1) in desk.kernel.orders
