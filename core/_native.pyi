@@ -226,6 +226,24 @@ class OrderBook:
     def digest(self) -> str:
         """Hex SHA-256 of canonical_bytes: equal books have equal digests."""
 
+class DiskThread:
+    """A thread that writes and syncs beside Python; one request at a time."""
+
+    def __init__(self) -> None: ...
+
+    def begin(self, descriptor: int, offset: int, data: bytes) -> bool:
+        """
+        All of data at an offset, then one sync; False while another request is on its way.
+        """
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it is over, or became so within the time."""
+
+    def outcome(self) -> tuple[int, int]:
+        """
+        Of what is over: errno of the write and of the sync, 0 for what succeeded.
+        """
+
 class Resting:
     """What rests of one account in one market, at one moment."""
 

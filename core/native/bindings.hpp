@@ -5,6 +5,7 @@
 
 namespace veloz {
 
+void bind_disk(nanobind::module_ &module);
 void bind_risk(nanobind::module_ &module);
 
 }  // namespace veloz

@@ -449,5 +449,6 @@ NB_MODULE(_native, module) {
     veloz::bind_frames(module);
     veloz::bind_decoder(module);
     veloz::bind_book(module);
+    veloz::bind_disk(module);
     veloz::bind_risk(module);
 }

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from itertools import chain
 
+from core._native import DiskThread
 from core.storage.journal_archive import (
     ArchiveReader,
     SegmentView,
@@ -39,6 +40,9 @@ from core.storage.journal_writer import ALLOCATION_STEP_BYTES, SEGMENT_LIMIT_BYT
 from core.storage.snapshots import anchors, newest_snapshot
 from core.types.events import JournalEntry
 
+HANG_CHECK_S = 3_600.0
+"""A wait for the disk has no end; this is only how long one call of it takes."""
+
 
 class Journal(JournalStore):
     """Open with Journal.open; write with begin or append; read with entries or a JournalReader."""
@@ -49,6 +53,7 @@ class Journal(JournalStore):
         self._archive: JournalFolder | None = None
         self._writer: SegmentWriter | None = None
         self._anchor = Anchor(0, b"")
+        self._disk: DiskThread | None = None
 
     @classmethod
     def open(
@@ -193,6 +198,46 @@ class Journal(JournalStore):
         segments = list(self._end.segments)
         return segments[segments.index(segment) + 1].previous_hash
 
+    def _begin_natively(self, commit: Commit) -> bool:
+        if self._disk is None:
+            self._disk = DiskThread()
+        if not self._end.begin_on(self._disk, commit.data, is_emergency=commit.is_emergency):
+            return False
+        commit.begun(self)
+        return True
+
+    # What a commit on the native thread asks for (core.storage.journal_commit.Writing).
+
+    def wait(self, timeout_s: float) -> bool:
+        assert self._disk is not None
+        is_over: bool = self._disk.wait(timeout_s)
+        return is_over
+
+    def take_in(self, commit: Commit) -> bool:
+        assert self._disk is not None
+        if any(self._disk.outcome()):
+            # To cut the file back may take as long as a disk takes.
+            return False
+        self._take_in(commit)
+        if self._end.wants_space:
+            self._begun.put(self._after_write)
+        return True
+
+    def hand_over(self, commit: Commit) -> None:
+        def finish() -> None:
+            while not commit.is_finished and not self.wait(HANG_CHECK_S):
+                pass
+            commit.taken_in_by(lambda: self._take_in(commit))
+            self._after_write()
+
+        self._begun.put(finish)
+
+    def _take_in(self, commit: Commit) -> None:
+        disk = self._disk
+        assert disk is not None
+        size, records, digest = len(commit.data), len(commit.payloads), commit.hashes[-1]
+        self._finish(commit, lambda _commit: self._end.end_on(disk, size, records, digest))
+
     def _write(self, commit: Commit) -> None:
         self._end.write(commit.data, len(commit.payloads), commit.hashes[-1], is_emergency=commit.is_emergency)
 
@@ -200,6 +245,7 @@ class Journal(JournalStore):
         self._end.allocate_ahead()
 
     def _release(self) -> None:
+        self._disk = None
         self._end.close()
         self._folder.unlock()
 

@@ -1,7 +1,8 @@
 """One group on its way to the disk, handed between the thread that decides and the thread that writes.
 
-The hand-over is one lock: the writer sleeps in a queue, the caller sleeps in Commit.wait, and neither runs Python
-while the other one does, so a hop costs two wake-ups and no fight for the interpreter.
+A plain group is written by a native thread, so that Python goes on meanwhile; whoever waits for it, or is to be told,
+takes it in when it is over. For any other group the hand-over is one lock: the writer sleeps in a queue, the caller
+sleeps in Commit.wait, and neither runs Python while the other one does.
 """
 
 from __future__ import annotations
@@ -10,9 +11,26 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from threading import Lock
+from typing import Protocol
 
 from core.storage.journal_errors import JournalUnavailableError
 from core.types.events import JournalEntry
+
+
+class Writing(Protocol):
+    """A group on the native thread."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it is over. Raises nothing."""
+        ...
+
+    def take_in(self, commit: Commit) -> bool:
+        """Finish the commit of what is over; False where that may block, which hand_over doesn't."""
+        ...
+
+    def hand_over(self, commit: Commit) -> None:
+        """Have it waited for and finished in the journal's own thread."""
+        ...
 
 
 class Commit:
@@ -22,8 +40,11 @@ class Commit:
         "_callbacks",
         "_entries",
         "_error",
+        "_is_handed_over",
         "_is_over",
         "_lock",
+        "_taking_in",
+        "_writing",
         "data",
         "hashes",
         "is_emergency",
@@ -40,26 +61,66 @@ class Commit:
         self._error: Exception | None = None
         self._is_over = False
         self._callbacks: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
+        self._writing: Writing | None = None
+        self._taking_in = Lock()
+        self._is_handed_over = False
         self._lock = Lock()
         self._lock.acquire()
 
     @property
     def is_over(self) -> bool:
         """Whether the group is durable, or failed."""
+        return self._is_over or (self._writing is not None and self._is_taken_in(0.0))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether somebody has taken in that it is over."""
         return self._is_over
+
+    def begun(self, writing: Writing) -> None:
+        """For the journal alone: it is on its way natively."""
+        self._writing = writing
 
     def wait(self, timeout_s: float) -> bool:
         """Block this thread until it is over (True), at most timeout_s (False)."""
         if self._is_over:
             return True
+        if self._writing is not None and not self._is_handed_over:
+            if self._is_taken_in(max(0.0, timeout_s)):
+                return True
+            if not self._is_handed_over:
+                return False
         if not self._lock.acquire(timeout=max(0.0, timeout_s)):
             return False
         self._lock.release()
         return True
 
+    def _is_taken_in(self, timeout_s: float) -> bool:
+        writing = self._writing
+        assert writing is not None
+        if not writing.wait(timeout_s):
+            return False
+        with self._taking_in:
+            if self._is_over or writing.take_in(self):
+                return True
+        self.hand_over()
+        return False
+
+    def hand_over(self) -> None:
+        """Have it finished also when nobody waits for it."""
+        if self._writing is not None and not self._is_handed_over:
+            self._is_handed_over = True
+            self._writing.hand_over(self)
+
+    def taken_in_by(self, finish: Callable[[], None]) -> None:
+        """For the journal's own thread: finish it, unless somebody has."""
+        with self._taking_in:
+            if not self._is_over:
+                finish()
+
     def result(self) -> tuple[JournalEntry, ...]:
         """The records as their readers get them. Raises JournalUnavailableError; only when it is over."""
-        assert self._is_over, "wait for the commit first"
+        assert self.is_over, "wait for the commit first"
         if self._error is not None:
             raise JournalUnavailableError(str(self._error)) from self._error
         if not isinstance(self._entries, tuple):
@@ -72,6 +133,8 @@ class Commit:
         self._callbacks.append((loop, callback))
         if self._is_over:
             self._call_back()
+        else:
+            self.hand_over()
 
     def finish(
         self, outcome: Callable[[], tuple[JournalEntry, ...]] | tuple[JournalEntry, ...], error: Exception | None = None

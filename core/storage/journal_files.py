@@ -91,6 +91,11 @@ class PosixFile:
             # An archive may be read-only.
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
+    @property
+    def descriptor(self) -> int:
+        """For who writes to it without Python."""
+        return self._descriptor
+
     def write(self, offset: int, data: bytes) -> None:
         written = os.pwrite(self._descriptor, data, offset)
         while written < len(data):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count
 from operator import itemgetter
@@ -60,7 +60,7 @@ class JournalStore(ABC):
         self._pump_is_due = False
         self._flight: Commit | None = None
         self._readers: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
-        self._begun: SimpleQueue[Commit | None] = SimpleQueue()
+        self._begun: SimpleQueue[Commit | Callable[[], None] | None] = SimpleQueue()
         self._thread = None if inline else Thread(target=self._run, name="journal", daemon=True)
 
     @property
@@ -113,7 +113,7 @@ class JournalStore(ABC):
         Raises RuntimeError while another group is on its way, JournalUnavailableError for a journal that is dead, and
         ValueError for a record or a group out of bounds.
         """
-        if self._flight is not None:
+        if self._flight is not None and not self._flight.is_over:
             raise RuntimeError("a group is on its way to the journal already; begin the next one when it is over")
         if (dead := self.dead_reason) is not None:
             raise JournalUnavailableError(dead)
@@ -126,6 +126,8 @@ class JournalStore(ABC):
         commit.data, commit.hashes = encode_group(self.head.hash, payloads)
         if self._thread is None:
             self._execute(commit)
+        elif self._begin_natively(commit):
+            self._wake_readers()
         else:
             self._begun.put(commit)
         return commit
@@ -156,6 +158,9 @@ class JournalStore(ABC):
             try:
                 # The writer may have been faster than the note.
                 if self.sequence <= sequence:
+                    if (flight := self._flight) is not None:
+                        # Perhaps nobody else asks what became of it.
+                        flight.hand_over()
                     await reader[1].wait()
             finally:
                 if reader in self._readers:
@@ -229,25 +234,35 @@ class JournalStore(ABC):
             group.append(self._waiting.popleft())
         return group
 
+    def _begin_natively(self, commit: Commit) -> bool:
+        """Begin a group that needs nothing but to be written, beside Python; False where there is no such way."""
+        return False
+
     def _run(self) -> None:
-        while (commit := self._begun.get()) is not None:
-            self._execute(commit)
+        while (work := self._begun.get()) is not None:
+            work() if callable(work) else self._execute(work)
 
     def _execute(self, commit: Commit) -> None:
         """In the journal's own thread, when it has one. The state changes only once the sync returned."""
+        self._finish(commit, self._write)
+        self._after_write()
+
+    def _finish(self, commit: Commit, write: Callable[[Commit], None]) -> None:
         first = self.sequence + 1
         try:
-            self._write(commit)
+            write(commit)
         except Exception as error:
             self._flight = None
             commit.finish((), error)
             return
         self._flight = None
         commit.finish(partial(_entries, self.engine_id, self.epoch, first, commit.payloads, commit.hashes))
+        self._wake_readers()
+
+    def _wake_readers(self) -> None:
         while self._readers:
             loop, grown = self._readers.pop()
             post(loop, grown.set)
-        self._after_write()
 
 
 class JournalReader:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from typing import NoReturn
 
 import structlog
 
+from core._native import DiskThread
 from core.storage.journal_errors import JournalUnavailableError
-from core.storage.journal_files import SEGMENT_SUFFIX, JournalFolder
+from core.storage.journal_files import SEGMENT_SUFFIX, JournalFolder, PosixFile
 from core.storage.journal_format import HEADER_SCHEMA, SegmentHeader, encode_header
 from core.storage.journal_segments import Anchor, LoadedJournal, Segment
 
@@ -55,28 +58,47 @@ class SegmentWriter:
         try:
             file.write(segment.end, data)
         except OSError as error:
-            self._cut_back(segment, error)
-            raise JournalUnavailableError(
-                f"{self._folder.path(segment.name)}: can't be written: {error}. Free space or mend the disk."
-            ) from error
+            self._write_failed(segment, error)
         try:
             file.sync()
         except OSError as error:
-            # After a failed fsync the kernel may have dropped the pages and call the next one a success.
-            self.dead = (
-                f"{self._folder.path(segment.name)}: the disk didn't confirm a write: {error}. Mend it, then restart "
-                "the engine."
-            )
-            raise JournalUnavailableError(self.dead) from error
-        segment.end += len(data)
-        segment.last_sequence += records
-        self.head = Anchor(segment.last_sequence, digest)
+            self._sync_failed(segment, error)
+        self._advance(len(data), records, digest)
+
+    def begin_on(self, disk: DiskThread, data: bytes, *, is_emergency: bool) -> bool:
+        """Begin a group on a thread that knows files only, to be told to end_on when it is over. False for a group that
+        needs more than one write and one sync: nothing has begun then."""
+        segment = self._active
+        file, reserve = segment.file, 0 if is_emergency else EMERGENCY_RESERVE_BYTES
+        if (
+            self.dead is not None
+            or type(file) is not PosixFile
+            or segment.end >= self._limit_bytes
+            or segment.end + len(data) + reserve > segment.allocated
+        ):
+            return False
+        return disk.begin(file.descriptor, segment.end, data)
+
+    def end_on(self, disk: DiskThread, size: int, records: int, digest: bytes) -> None:
+        """As write returns or raises."""
+        write_error, sync_error = disk.outcome()
+        if write_error:
+            self._write_failed(self._active, OSError(write_error, os.strerror(write_error)))
+        if sync_error:
+            self._sync_failed(self._active, OSError(sync_error, os.strerror(sync_error)))
+        self._advance(size, records, digest)
+
+    @property
+    def wants_space(self) -> bool:
+        """Whether allocate_ahead has something to do."""
+        segment = self._active
+        left = segment.allocated - EMERGENCY_RESERVE_BYTES - segment.end
+        return 2 * left < self._step_bytes and segment.allocated < self._limit_bytes and self.dead is None
 
     def allocate_ahead(self) -> None:
         """Between two groups: take the next step of space before it is needed. A full disk is told to who needs it."""
         segment = self._active
-        left = segment.allocated - EMERGENCY_RESERVE_BYTES - segment.end
-        if 2 * left < self._step_bytes and segment.allocated < self._limit_bytes and self.dead is None:
+        if self.wants_space:
             with contextlib.suppress(OSError):
                 self._allocate(segment, segment.allocated + self._step_bytes)
 
@@ -88,6 +110,26 @@ class SegmentWriter:
         for segment in self.segments:
             segment.close()
         self.segments.clear()
+
+    def _advance(self, size: int, records: int, digest: bytes) -> None:
+        segment = self._active
+        segment.end += size
+        segment.last_sequence += records
+        self.head = Anchor(segment.last_sequence, digest)
+
+    def _write_failed(self, segment: Segment, error: OSError) -> NoReturn:
+        self._cut_back(segment, error)
+        raise JournalUnavailableError(
+            f"{self._folder.path(segment.name)}: can't be written: {error}. Free space or mend the disk."
+        ) from error
+
+    def _sync_failed(self, segment: Segment, error: OSError) -> NoReturn:
+        # After a failed fsync the kernel may have dropped the pages and call the next one a success.
+        self.dead = (
+            f"{self._folder.path(segment.name)}: the disk didn't confirm a write: {error}. Mend it, then restart the "
+            "engine."
+        )
+        raise JournalUnavailableError(self.dead) from error
 
     def _take_space(self, segment: Segment, size: int, *, is_emergency: bool) -> None:
         needed = segment.end + size
