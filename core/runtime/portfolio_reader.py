@@ -302,13 +302,17 @@ class PortfolioReader:
             symbol=symbol,
             quantity=value.quantity,
             mark_price=value.mark_price,
-            notional=_amount(value.notional_quote),
+            notional=_amount(self._in_reporting(portfolio, value.notional_quote, instrument)),
             open_buy_quantity=buys,
             open_sell_quantity=sells,
             worst_long_quantity=value.quantity + buys,
             worst_short_quantity=value.quantity - sells,
-            unrealised_pnl=_amount(value.unrealised_pnl_quote),
+            unrealised_pnl=_amount(self._in_reporting(portfolio, value.unrealised_pnl_quote, instrument)),
         )
+
+    @staticmethod
+    def _in_reporting(portfolio: Portfolio, amount: Decimal | None, instrument: Instrument) -> Decimal | None:
+        return None if amount is None else portfolio.rates.worth(amount, instrument.quote_asset).value
 
 
 def _amount(value: Decimal | None) -> Decimal | None:

@@ -30,7 +30,14 @@ from core.storage.journal import Journal, JournalUnavailableError
 from core.types.authority import MandateAuthority, SessionAuthority
 from core.types.clock import Clock
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
-from core.types.events import ApprovalDecided, JournalEntry, JournalEvent, OrderIntended, OrderRefused
+from core.types.events import (
+    ApprovalDecided,
+    CancelRequested,
+    JournalEntry,
+    JournalEvent,
+    OrderIntended,
+    OrderRefused,
+)
 from core.types.ids import TraceContext
 from core.types.money import from_scaled, to_scaled
 from core.types.orders import (
@@ -262,7 +269,10 @@ class EngineService:
                 self.kernel, account_id, symbol, requested_by, now_ns, trace_id=_trace_id(trace)
             )
         )
-        return 0 if isinstance(recorded, Refusal) else len(recorded.events)
+        if isinstance(recorded, Refusal):
+            return 0
+        # A held order's cancel is its end as well: two events, one order.
+        return len({event.client_order_id for event in recorded.events if isinstance(event, CancelRequested)})
 
     async def set_kill_switch(
         self,

@@ -9,6 +9,7 @@ from typing import Any
 from core.kernel.inputs import Balances, DecisionInputs, InstrumentKey, MarginInputs
 from core.kernel.kernel import Kernel
 from core.market.hub import NO_BOOK_AGE_MS, MarketHub
+from core.portfolio.exact import rounded
 from core.portfolio.margin import MarginBracket
 from core.portfolio.positions import EXACT
 from core.types.codes import RefusalError
@@ -16,6 +17,8 @@ from core.types.events import MarketInputs
 from core.types.money import from_scaled
 from core.types.orders import Side
 
+INVERSE_PLACES = 18
+"""A rate that no decimal holds whole is rounded half to even here, so that amounts keep a length that SQL can hold."""
 NO_MARKET = MarketInputs(
     bid_price=None,
     ask_price=None,
@@ -127,7 +130,7 @@ class Rates(Mapping[str, Decimal]):
             mark = self._marks.get(key)
             if mark:
                 price = from_scaled(mark, self._kernel.instruments[key].price_scale)
-                return EXACT.divide(Decimal(1), price) if is_inverse else price
+                return rounded(EXACT.divide(Decimal(1), price), INVERSE_PLACES) if is_inverse else price
         raise KeyError(asset)
 
     def __iter__(self) -> Iterator[str]:

@@ -189,6 +189,15 @@ async def test_an_order_is_amended_under_the_session_and_cancelled_without_one(
     assert await veloz("orders", "list") == []
 
 
+async def test_cancel_all_counts_orders_held_ones_included(session: dict[str, Any], veloz: Veloz) -> None:
+    placed = await veloz(
+        "orders", "bracket", "buy", "0.01", "BTCUSDT", "--limit", FAR_BELOW, "--take-profit", "62000", "--stop", "58000"
+    )
+    assert isinstance(placed, dict), placed
+    assert len(await veloz("orders", "list")) == 3
+    assert (await veloz("orders", "cancel-all"))["requested"] == 3
+
+
 async def test_a_closed_session_leaves_no_key_behind(session: dict[str, Any], veloz: Veloz, home: Path) -> None:
     (stored,) = (home / "secrets").glob("session-*.json")
     assert stored.stat().st_mode & 0o777 == 0o600

@@ -78,6 +78,24 @@ async def test_exposure_adds_up_in_the_reporting_currency(engine: RunningEngine)
     assert exposure.fees > 0
 
 
+async def test_amounts_are_told_in_another_reporting_currency_and_keep_their_length(settings: Settings) -> None:
+    told_in_btc = settings.engine.model_copy(update={"reporting_asset": "BTC"})
+    engine = RunningEngine(settings.model_copy(update={"engine": told_in_btc}))
+    await engine.start()
+    try:
+        await buy(engine)
+        exposure = await engine.client.exposure(ACCOUNT)
+        (line,) = exposure.lines
+        assert (exposure.reporting_asset, line.notional) == ("BTC", Decimal("0.01"))
+        view = await engine.client.what_if(ACCOUNT, "BTCUSDT", side=Side.BUY, quantity=Decimal("0.01"))
+        worth = next(check.actual for check in view.checks if check.name == "RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER")
+        assert worth is not None
+        assert worth.startswith(("0.0100", "0.00999"))
+        assert len(worth) < 40
+    finally:
+        await engine.close()
+
+
 @pytest.mark.parametrize(
     ("quantity", "refusal"), [("0.01", None), ("5", ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER)]
 )
