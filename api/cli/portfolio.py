@@ -16,7 +16,7 @@ from api.cli.safety import print_table
 from api.cli.text import printable
 from core.types.money import decimal_text
 from core.types.orders import Side
-from core.types.views import ExposureView, PositionView, RiskCheckView
+from core.types.views import ExposureView, PositionView, RiskCheckView, WhatIfView
 
 UNKNOWN = "?"
 NEAR_PERCENT = Decimal(80)
@@ -111,6 +111,7 @@ def what_if(
     for (name, before), (_, after) in zip(_totals(view.before), _totals(view.after), strict=True):
         change = None if before is None or after is None else after - before
         rows.append((name, _text(before), _text(after), "" if change is None else f"{change:+f}"))
+    rows += _liquidations(view)
     print_table(rows)
     if side is not None:
         show_checks(view.checks)
@@ -160,7 +161,18 @@ def show_checks(checks: tuple[RiskCheckView, ...]) -> None:
 
 def _position_rows(views: list[PositionView]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [
-        ("symbol", "quantity", "average", "mark", "unrealised", "realised", "fees", "funding", "leverage")
+        (
+            "symbol",
+            "quantity",
+            "average",
+            "mark",
+            "unrealised",
+            "realised",
+            "fees",
+            "funding",
+            "leverage",
+            "liquidation",
+        )
     ]
     rows += [
         (
@@ -173,6 +185,7 @@ def _position_rows(views: list[PositionView]) -> list[tuple[str, ...]]:
             _amounts(view.fees_by_asset),
             _amounts(view.funding_by_asset),
             "" if view.leverage is None else f"{view.leverage}x",
+            "" if view.liquidation_price is None else decimal_text(view.liquidation_price),
         )
         for view in views
     ]
@@ -215,6 +228,21 @@ def _totals(view: ExposureView) -> list[tuple[str, Decimal | None]]:
             ("free margin", view.margin_available),
         ]
     return totals
+
+
+def _liquidations(view: WhatIfView) -> list[tuple[str, ...]]:
+    """Of derivatives: at which mark each would be liquidated, now and then."""
+    before = {line.symbol: line.liquidation_price for line in view.before.lines}
+    after = {line.symbol: line.liquidation_price for line in view.after.lines}
+    return [
+        (f"{symbol} liquidation", _price(before.get(symbol)), _price(after.get(symbol)), "")
+        for symbol in sorted({**before, **after})
+        if before.get(symbol) is not None or after.get(symbol) is not None
+    ]
+
+
+def _price(value: Decimal | None) -> str:
+    return "-" if value is None else decimal_text(value)
 
 
 def _text(value: Decimal | None) -> str:

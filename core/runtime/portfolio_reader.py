@@ -8,6 +8,7 @@ from core.kernel.decide_risk import RiskSubject, run_risk
 from core.kernel.kernel import Kernel
 from core.portfolio.book import EMPTY, StrategyPositionKey
 from core.portfolio.exact import AMOUNT_PLACES, RATIO_PLACES, rounded
+from core.portfolio.margin import MarginState, PositionMargin
 from core.portfolio.positions import EXACT, Position
 from core.portfolio.valuation import (
     UNKNOWN_BALANCES,
@@ -78,9 +79,11 @@ class PortfolioReader:
         strategies: dict[tuple[str, str, str], list[StrategyPositionKey]] = {}
         for key in portfolio.strategy_positions:
             strategies.setdefault(key[:3], []).append(key)
+        margins = _margins(value_account(portfolio, account_id, self._venue()).margin)
         views = []
         for account, venue, symbol in portfolio.positions:
             value = value_position(portfolio, account, venue, symbol)
+            held = margins.get(symbol)
             views.append(
                 PositionView(
                     account_id=account,
@@ -102,6 +105,9 @@ class PortfolioReader:
                         self._strategy_part(portfolio, key)
                         for key in sorted(strategies.get((account, venue, symbol), ()))
                     ),
+                    initial_margin=None if held is None else _amount(held.initial),
+                    maintenance_margin=None if held is None else _amount(held.maintenance),
+                    liquidation_price=_liquidation_price(held, portfolio.instruments[venue, symbol]),
                 )
             )
         return views
@@ -247,8 +253,9 @@ class PortfolioReader:
         return {symbol: (sides[Side.BUY], sides[Side.SELL]) for symbol, sides in sums.items()}
 
     def _exposure(self, portfolio: Portfolio, valued: AccountValuation, account_id: str, now_ns: int) -> ExposureView:
+        margins = _margins(valued.margin)
         lines = tuple(
-            self._line(portfolio, account_id, venue, symbol)
+            self._line(portfolio, account_id, venue, symbol, margins.get(symbol))
             for venue, symbol in sorted(
                 {key[1:] for key in portfolio.positions if key[0] == account_id}
                 | {
@@ -289,7 +296,9 @@ class PortfolioReader:
             if amount
         )
 
-    def _line(self, portfolio: Portfolio, account_id: str, venue: str, symbol: str) -> ExposureLineView:
+    def _line(
+        self, portfolio: Portfolio, account_id: str, venue: str, symbol: str, margin: PositionMargin | None
+    ) -> ExposureLineView:
         value = value_position(portfolio, account_id, venue, symbol)
         instrument = portfolio.instruments[venue, symbol]
         resting = {Side.BUY: 0, Side.SELL: 0}
@@ -308,11 +317,22 @@ class PortfolioReader:
             worst_long_quantity=value.quantity + buys,
             worst_short_quantity=value.quantity - sells,
             unrealised_pnl=_amount(self._in_reporting(portfolio, value.unrealised_pnl_quote, instrument)),
+            liquidation_price=_liquidation_price(margin, instrument),
         )
 
     @staticmethod
     def _in_reporting(portfolio: Portfolio, amount: Decimal | None, instrument: Instrument) -> Decimal | None:
         return None if amount is None else portfolio.rates.worth(amount, instrument.quote_asset).value
+
+
+def _margins(state: MarginState | None) -> dict[str, PositionMargin]:
+    return {} if state is None else {one.symbol: one for one in state.positions}
+
+
+def _liquidation_price(margin: PositionMargin | None, instrument: Instrument) -> Decimal | None:
+    if margin is None or margin.liquidation_price is None:
+        return None
+    return rounded(margin.liquidation_price, instrument.price_scale)
 
 
 def _amount(value: Decimal | None) -> Decimal | None:

@@ -136,7 +136,7 @@ class StrategyPositionView(msgspec.Struct, frozen=True):
 class PositionView(msgspec.Struct, frozen=True):
     """Realised PnL is before fees. fees_quote is what was valued at the fills; total_fees_quote adds what was taken in
     other assets at today's rates, None without one. funding_by_asset is what was received, negative when paid. leverage
-    is the venue's, None on spot."""
+    is the venue's, None on spot, as are margins and the mark price at which a derivative would be liquidated."""
 
     account_id: str
     symbol: str
@@ -154,6 +154,9 @@ class PositionView(msgspec.Struct, frozen=True):
     funding_by_asset: dict[str, Decimal] = msgspec.field(default_factory=dict)
     leverage: int | None = None
     strategies: tuple[StrategyPositionView, ...] = ()
+    initial_margin: Decimal | None = None
+    maintenance_margin: Decimal | None = None
+    liquidation_price: Decimal | None = None
 
 
 class OrderView(msgspec.Struct, frozen=True):
@@ -283,6 +286,7 @@ class ExposureLineView(msgspec.Struct, frozen=True):
     worst_long_quantity: Decimal
     worst_short_quantity: Decimal
     unrealised_pnl: Decimal | None
+    liquidation_price: Decimal | None = None
 
 
 class AssetView(msgspec.Struct, frozen=True):

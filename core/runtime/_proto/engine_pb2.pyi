@@ -290,7 +290,7 @@ class ExecutionEstimate(_message.Message):
     def __init__(self, symbol: _Optional[str] = ..., side: _Optional[str] = ..., quantity: _Optional[str] = ..., filled_quantity: _Optional[str] = ..., average_price: _Optional[str] = ..., worst_price: _Optional[str] = ..., notional_quote: _Optional[str] = ..., mid_price: _Optional[str] = ..., slippage_bps: _Optional[str] = ..., cost_quote: _Optional[str] = ..., levels: _Optional[int] = ..., complete: _Optional[bool] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
 
 class Position(_message.Message):
-    __slots__ = ("account_id", "symbol", "quantity", "average_price", "mark_price", "unrealised_pnl_quote", "realised_pnl_quote", "fees_quote", "as_of_ns", "venue", "notional_quote", "total_fees_quote", "fees_by_asset", "funding_by_asset", "leverage", "strategies")
+    __slots__ = ("account_id", "symbol", "quantity", "average_price", "mark_price", "unrealised_pnl_quote", "realised_pnl_quote", "fees_quote", "as_of_ns", "venue", "notional_quote", "total_fees_quote", "fees_by_asset", "funding_by_asset", "leverage", "strategies", "initial_margin", "maintenance_margin", "liquidation_price")
     class FeesByAssetEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -321,6 +321,9 @@ class Position(_message.Message):
     FUNDING_BY_ASSET_FIELD_NUMBER: _ClassVar[int]
     LEVERAGE_FIELD_NUMBER: _ClassVar[int]
     STRATEGIES_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_MARGIN_FIELD_NUMBER: _ClassVar[int]
+    MAINTENANCE_MARGIN_FIELD_NUMBER: _ClassVar[int]
+    LIQUIDATION_PRICE_FIELD_NUMBER: _ClassVar[int]
     account_id: str
     symbol: str
     quantity: str
@@ -337,7 +340,10 @@ class Position(_message.Message):
     funding_by_asset: _containers.ScalarMap[str, str]
     leverage: int
     strategies: _containers.RepeatedCompositeFieldContainer[StrategyPosition]
-    def __init__(self, account_id: _Optional[str] = ..., symbol: _Optional[str] = ..., quantity: _Optional[str] = ..., average_price: _Optional[str] = ..., mark_price: _Optional[str] = ..., unrealised_pnl_quote: _Optional[str] = ..., realised_pnl_quote: _Optional[str] = ..., fees_quote: _Optional[str] = ..., as_of_ns: _Optional[int] = ..., venue: _Optional[str] = ..., notional_quote: _Optional[str] = ..., total_fees_quote: _Optional[str] = ..., fees_by_asset: _Optional[_Mapping[str, str]] = ..., funding_by_asset: _Optional[_Mapping[str, str]] = ..., leverage: _Optional[int] = ..., strategies: _Optional[_Iterable[_Union[StrategyPosition, _Mapping]]] = ...) -> None: ...
+    initial_margin: str
+    maintenance_margin: str
+    liquidation_price: str
+    def __init__(self, account_id: _Optional[str] = ..., symbol: _Optional[str] = ..., quantity: _Optional[str] = ..., average_price: _Optional[str] = ..., mark_price: _Optional[str] = ..., unrealised_pnl_quote: _Optional[str] = ..., realised_pnl_quote: _Optional[str] = ..., fees_quote: _Optional[str] = ..., as_of_ns: _Optional[int] = ..., venue: _Optional[str] = ..., notional_quote: _Optional[str] = ..., total_fees_quote: _Optional[str] = ..., fees_by_asset: _Optional[_Mapping[str, str]] = ..., funding_by_asset: _Optional[_Mapping[str, str]] = ..., leverage: _Optional[int] = ..., strategies: _Optional[_Iterable[_Union[StrategyPosition, _Mapping]]] = ..., initial_margin: _Optional[str] = ..., maintenance_margin: _Optional[str] = ..., liquidation_price: _Optional[str] = ...) -> None: ...
 
 class StrategyPosition(_message.Message):
     __slots__ = ("strategy_id", "quantity", "average_price", "realised_pnl_quote", "unrealised_pnl_quote", "fees_quote")
@@ -790,7 +796,7 @@ class Reconciliation(_message.Message):
     def __init__(self, account_id: _Optional[str] = ..., venue: _Optional[str] = ..., differences: _Optional[_Iterable[_Union[Difference, _Mapping]]] = ..., applied: _Optional[bool] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
 
 class ExposureLine(_message.Message):
-    __slots__ = ("venue", "symbol", "quantity", "mark_price", "notional", "open_buy_quantity", "open_sell_quantity", "worst_long_quantity", "worst_short_quantity", "unrealised_pnl")
+    __slots__ = ("venue", "symbol", "quantity", "mark_price", "notional", "open_buy_quantity", "open_sell_quantity", "worst_long_quantity", "worst_short_quantity", "unrealised_pnl", "liquidation_price")
     VENUE_FIELD_NUMBER: _ClassVar[int]
     SYMBOL_FIELD_NUMBER: _ClassVar[int]
     QUANTITY_FIELD_NUMBER: _ClassVar[int]
@@ -801,6 +807,7 @@ class ExposureLine(_message.Message):
     WORST_LONG_QUANTITY_FIELD_NUMBER: _ClassVar[int]
     WORST_SHORT_QUANTITY_FIELD_NUMBER: _ClassVar[int]
     UNREALISED_PNL_FIELD_NUMBER: _ClassVar[int]
+    LIQUIDATION_PRICE_FIELD_NUMBER: _ClassVar[int]
     venue: str
     symbol: str
     quantity: str
@@ -811,7 +818,8 @@ class ExposureLine(_message.Message):
     worst_long_quantity: str
     worst_short_quantity: str
     unrealised_pnl: str
-    def __init__(self, venue: _Optional[str] = ..., symbol: _Optional[str] = ..., quantity: _Optional[str] = ..., mark_price: _Optional[str] = ..., notional: _Optional[str] = ..., open_buy_quantity: _Optional[str] = ..., open_sell_quantity: _Optional[str] = ..., worst_long_quantity: _Optional[str] = ..., worst_short_quantity: _Optional[str] = ..., unrealised_pnl: _Optional[str] = ...) -> None: ...
+    liquidation_price: str
+    def __init__(self, venue: _Optional[str] = ..., symbol: _Optional[str] = ..., quantity: _Optional[str] = ..., mark_price: _Optional[str] = ..., notional: _Optional[str] = ..., open_buy_quantity: _Optional[str] = ..., open_sell_quantity: _Optional[str] = ..., worst_long_quantity: _Optional[str] = ..., worst_short_quantity: _Optional[str] = ..., unrealised_pnl: _Optional[str] = ..., liquidation_price: _Optional[str] = ...) -> None: ...
 
 class Exposure(_message.Message):
     __slots__ = ("account_id", "reporting_asset", "gross", "net", "equity", "leverage", "margin_used", "margin_available", "lines", "as_of_ns", "unrealised_pnl", "realised_pnl", "fees", "funding", "margin_maintenance", "balances", "unknown")

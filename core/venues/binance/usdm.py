@@ -36,6 +36,7 @@ INCOME_WINDOW_MS = 7 * 86_400_000
 INCOME_KEPT_MS = 89 * 86_400_000
 BRACKETS_PATH = "/fapi/v1/leverageBracket"
 ONE_WAY = "BOTH"
+CROSSED = "CROSSED"
 
 _ORDER_UPDATE = msgspec.json.Decoder(wire_reports.OrderTradeUpdate)
 _ACCOUNT_UPDATE = msgspec.json.Decoder(wire_usdm.AccountUpdateMessage)
@@ -62,7 +63,7 @@ class BinanceUsdm(BinanceAccount[wire_usdm.UserTrade]):
         details = await self.position_details()
         if not details:
             return []
-        leverages = await self.leverages()
+        leverages = {config.symbol: config.leverage for config in await self._configs()}
         missing = [detail.symbol for detail in details if leverages.get(detail.symbol, 0) < 1]
         if missing:
             raise VenueUnavailableError(f"GET {CONFIGS_PATH}: the answer has no leverage of {missing}")
@@ -74,9 +75,17 @@ class BinanceUsdm(BinanceAccount[wire_usdm.UserTrade]):
         ]
 
     async def leverages(self) -> dict[str, int]:
-        """Of every symbol, held or not. Raises VenueUnavailableError."""
-        configs = await self.rest.read(CONFIGS_PATH, signed=True, answer=list[wire_usdm.SymbolConfig])
+        """Of every symbol, held or not. Raises VenueUnavailableError, also for one with isolated margin."""
+        configs = await self._configs()
+        isolated = sorted(config.symbol for config in configs if config.margin_type != CROSSED)
+        if isolated:
+            raise VenueUnavailableError(
+                f"GET {CONFIGS_PATH}: {', '.join(isolated[:5])} has isolated margin; switch it to cross at the venue"
+            )
         return {config.symbol: config.leverage for config in configs}
+
+    async def _configs(self) -> list[wire_usdm.SymbolConfig]:
+        return await self.rest.read(CONFIGS_PATH, signed=True, answer=list[wire_usdm.SymbolConfig])
 
     async def margin_brackets(self, symbol: str) -> tuple[MarginBracket, ...]:
         """As the portfolio counts with them, smallest notional first. Raises VenueUnavailableError."""

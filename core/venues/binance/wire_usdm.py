@@ -61,9 +61,10 @@ class Bracket(msgspec.Struct, rename="camel", frozen=True):
     cum: Decimal
 
 
-class SymbolConfig(msgspec.Struct):
+class SymbolConfig(msgspec.Struct, rename="camel"):
     symbol: str
     leverage: int
+    margin_type: str = "CROSSED"
 
 
 class Income(msgspec.Struct, rename="camel"):

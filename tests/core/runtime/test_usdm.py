@@ -23,13 +23,14 @@ from core.types.events import FundingSettled, OrderFilled
 from core.types.instruments import Instrument, Product
 from core.types.money import decimal_text
 from core.types.orders import OrderStatus, Side
+from core.venues.binance.usdm import BinanceUsdm
 from core.venues.connect import connect_venue
 from core.venues.paper.decimals import UNIT
 from core.venues.paper.market_synthetic import SyntheticMarket
 from core.venues.paper.server import PaperVenue
 from core.venues.paper.signing import Credentials
 from core.venues.paper.usdm.marks import FundingTerms
-from core.venues.ports import VenueFunding
+from core.venues.ports import VenueFunding, VenueUnavailableError
 from tests.core.approvals import ACCOUNT, BTC, NOW_NS, decide_on, proposal, started_kernel, with_market
 from tests.core.engine_support import RunningEngine, settings_for
 
@@ -129,9 +130,50 @@ async def test_margin_and_leverage_are_the_venues(engine: RunningEngine) -> None
     assert abs(exposure.margin_used - exposure.gross / 20) < Decimal("0.00000001")
     assert exposure.margin_maintenance is not None
     assert 0 < exposure.margin_maintenance < exposure.margin_used
+    assert (position.initial_margin, position.maintenance_margin) == (
+        exposure.margin_used,
+        exposure.margin_maintenance,
+    )
     (wallet,) = exposure.balances
     assert wallet.asset == "USDT"
     assert exposure.equity == wallet.quantity + (exposure.unrealised_pnl or 0)
+
+
+async def test_the_liquidation_price_is_the_venues_and_moves_with_what_is_imagined(
+    engine: RunningEngine, settings: Settings
+) -> None:
+    await trade(engine, Side.SELL, "0.8")
+    venue = connect_venue(settings, SystemClock())
+    try:
+        assert isinstance(venue, BinanceUsdm)
+        (at_venue,) = await venue.position_details("BTCUSDT")
+    finally:
+        await venue.aclose()
+    (position,) = await engine.client.positions(ACCOUNT)
+    assert position.liquidation_price is not None
+    assert at_venue.liquidation_price is not None
+    # Funding moves the wallet between the two looks.
+    assert abs(position.liquidation_price / at_venue.liquidation_price - 1) < Decimal("0.01")
+    view = await engine.client.what_if(ACCOUNT, "BTCUSDT", side=Side.SELL, quantity=Decimal(1))
+    (before,), (after,) = view.before.lines, view.after.lines
+    assert before.liquidation_price is not None
+    assert after.liquidation_price is not None
+    assert after.liquidation_price < before.liquidation_price
+
+
+async def test_isolated_margin_is_no_margin_until_it_is_switched_at_the_venue(
+    engine: RunningEngine, settings: Settings
+) -> None:
+    venue = connect_venue(settings, SystemClock())
+    try:
+        assert isinstance(venue, BinanceUsdm)
+        terms = {"symbol": "ETHUSDT", "marginType": "ISOLATED"}
+        await venue.rest.once("POST", "/fapi/v1/marginType", terms, signed=True, answer=msgspec.Raw)
+        with pytest.raises(VenueUnavailableError, match="ETHUSDT has isolated margin; switch it to cross"):
+            await venue.leverages()
+        assert await venue.positions() == []
+    finally:
+        await venue.aclose()
 
 
 async def test_an_order_beyond_the_margin_is_refused(engine: RunningEngine) -> None:
