@@ -105,7 +105,7 @@ def decide_group(
     if refusal is not None:
         return refusal
     if decisions[roles[0]].refusal is not None:
-        return refused(kernel, asked_first, authority, inputs, decisions[roles[0]], now_ns, trace_id)
+        return refused(kernel, asked_first, asked_first, authority, inputs, decisions[roles[0]], now_ns, trace_id)
     return tuple(
         _intended(
             kernel,

@@ -24,6 +24,7 @@ from core.types.codes import ReasonCode, Refusal
 from core.types.events import JournalEvent, OrderAmendRequested, OrderIntended, OrderRefused
 from core.types.money import decimal_text
 from core.types.orders import (
+    AmendRequest,
     OrderIntent,
     OrderRequest,
     OrderStatus,
@@ -74,7 +75,7 @@ def decide_order(
     if refusal is not None:
         return refusal
     if decision.refusal is not None:
-        return refused(kernel, request, authority, inputs, decision, now_ns, trace_id)
+        return refused(kernel, request, request, authority, inputs, decision, now_ns, trace_id)
     assert decision.notional is not None, "an order that can't be valued doesn't pass risk"
     return (
         OrderIntended(
@@ -103,6 +104,7 @@ def decide_amend(
     *,
     trace_id: str | None = None,
     request_bytes: bytes = b"",
+    request_id: str = "",
 ) -> Refusal | tuple[JournalEvent, ...]:
     """Change a resting order's total quantity or limit price; None leaves it as it is.
 
@@ -111,12 +113,12 @@ def decide_amend(
     order = kernel.orders.get(order_id)
     if order is None:
         return unknown_order(order_id)
+    if authority.request_digest_hex and authority.request_digest_hex in kernel.documents:
+        return Refusal(
+            ReasonCode.ORDER_REQUEST_REPEATED, "This request to amend was answered already. Ask with a new one."
+        )
     refusal = _amend_problem(kernel, order, quantity, price)
     if refusal is None and isinstance(authority, SessionAuthority):
-        if authority.request_digest_hex in kernel.documents:
-            return Refusal(
-                ReasonCode.ORDER_REQUEST_REPEATED, "This request to amend was taken already. Ask with a new one."
-            )
         refusal = session_refusal(kernel, authority, request_bytes, order.intent.account_id, None, now_ns)
     elif refusal is None and _mandate_of(kernel, order) != authority_id(authority):
         refusal = Refusal(
@@ -133,7 +135,8 @@ def decide_amend(
     rest = msgspec.structs.replace(intent, quantity=intent.quantity - order.filled_quantity)
     decision = run_risk(kernel, RiskSubject(rest, replaces=order_id, is_amendment=True), inputs, now_ns)
     if decision.refusal is not None:
-        return decision.refusal
+        asked = AmendRequest(request_id, order_id, intent.quantity, intent.price)
+        return refused(kernel, asked, intent, authority, inputs, decision, now_ns, trace_id)
     assert decision.notional is not None, "an order that can't be valued doesn't pass risk"
     added = amended_quote(order, decision.notional, intent)
     refusal = amend_limit_refusal(kernel, order, rest, authority, decision.notional, added, now_ns)
@@ -234,22 +237,23 @@ def decide_expiry(kernel: Kernel, now_ns: int) -> tuple[JournalEvent, ...]:
 
 def refused(
     kernel: Kernel,
-    request: OrderRequest,
+    request: OrderRequest | AmendRequest,
+    terms: OrderRequest | OrderIntent,
     authority: AskedBy,
     inputs: DecisionInputs,
     decision: RiskDecision,
     now_ns: int,
     trace_id: str | None,
 ) -> tuple[OrderRefused]:
-    """What risk said no to, for the record."""
+    """What risk said no to, for the record. terms tell of which account and market it is."""
     assert decision.refusal is not None
     return (
         OrderRefused(
             ts_ns=now_ns,
             trace_id=trace_id,
-            account_id=request.account_id,
-            venue=request.venue,
-            symbol=request.symbol,
+            account_id=terms.account_id,
+            venue=terms.venue,
+            symbol=terms.symbol,
             request=msgspec.json.encode(request).decode(),
             authority=authority,
             rules_version=kernel.rules_version,

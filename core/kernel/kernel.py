@@ -92,8 +92,11 @@ GRANTS_KEPT_NS = 24 * 3600 * NS_PER_S
 """How long a session or a mandate can be looked at after it has expired."""
 
 
-class _Requested(msgspec.Struct):
+class _Asked(msgspec.Struct):
+    """Of an order, or, with the order's id, of an amendment."""
+
     request_id: str
+    client_order_id: str = ""
 
 
 class _Snapshot(msgspec.Struct, frozen=True):
@@ -357,9 +360,12 @@ class Kernel(Holdings):
             return
         asker = event.authority
         assert isinstance(asker, SessionAuthority | MandateAuthority), "nobody else asks with tickets"
+        asked = msgspec.json.decode(event.request, type=_Asked)
+        if asked.client_order_id:
+            self._remember_request(event)
+            return
         authority_id = asker.session_id if isinstance(asker, SessionAuthority) else asker.mandate_id
-        request_id = msgspec.json.decode(event.request, type=_Requested).request_id
-        self._state.put(self.retired, short_id(requested_order_id(authority_id, request_id)), False)
+        self._state.put(self.retired, short_id(requested_order_id(authority_id, asked.request_id)), False)
 
     def _add_funding(self, event: FundingSettled) -> None:
         key = (event.account_id, event.venue, event.symbol, event.asset)
@@ -415,12 +421,16 @@ class Kernel(Holdings):
         if isinstance(authority, AdministrationAuthority):
             self._state.put(self.documents, authority.document_id, authority.expires_ns)
 
-    def _remember_request(self, event: OrderAmendRequested) -> None:
-        """A session's request to amend is taken once: sent again, it would undo what came after it."""
-        if isinstance(event.authority, SessionAuthority):
-            session = self.sessions.get(event.authority.session_id)
-            expires_ns = event.ts_ns if session is None else session.expires_ns
-            self._state.put(self.documents, event.authority.request_digest_hex, expires_ns)
+    def _remember_request(self, event: OrderAmendRequested | OrderRefused) -> None:
+        """A ticket to amend is answered once: sent again, it would undo what came after it."""
+        asker = event.authority
+        if not isinstance(asker, SessionAuthority | MandateAuthority) or not asker.request_digest_hex:
+            return
+        if isinstance(asker, SessionAuthority):
+            grant: SessionState | MandateState | None = self.sessions.get(asker.session_id)
+        else:
+            grant = self.mandates.get(asker.mandate_id)
+        self._state.put(self.documents, asker.request_digest_hex, event.ts_ns if grant is None else grant.expires_ns)
 
     def _tidy(self, now_ns: int) -> None:
         """Let go of what can't matter any more. A function of the events alone, so that every replay does the same."""

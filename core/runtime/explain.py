@@ -14,7 +14,7 @@ from core.storage.journal import Journal, JournalReader
 from core.types.authority import MandateAuthority, SessionAuthority
 from core.types.codes import ReasonCode, Refusal, refuse
 from core.types.events import ApprovalDecided, JournalEntry, OrderIntended, OrderRefused
-from core.types.orders import OrderRequest, client_order_id, requested_order_id
+from core.types.orders import client_order_id, requested_order_id
 from core.types.views import RiskCheckView, RiskExplanationView
 
 SEARCH_BATCH_RECORDS = 2_048
@@ -100,9 +100,9 @@ def _terms(event: Decided) -> _Terms:
             )
         case OrderRefused():
             assert isinstance(event.authority, SessionAuthority | MandateAuthority)
-            authority_id = _asker(event.authority)
+            authority_id, asked = _asker(event.authority), _asked(event)
             return _Terms(
-                requested_order_id(authority_id, _request(event).request_id),
+                asked.client_order_id or requested_order_id(authority_id, asked.request_id),
                 event.account_id,
                 event.symbol,
                 str(event.authority.__struct_config__.tag),
@@ -121,8 +121,15 @@ def _asker(authority: SessionAuthority | MandateAuthority) -> str:
     return authority.session_id if isinstance(authority, SessionAuthority) else authority.mandate_id
 
 
-def _request(event: OrderRefused) -> OrderRequest:
-    return msgspec.json.decode(event.request, type=OrderRequest)
+class _Asked(msgspec.Struct):
+    """Of an order, or, with the order's id, of an amendment."""
+
+    request_id: str
+    client_order_id: str = ""
+
+
+def _asked(event: OrderRefused) -> _Asked:
+    return msgspec.json.decode(event.request, type=_Asked)
 
 
 def _search(journal: Journal, name: str) -> Decided | None:
@@ -157,7 +164,9 @@ def _names(event: Decided) -> tuple[str, ...]:
         case ApprovalDecided():
             return own, event.suggestion_id
         case OrderRefused():
-            return own, _request(event).request_id
+            asked = _asked(event)
+            # An amendment that was refused isn't what its order was decided on.
+            return (asked.request_id,) if asked.client_order_id else (own, asked.request_id)
         case _:
             return (own,)
 

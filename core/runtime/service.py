@@ -208,6 +208,7 @@ class EngineService:
         trace: TraceContext | None = None,
         *,
         request_bytes: bytes = b"",
+        request_id: str = "",
     ) -> Refusal | None:
         """Change total quantity or limit price: in place where the venue can, else by cancel and replacement."""
 
@@ -232,13 +233,16 @@ class EngineService:
                 now_ns,
                 trace_id=_trace_id(trace),
                 request_bytes=request_bytes,
+                request_id=request_id,
             )
 
         try:
             recorded = await self.sequencer.record(decision)
         except JournalUnavailableError as error:
             return journal_refusal(error)
-        return recorded if isinstance(recorded, Refusal) else None
+        if isinstance(recorded, Refusal):
+            return recorded
+        return next((event.refusal for event in recorded.events if isinstance(event, OrderRefused)), None)
 
     async def review_order(self, client_order_id: str, last_price: int | None = None) -> None:
         """Take the next step for the held orders that an order has a bearing on. last_price, at price_scale, is the

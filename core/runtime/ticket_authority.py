@@ -52,7 +52,7 @@ def command_authority(
                     ReasonCode.AUTHORITY_SIGNATURE_INVALID,
                     f"The ticket isn't signed by the key of mandate {mandate_id[:64]}.",
                 )
-            return MandateAuthority(mandate_id, authority.mandate.strategy_id)
+            return MandateAuthority(mandate_id, authority.mandate.strategy_id, ticket_digest(ticket))
         case _:
             raise refuse(
                 ReasonCode.AUTHORITY_KIND_NOT_ACCEPTED,

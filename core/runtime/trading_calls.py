@@ -71,7 +71,13 @@ class TradingCalls(engine_pb2_grpc.EngineServicer):
             quantity, price = amendment(ticket)
             authority = command_authority(self._service.kernel, request.authority, request.ticket)
             return await self._service.amend_order(
-                ticket.client_order_id, quantity, price, authority, trace_of(context), request_bytes=request.ticket
+                ticket.client_order_id,
+                quantity,
+                price,
+                authority,
+                trace_of(context),
+                request_bytes=request.ticket,
+                request_id=ticket.request_id,
             )
 
         return await _decided(context, amended)

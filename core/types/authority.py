@@ -30,10 +30,12 @@ class SessionAuthority(msgspec.Struct, frozen=True, tag_field="authority", tag="
 
 
 class MandateAuthority(msgspec.Struct, frozen=True, tag_field="authority", tag="mandate"):
-    """A strategy's own order, within what was approved for that strategy."""
+    """A strategy's own order, within what was approved for that strategy. request_digest_hex is that of the ticket of a
+    strategy in another process; empty for one that asks in this one."""
 
     mandate_id: str
     strategy_id: str
+    request_digest_hex: str = ""
 
 
 class DerivedAuthority(msgspec.Struct, frozen=True, tag_field="authority", tag="derived"):

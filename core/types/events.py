@@ -179,7 +179,8 @@ class OrderIntended(Event, frozen=True, tag="order_intended"):
 
 
 class OrderRefused(Event, frozen=True, tag="order_refused"):
-    """Asked for under a session or a mandate and refused by risk: nothing was sent. request is its JSON."""
+    """Asked for under a session or a mandate and refused by risk: nothing was sent. request is the JSON of an
+    OrderRequest or an AmendRequest."""
 
     account_id: str
     venue: str

@@ -145,6 +145,15 @@ class OrderRole(StrEnum):
     STOP = "stop"
 
 
+class AmendRequest(msgspec.Struct, frozen=True):
+    """What an order is to become: total quantity and limit price, at its scales."""
+
+    request_id: str
+    client_order_id: str
+    quantity: int
+    price: int | None
+
+
 class GroupRequest(msgspec.Struct, frozen=True):
     """Orders that depend on each other, asked for together. orders maps each role to its order, whose own request_id
     says nothing: the group's request_id is the asker's own and unique under its authority."""

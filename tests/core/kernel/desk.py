@@ -240,13 +240,21 @@ class Desk:
             )
         )
 
-    def amend(self, order_id: str, quantity: int | None = None, price: int | None = None, *, by: str = "ses-1") -> Any:
-        """By a session, or a mandate where the id is one's."""
+    def amend(
+        self,
+        order_id: str,
+        quantity: int | None = None,
+        price: int | None = None,
+        *,
+        by: str = "ses-1",
+        ticket: bytes = b"",
+    ) -> Any:
+        """By a session, or a mandate where the id is one's; each with a ticket of its own."""
         self._asked += 1
+        content = ticket or f"amend {self._asked}".encode()
+        authority: SessionAuthority | MandateAuthority = self.signed(content, by)[0]
         if by in self.kernel.mandates:
-            authority, content = MandateAuthority(by, STRATEGY), b""
-        else:
-            authority, content = self.signed(f"amend {self._asked}".encode(), by)  # type: ignore[assignment]
+            authority = MandateAuthority(by, STRATEGY, authority.request_digest_hex)
         return self._run(
             decide_orders.decide_amend(
                 self.kernel,

@@ -12,15 +12,16 @@ from core.kernel import decide
 from core.kernel.kernel import Kernel
 from core.risk.kill_switch import KillSwitch
 from core.types.codes import ReasonCode
+from core.types.events import OrderRefused
 from core.types.instruments import Instrument
-from core.types.orders import GroupKind, OrderRole, OrderType, Side
+from core.types.orders import AmendRequest, GroupKind, OrderRole, OrderType, Side
 from tests.core.approvals import ACCOUNT, APPROVER_SEED, BTC, ROSTER, SECOND_SEED, equity, proposal
 from tests.core.kernel.desk import Desk, grant, mandate, opened, rules
 
 C = ReasonCode
 ONE = 100_000
 """1 BTC, at 60,000."""
-AT = 6_000_000
+AT, TENTH = 6_000_000, 10_000
 SELL = {"side": Side.SELL}
 
 
@@ -296,3 +297,32 @@ def test_a_ticket_that_was_refused_is_used_up() -> None:
     refuses(desk.strategy_order(request_id="r-x", price=AT - 1), C.ORDER_REQUEST_REPEATED, desk)
     refuses(desk.group(GroupKind.OCO, legs, request_id="g-x"), C.ORDER_REQUEST_REPEATED, desk)
     assert desk.order(request_id="r-y", price=AT - 1) in desk.kernel.orders
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_a_ticket_to_amend_is_answered_once_whatever_the_answer(is_taken: bool) -> None:
+    desk = opened()
+    desk.install_mandate(mandate(mandate_id="man-2"))
+    orders = {"ses-1": desk.resting(), "man-2": desk.accepted(desk.strategy_order(by="man-2", price=AT - 1))}
+    for by, order in orders.items():
+        desk.market(book_state="LIVE" if is_taken else "STALE")
+        first = desk.amend(order, 9_000, by=by, ticket=by.encode())
+        assert first == (None if is_taken else C.MARKET_BOOK_STALE)
+        if is_taken:
+            desk.amended(order, 9_000, desk.kernel.orders[order].intent.price)
+        desk.market()
+        again = desk.amend(order, 8_000, by=by, ticket=by.encode())
+        refuses(again, C.ORDER_REQUEST_REPEATED, desk)
+        assert desk.amend(order, 7_000, by=by, ticket=by.encode() + b" again") is None
+
+
+def test_an_amendment_that_risk_refuses_is_recorded_with_its_checks() -> None:
+    desk = opened(rules(max_quantity_per_order='"0.1"'))
+    order = desk.resting()
+    refuses(desk.amend(order, TENTH + 1), C.RISK_QUANTITY_EXCEEDS_MAX_PER_ORDER, desk)
+    refused = desk.events[-1]
+    assert isinstance(refused, OrderRefused)
+    asked = msgspec.json.decode(refused.request, type=AmendRequest)
+    assert (asked.client_order_id, asked.quantity, asked.price) == (order, TENTH + 1, AT)
+    assert [check.name for check in refused.checks if not check.passed] == [C.RISK_QUANTITY_EXCEEDS_MAX_PER_ORDER]
+    assert desk.kernel.orders[order].pending_amend is None
