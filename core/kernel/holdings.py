@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 from core._native import Activity, ExposureBook
 from core.authority.state import MandateState, SessionState
@@ -35,6 +36,9 @@ from core.types.events import (
     Roster,
 )
 from core.types.instruments import Instrument
+
+SHORT_IDS_KEPT = 1_024
+"""An order's id is asked about more than once while it is decided on."""
 
 
 class Holdings:
@@ -230,6 +234,7 @@ class Holdings:
             self.consumed[suggestion_id] = new.version
 
 
+@lru_cache(maxsize=SHORT_IDS_KEPT)
 def short_id(client_order_id: str) -> int:
     """64 bits of an id: one order in 10^7 is then refused by mistake after 10^6 million orders, none is doubled."""
     return int.from_bytes(hashlib.sha256(client_order_id.encode()).digest()[:8], "big") >> 1

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from heapq import heappop, heappush
+
 from core.kernel.records import InstrumentKey, PositionKey
 from core.orders.machine import Order
-from core.types.orders import OrderStatus
+from core.types.orders import FINAL_STATUSES, OrderStatus
+
+_WORKING = frozenset(OrderStatus) - FINAL_STATUSES - {OrderStatus.HELD}
 
 
 class OrderIndexes:
@@ -18,6 +23,8 @@ class OrderIndexes:
         self.replacements: dict[str, tuple[str, ...]] = {}
         self.dependent: dict[str, None] = {}
         """Open orders that others have a bearing on: held ones, and those in a group."""
+        self._by_age: list[tuple[int, str]] = []
+        """A heap of (updated_ns, order id) of every order that became final; what isn't so any more is passed over."""
         self._open_by_market: dict[PositionKey, dict[str, None]] = {}
         self._held_by_market: dict[InstrumentKey, dict[str, None]] = {}
 
@@ -27,7 +34,27 @@ class OrderIndexes:
     def held_in(self, instrument: InstrumentKey) -> tuple[str, ...]:
         return tuple(self._held_by_market.get(instrument, ()))
 
+    def oldest_final(self, count: int, orders: Mapping[str, Order]) -> list[str]:
+        """The final orders that were touched longest ago, oldest first; each is given once, unless keep_final says."""
+        found: list[str] = []
+        while self._by_age and len(found) < count:
+            updated_ns, order_id = heappop(self._by_age)
+            order = orders.get(order_id)
+            is_so = order is not None and order.status.is_final and order.updated_ns == updated_ns
+            if is_so and order_id not in found[-1:]:
+                found.append(order_id)
+        return found
+
+    def keep_final(self, order: Order) -> None:
+        """Give it again the next time."""
+        heappush(self._by_age, (order.updated_ns, order.intent.client_order_id))
+
     def order_changed(self, order_id: str, old: Order | None, new: Order | None) -> None:
+        if old is not None and new is not None and old.status in _WORKING and new.status in _WORKING:
+            # Most changes: nothing that is asked for here.
+            return
+        if new is not None and new.status.is_final:
+            self.keep_final(new)
         known = new or old
         assert known is not None
         intent = known.intent

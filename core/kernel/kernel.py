@@ -7,7 +7,6 @@ ever were: final ones leave memory beyond FINAL_ORDERS_KEPT, and approvals once 
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import assert_never
@@ -444,11 +443,8 @@ class Kernel(Holdings):
         for mandate_id in [k for k, v in self.mandates.items() if v.expires_ns + GRANTS_KEPT_NS <= now_ns]:
             put(self.mandates, mandate_id, None)
         excess = len(self.index.final) - FINAL_ORDERS_KEPT
-        if excess > 0:
-            for _, order_id in heapq.nsmallest(
-                excess, ((self.orders[order_id].updated_ns, order_id) for order_id in self.index.final)
-            ):
-                self._retire(order_id)
+        for order_id in self.index.oldest_final(excess, self.orders):
+            self._retire(order_id)
 
     def _retire(self, order_id: str) -> None:
         order, index = self.orders[order_id], self.index
@@ -459,6 +455,7 @@ class Kernel(Holdings):
             *((order.parent_id,) if order.parent_id else ()),
         )
         if any(other in index.open for other in related):
+            index.keep_final(order)
             return
         self._state.put(self.orders, order_id, None)
         self._state.put(self.retired, short_id(order_id), True)

@@ -16,6 +16,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 DIGEST_MODULUS = 1 << 256
+DIRTY_LIMIT_ROWS = 50_000
+"""Changed rows that are kept track of between two digests; they don't grow with the orders that ever were."""
 _ENCODER = msgspec.json.Encoder(order="sorted")
 
 
@@ -94,6 +96,13 @@ class State:
         whole = b"veloz/state/v1\x00%d\x00%d\x00%d" % (self.sequence, self.last_ts_ns, self._sum)
         return hashlib.sha256(whole).hexdigest()
 
+    def _stop_digesting(self) -> None:
+        """Nobody has asked for long: the next digest looks at every row anew."""
+        self._digesting = False
+        self._dirty.clear()
+        self._hashes.clear()
+        self._sum = 0
+
     def dump(self) -> dict[str, bytes]:
         """Each table's rows as JSON: unlike MessagePack it has ints beyond 64 bits, and a cost can be one."""
         return {table.name: msgspec.json.encode(list(table.items())) for table in self.tables.values()}
@@ -112,5 +121,7 @@ class State:
             table[key] = value
         if self._digesting:
             self._dirty[table.name, key] = None
+            if len(self._dirty) > DIRTY_LIMIT_ROWS:
+                self._stop_digesting()
         if table.changed is not None:
             table.changed(key, old, value)

@@ -195,8 +195,11 @@ class Dispatcher:
 
     async def _send_once(self, intent: OrderIntent, begun: Awaitable[SubmitResult] | None) -> SubmitResult:
         try:
+            if begun is not None:
+                # Its answer has a time limit of its own.
+                return await begun
             async with asyncio.timeout(SUBMIT_TIMEOUT_S):
-                return await (self._venue.submit(intent) if begun is None else begun)
+                return await self._venue.submit(intent)
         except TimeoutError:
             return SubmitUnknown(f"no answer within {SUBMIT_TIMEOUT_S} s")
         except Exception as error:

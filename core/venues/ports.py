@@ -186,8 +186,11 @@ class PromptVenue(Protocol):
         ...
 
     def begin(self, intent: OrderIntent, prepared: object | None) -> Awaitable[SubmitResult] | None:
-        """Send once, now; what it returns is awaited for the answer, and never raises for what the venue or the network
-        does. None: that isn't possible at once, and nothing was sent; submit is the way then."""
+        """Send once, now; what it returns is awaited for the answer, in a time of the venue's own, and never raises for
+        what the venue or the network does.
+
+        None: that isn't possible at once, and nothing was sent; submit is the way then.
+        """
         ...
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -39,6 +40,7 @@ STATUS_RATE_EXCEEDED = 429
 STATUS_BANNED = 418
 
 REQUEST_WEIGHT, ORDERS, RAW_REQUESTS = "REQUEST_WEIGHT", "ORDERS", "RAW_REQUESTS"
+HEADER_NAMES_KEPT = 256
 _SECONDS = {"SECOND": 1, "MINUTE": 60, "HOUR": 3_600, "DAY": 86_400}
 _LETTERS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _HEADER = re.compile(r"^x-mbx-(used-weight|order-count)-([0-9]{1,4})([smhd])$")
@@ -314,8 +316,16 @@ def _counts_in(headers: Mapping[str, str]) -> dict[tuple[str, int], int]:
     """The venue's own counts, by kind and window in seconds."""
     counts = {}
     for name, value in headers.items():
-        found = _HEADER.match(name)
-        if found is not None and value.isascii() and value.isdigit() and len(value) < 10:
-            kind = REQUEST_WEIGHT if found[1] == "used-weight" else ORDERS
-            counts[kind, int(found[2]) * _LETTERS[found[3]]] = int(value)
+        key = _bucket_of(name)
+        if key is not None and value.isascii() and value.isdigit() and len(value) < 10:
+            counts[key] = int(value)
     return counts
+
+
+@lru_cache(maxsize=HEADER_NAMES_KEPT)
+def _bucket_of(name: str) -> tuple[str, int] | None:
+    """Kind and window of the count that a header tells; None for any other header."""
+    found = _HEADER.match(name)
+    if found is None:
+        return None
+    return REQUEST_WEIGHT if found[1] == "used-weight" else ORDERS, int(found[2]) * _LETTERS[found[3]]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.kernel import state
 from core.kernel.state import State, Table
 
 CHANGES = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 5), st.none() | st.text(max_size=3)), max_size=30)
@@ -83,3 +85,18 @@ def test_what_was_dumped_loads_the_same(changes: list[Any]) -> None:
     assert other.content() == fixture.content()
     assert other.index == fixture.index
     assert other.state.digest() == fixture.state.digest()
+
+
+@given(CHANGES, CHANGES)
+def test_a_digest_that_nobody_asks_for_costs_no_memory_and_is_the_same(first: list[Any], then: list[Any]) -> None:
+    """given more changed rows between two digests than are kept track of, the next one begins anew."""
+    fixture, other = Fixture(), Fixture()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state, "DIRTY_LIMIT_ROWS", 3)
+        fixture.put(first)
+        fixture.state.digest()
+        fixture.put(then)
+        assert len(fixture.state._dirty) <= 3
+        digest = fixture.state.digest()
+    other.put([*first, *then])
+    assert digest == other.state.digest()

@@ -1,0 +1,56 @@
+"""Which final orders are let go of first, whatever became of them on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.kernel.indexes import OrderIndexes
+from core.orders.machine import Order
+from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
+
+INTENT = OrderIntent("acct", "paper", "BTCUSDT", Side.BUY, OrderType.LIMIT, TimeInForce.GTC, 100, 6_000, 2, 5, "vz1")
+CHANGES = st.lists(
+    st.tuples(st.sampled_from("abcdef"), st.none() | st.sampled_from(OrderStatus), st.integers(0, 9)), max_size=40
+)
+
+
+def apply(index: OrderIndexes, orders: dict[str, Order], changes: list[Any]) -> list[tuple[str, Order | None]]:
+    """What it takes to undo them."""
+    undo = []
+    for order_id, status, updated_ns in changes:
+        old = orders.get(order_id)
+        if old is None and status is None:
+            continue
+        intent = msgspec.structs.replace(INTENT, client_order_id=order_id)
+        new = None if status is None else Order(intent, status, 0, updated_ns, None, None, "1")
+        index.order_changed(order_id, old, new)
+        undo.append((order_id, old))
+        if new is None:
+            del orders[order_id]
+        else:
+            orders[order_id] = new
+    return undo
+
+
+@given(CHANGES, CHANGES, st.integers(0, 6))
+def test_the_oldest_final_orders_are_those_that_sorting_all_of_them_gives(
+    kept: list[Any], undone: list[Any], count: int
+) -> None:
+    index, orders = OrderIndexes(), dict[str, Order]()
+    apply(index, orders, kept)
+    undo = apply(index, orders, undone)
+    for order_id, old in reversed(undo):
+        index.order_changed(order_id, orders.pop(order_id, None), old)
+        if old is not None:
+            orders[order_id] = old
+    final = sorted((order.updated_ns, name) for name, order in orders.items() if order.status.is_final)
+    assert set(index.final) == {name for _, name in final}
+    found = index.oldest_final(count, orders)
+    assert found == [name for _, name in final[:count]]
+    for name in found:
+        index.keep_final(orders[name])
+    assert index.oldest_final(10, orders) == [name for _, name in final]
