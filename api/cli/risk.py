@@ -16,6 +16,7 @@ from api.cli.session import EXIT_REFUSED, EXIT_USAGE, CommandError
 from api.cli.text import printable
 from core.config import Settings
 from core.types.codes import ReasonCode, Refusal
+from core.types.views import RiskRulesView
 
 DIGEST_DIGITS_SHOWN = 12
 DOCUMENT_VALID_S = 60
@@ -104,20 +105,32 @@ def _administer(kind: str, body: dict[str, str], key: Path | None, key_id: str |
     settings = local_settings()
     signer_id, seed = administrator_key(settings, key, key_id)
 
-    async def done(client: Any) -> tuple[Refusal | None, int]:
+    async def done(client: Any) -> tuple[Refusal | None, RiskRulesView, set[str]]:
         status = await client.status()
         document, signature = signed_administration(status, kind, body, seed, whoami(), DOCUMENT_VALID_S)
         refusal = await client.administer(document, [(signer_id, signature)])
-        return refusal, (await client.rules()).version
+        symbols = {item.symbol for item in await client.instruments()} if refusal is None else set()
+        return refusal, await client.rules(), symbols
 
-    refusal, version = ask_engine(settings, done)
+    refusal, rules, symbols = ask_engine(settings, done)
     if refusal is not None:
         raise refused(refusal)
+    vain = _without_effect(rules, {settings.engine.account_id}, symbols)
     if as_json:
-        typer.echo(json.dumps({"kind": kind, "version": version, "signed_by": signer_id}))
-    else:
-        typer.secho(f"Risk rules version {version} are in force, signed by {signer_id}.", fg="green")
-        typer.echo("Undo: veloz risk rollback")
+        told = {"kind": kind, "version": rules.version, "signed_by": signer_id}
+        typer.echo(json.dumps(told | ({"without_effect": vain} if vain else {})))
+        return
+    typer.secho(f"Risk rules version {rules.version} are in force, signed by {signer_id}.", fg="green")
+    for line in vain:
+        typer.secho(printable(f"! without effect: {line}"), fg="yellow")
+    typer.echo("Undo: veloz risk rollback")
+
+
+def _without_effect(rules: RiskRulesView, accounts: set[str], symbols: set[str]) -> list[str]:
+    from core.risk.rules import parse_risk_rules
+
+    document = next((item.document for item in rules.history if item.version == rules.version), None)
+    return [] if document is None else list(parse_risk_rules(document, "risk rules").without_effect(accounts, symbols))
 
 
 def administrator_key(settings: Settings, key: Path | None, key_id: str | None) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -56,6 +56,8 @@ WHOLE_LIMITS: Mapping[str, tuple[int, int]] = {
 }
 RATE_LIMITS = ("order_rate", "amend_rate", "cancel_rate", "repeated_intent")
 RATE_COUNT_MAXIMUM = 10_000
+ACCOUNT_LIMITS = ("user_stream_lost_after_s",)
+"""Of an account as a whole: a strategy or a symbol has none of its own."""
 ENGINE_SETTINGS = ("dead_mans_timer_s", "time_zone")
 """Of the whole engine: at [global] only."""
 LIMIT_NAMES = (*MONEY_LIMITS, *WHOLE_LIMITS, *RATE_LIMITS)
@@ -159,9 +161,26 @@ class RiskRules:
         """The engine's own, which its books go by."""
         return int(self._whole.limits["book_stale_after_ms"])
 
-    @property
-    def user_stream_lost_after_s(self) -> int:
-        return int(self._whole.limits["user_stream_lost_after_s"])
+    def without_effect(self, accounts: Collection[str], symbols: Collection[str]) -> tuple[str, ...]:
+        """What holds for nothing in an engine of these accounts and symbols: sections that name none of them, limits
+        looser than the whole engine's. Each says what to look at; strategies come and go."""
+        found: list[str] = []
+        known = {
+            "desk": {self.desks[account] for account in accounts if account in self.desks},
+            "account": set(accounts),
+            "symbol": set(symbols),
+        }
+        for level, sections in self._levels.items():
+            for name, section in sections.items():
+                if level in known and name not in known[level]:
+                    found.append(f"[{level}.{name}] names no {level} of this engine; correct the name, or remove it")
+                found.extend(
+                    f"[{level}.{name}] {limit} = {decimal_text(value)} is looser than [{GLOBAL}]'s "
+                    f"{decimal_text(self._whole.limits[limit])}, which holds"
+                    for limit, value in section.limits.items()
+                    if value > self._whole.limits[limit]
+                )
+        return tuple(found)
 
 
 EFFECTIVE_KEPT = 10_000
@@ -237,7 +256,9 @@ class _Reader:
             if required:
                 raise self._error((), path[0], f"section [{GLOBAL}] is missing; every limit must be set there")
             raise self._error(path[:-1], path[-1], f"a limit stands below the name of one, such as [{path[0]}.name]")
+        levels_own = () if path[0] in {GLOBAL, "desk", "account"} else ACCOUNT_LIMITS
         allowed = {*LIMIT_NAMES, *(ENGINE_SETTINGS if required else ()), *(("accounts",) if path[0] == "desk" else ())}
+        allowed.difference_update(levels_own)
         for key in section:
             if key not in allowed:
                 raise self._error(path, key, "no such limit here; remove it or correct its name")

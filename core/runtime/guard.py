@@ -36,6 +36,7 @@ class Guard:
         self._timer_s: int | None = None
         self._held: dict[PositionKey, int] = {}
         self._moved_ns = 0
+        self._told_digest_hex = ""
 
     async def run(self) -> None:
         while True:
@@ -63,6 +64,12 @@ class Guard:
         if rules.dead_mans_timer_s != self._timer_s:
             self._timer_s = rules.dead_mans_timer_s
             service.timer_renewed_ns = service.clock.now_ns()
+        listed = service.kernel.listed
+        if listed and rules.digest_hex != self._told_digest_hex:
+            self._told_digest_hex = rules.digest_hex
+            symbols = {symbol for _, symbol in listed}
+            for line in rules.without_effect({service.surroundings.account_id}, symbols):
+                _log.warning("risk_rule_without_effect", rules_version=service.kernel.rules_version, rule=line)
 
     async def _expire(self) -> None:
         service = self._service
@@ -105,12 +112,11 @@ class Guard:
         lost_ns, rules = service.surroundings.lost_since_ns, service.kernel.rules
         if lost_ns is None or rules is None:
             return
-        if service.clock.now_ns() - lost_ns >= rules.user_stream_lost_after_s * NS_PER_S:
-            await self._tighten(
-                KillSwitch.CANCEL_ONLY,
-                f"the account's stream has been lost for {rules.user_stream_lost_after_s} s",
-                service.surroundings.account_id,
-            )
+        account_id = service.surroundings.account_id
+        limit_s = int(rules.limits_for(account_id, "", "")["user_stream_lost_after_s"].value)
+        if service.clock.now_ns() - lost_ns >= limit_s * NS_PER_S:
+            reason = f"the account's stream has been lost for {limit_s} s"
+            await self._tighten(KillSwitch.CANCEL_ONLY, reason, account_id)
 
     async def _watch_timer(self) -> None:
         service, rules = self._service, self._service.kernel.rules

@@ -159,6 +159,15 @@ async def test_a_wrong_file_is_told_with_its_line_and_the_cure_and_changes_nothi
     assert await in_force(engine) == (1, RISK_TOML)
 
 
+async def test_a_section_that_names_nothing_here_is_told(engine: RunningEngine, veloz: Veloz, tmp_path: Path) -> None:
+    document = RISK_TOML + "\n[account.acct-dmeo]\nmax_open_orders = 5\n[symbol.BTCUSDT]\nmax_open_orders = 5\n"
+    answer = await veloz("risk", "reload", file_of(tmp_path, document), "--json")
+    assert answer.exit_code == 0, answer.output
+    assert told(answer)["without_effect"] == [
+        "[account.acct-dmeo] names no account of this engine; correct the name, or remove it"
+    ]
+
+
 async def test_the_engine_checks_for_itself_what_reaches_it(engine: RunningEngine) -> None:
     refusal = await engine.client.check_rules(changed(max_open_orders="0"))
     assert refusal is not None

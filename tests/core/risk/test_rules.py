@@ -121,6 +121,23 @@ def test_what_isnt_whole_doesnt_start_and_the_line_is_named(document: str, says:
     assert wanted in document.splitlines()[number - 1]
 
 
+def test_what_holds_for_nothing_is_told() -> None:
+    # A misspelt account would be a limit that is dropped in silence.
+    rules = parse_risk_rules(text(LEVELS) + '[desk.beta]\naccounts = ["acct-7"]\n', "risk.toml")
+    assert rules.without_effect({"acct-1"}, {"BTCUSDT"}) == (
+        "[desk.beta] names no desk of this engine; correct the name, or remove it",
+    )
+    assert rules.without_effect({"acct-7"}, {"BTCUSD"}) == (
+        "[desk.alpha] names no desk of this engine; correct the name, or remove it",
+        "[account.acct-1] names no account of this engine; correct the name, or remove it",
+        "[symbol.BTCUSDT] names no symbol of this engine; correct the name, or remove it",
+    )
+    looser = parse_risk_rules(text("[account.acct-1]\nmax_open_orders = 201\nmax_leverage = '3'\n"), "risk.toml")
+    assert looser.without_effect({"acct-1"}, ()) == (
+        "[account.acct-1] max_open_orders = 201 is looser than [global]'s 200, which holds",
+    )
+
+
 def test_a_custom_rule_tells_what_it_means() -> None:
     rules = parse_risk_rules(text(RULE.format(name="big", when="order.notional_quote > 5.0", action="warn")), "r")
     (rule,) = rules.custom

@@ -13,13 +13,11 @@ from core.kernel import decide
 from core.kernel.decide_risk import decide_rules
 from core.kernel.inputs import MarginInputs
 from core.risk.kill_switch import KillSwitch
-from core.runtime.reconcile import Reconciler
 from core.storage.journal import JournalUnavailableError
 from core.types.codes import Refusal
 from core.types.events import KillSwitchChanged
 from core.types.instruments import Product
 from core.types.orders import Side
-from core.venues.ports import VenuePosition
 from tests.core.approvals import ACCOUNT, BTC
 from tests.core.kernel.desk import rules
 from tests.core.runtime.guard_support import Watched
@@ -146,6 +144,15 @@ async def test_a_lost_user_stream_ends_with_only_cancels(start: Start, lost_s: f
     assert watched.switch == state
 
 
+async def test_the_accounts_own_limit_on_a_lost_stream_holds_where_it_is_tighter(start: Start) -> None:
+    watched = await start(rules(f"\n[account.{ACCOUNT}]\nuser_stream_lost_after_s = 5\n"))
+    watched.service.surroundings.lost_since_ns = watched.clock.ns
+    await watched.look_after(4.999)
+    assert watched.switch == "NORMAL"
+    await watched.look_after(0.001)
+    assert watched.switch == "CANCEL_ONLY"
+
+
 async def test_a_stream_that_is_back_in_time_changes_nothing(start: Start) -> None:
     watched = await start()
     watched.service.surroundings.lost_since_ns = watched.clock.ns
@@ -205,25 +212,3 @@ async def test_without_a_journal_the_timer_still_halts(start: Start) -> None:
     with pytest.raises(JournalUnavailableError):
         await watched.look_after(20)
     assert watched.kernel.kill_switch is KillSwitch.HALTED
-
-
-async def test_drift_from_the_venue_freezes_the_account_until_both_agree(start: Start) -> None:
-    watched = await start()
-    perpetual = msgspec.structs.replace(BTC, product=Product.USDM)
-    await watched.record(*decide.decide_instruments(watched.kernel, (perpetual,), watched.clock.ns))
-    looked_up: list[str] = []
-
-    async def look_up(order_id: str) -> None:
-        looked_up.append(order_id)
-
-    reconciler = Reconciler(watched.service, look_up)
-    watched.venue.held = [VenuePosition("BTCUSDT", 5, Decimal(60_000), 1, watched.clock.ns)]
-    view = await reconciler.run(dry_run=True, requested_by="operator")
-    assert [difference.kind for difference in view.differences] == ["position"]
-    assert watched.kernel.frozen == {}  # a dry run changes nothing
-
-    await reconciler.run(dry_run=False, requested_by="sweep")
-    assert "position BTCUSDT: here 0, at the venue 0.00005" in watched.kernel.frozen[ACCOUNT]
-    watched.venue.held = []
-    await reconciler.run(dry_run=False, requested_by="sweep")
-    assert ACCOUNT not in watched.kernel.frozen
