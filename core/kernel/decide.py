@@ -1,7 +1,7 @@
 """What the engine decides: pure functions (state, command, market inputs, now) -> events or a refusal.
 
 Each returns the events to make durable and then apply. What is already so gives no event, so that reports may arrive
-twice and in any order.
+twice and in any order; nor does what is said of an order that has ended and left memory.
 """
 
 from __future__ import annotations
@@ -196,7 +196,9 @@ def decide_approval(
 
 
 def decide_accepted(kernel: Kernel, order_id: str, venue_order_id: str, now_ns: int) -> tuple[OrderAccepted, ...]:
-    order = kernel.orders[order_id]
+    order = kernel.orders.get(order_id)
+    if order is None:
+        return ()
     waiting = order.status in {OrderStatus.INTENDED, OrderStatus.UNKNOWN, OrderStatus.REJECTED}
     if not waiting and order.venue_order_id == venue_order_id:
         return ()
@@ -207,16 +209,16 @@ def decide_accepted(kernel: Kernel, order_id: str, venue_order_id: str, now_ns: 
 
 def decide_rejected(kernel: Kernel, order_id: str, refusal: Refusal, now_ns: int) -> tuple[OrderRejected, ...]:
     """The venue said no, or it is proved that the order never arrived. What it showed meanwhile is stronger."""
-    order = kernel.orders[order_id]
-    if order.status not in {OrderStatus.INTENDED, OrderStatus.UNKNOWN}:
+    order = kernel.orders.get(order_id)
+    if order is None or order.status not in {OrderStatus.INTENDED, OrderStatus.UNKNOWN}:
         return ()
     return (OrderRejected(ts_ns=now_ns, trace_id=order.trace_id, client_order_id=order_id, refusal=refusal),)
 
 
 def decide_unknown(kernel: Kernel, order_id: str, detail: str, now_ns: int) -> tuple[OrderBecameUnknown, ...]:
     """A submit ended without an answer (I5); unless the user data stream has told us meanwhile."""
-    order = kernel.orders[order_id]
-    if order.status is not OrderStatus.INTENDED:
+    order = kernel.orders.get(order_id)
+    if order is None or order.status is not OrderStatus.INTENDED:
         return ()
     return (OrderBecameUnknown(ts_ns=now_ns, trace_id=order.trace_id, client_order_id=order_id, detail=detail),)
 
@@ -226,8 +228,8 @@ def decide_fill(kernel: Kernel, report: FillReport, now_ns: int) -> tuple[OrderF
 
     Raises OverFillError.
     """
-    order = kernel.orders[report.client_order_id]
-    if report.trade_id in order.trade_ids:
+    order = kernel.orders.get(report.client_order_id)
+    if order is None or report.trade_id in order.trade_ids:
         return ()
     intent = order.intent
     instrument = kernel.instruments[intent.venue, intent.symbol]
@@ -285,8 +287,8 @@ def decide_closed(
     kernel: Kernel, order_id: str, status: OrderStatus, reason: str, now_ns: int
 ) -> tuple[OrderClosed, ...]:
     """The venue says that an order is off its book."""
-    order = kernel.orders[order_id]
-    if order.status.is_final:
+    order = kernel.orders.get(order_id)
+    if order is None or order.status.is_final:
         return ()
     return (OrderClosed(ts_ns=now_ns, trace_id=order.trace_id, client_order_id=order_id, status=status, reason=reason),)
 
@@ -295,10 +297,14 @@ def decide_amended(
     kernel: Kernel, order_id: str, quantity: int, price: int | None, now_ns: int
 ) -> tuple[OrderAmended, ...]:
     """The venue shows the order with this total quantity and limit price."""
-    order = kernel.orders[order_id]
-    if order.status.is_final or (
-        order.pending_amend is None
-        and (quantity, price or order.intent.price) == (order.intent.quantity, order.intent.price)
+    order = kernel.orders.get(order_id)
+    if (
+        order is None
+        or order.status.is_final
+        or (
+            order.pending_amend is None
+            and (quantity, price or order.intent.price) == (order.intent.quantity, order.intent.price)
+        )
     ):
         return ()
     return (
@@ -308,8 +314,8 @@ def decide_amended(
 
 def decide_amend_refused(kernel: Kernel, order_id: str, refusal: Refusal, now_ns: int) -> tuple[OrderAmendRefused, ...]:
     """The order stands as it was."""
-    order = kernel.orders[order_id]
-    if order.pending_amend is None:
+    order = kernel.orders.get(order_id)
+    if order is None or order.pending_amend is None:
         return ()
     return (OrderAmendRefused(ts_ns=now_ns, trace_id=order.trace_id, client_order_id=order_id, refusal=refusal),)
 

@@ -109,6 +109,7 @@ class VenueFollower:
         self._resolving: set[str] = set()
         self._balances_due = asyncio.Event()
         self._catching_up: asyncio.Task[None] | None = None
+        self._failed: asyncio.Future[None]
         self._tasks: set[asyncio.Task[None]] = set()
         self._reconciler = Reconciler(service, self.reconcile, self._fill)
         service.dispatcher.on_order_changed = self.order_changed
@@ -120,11 +121,15 @@ class VenueFollower:
         Raises what a task couldn't handle, InstrumentScaleChangedError among it.
         """
         stopping = asyncio.create_task(stop.wait())
+        self._failed = asyncio.get_running_loop().create_future()
         self._start(self._follow(stop), self._heal())
         try:
             while not stopping.done():
-                done, _ = await asyncio.wait({stopping, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
-                for task in done & self._tasks:
+                waiting: set[asyncio.Future[Any]] = {stopping, self._failed, *self._tasks}
+                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if self._failed in done:
+                    self._failed.result()
+                for task in self._tasks & done:
                     self._tasks.discard(task)
                     task.result()
         finally:
@@ -145,11 +150,14 @@ class VenueFollower:
 
         Raises VenueUnavailableError, JournalUnavailableError.
         """
-        service = self._service
-        asked_of = service.kernel.orders[order_id]
+        service, orders = self._service, self._service.kernel.orders
+        asked_of = orders.get(order_id)
+        if asked_of is None:
+            # It has ended and left memory.
+            return
         waited_s = self._unanswered.waited_s(asked_of, asyncio.get_running_loop().time())
         seen = await service.venue.order(asked_of.intent.symbol, order_id)
-        order = service.kernel.orders[order_id]
+        order = orders.get(order_id, asked_of)
         if seen is None:
             await self._not_there(order, waited_s)
             return
@@ -214,6 +222,7 @@ class VenueFollower:
             case UserStreamConnected():
                 self._stop_catching_up()
                 self._catching_up = asyncio.create_task(self._catch_up())
+                self._catching_up.add_done_callback(self._caught_up)
             case UserStreamLost():
                 self._stop_catching_up()
                 self._lost()
@@ -235,6 +244,12 @@ class VenueFollower:
         if around.venue_connected:
             around.lost_since_ns = self._service.clock.now_ns()
         around.venue_connected = False
+
+    def _caught_up(self, task: asyncio.Task[None]) -> None:
+        """What nobody expected ends the engine, as in every other task of it, and isn't lost with this one."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._failed.done():
+            self._failed.set_exception(error)
 
     def _stop_catching_up(self) -> None:
         if self._catching_up is not None:
@@ -266,7 +281,8 @@ class VenueFollower:
         if report.trade is not None:
             await self._take_over_more(seen)
             await self._fill(report.trade, order_id)
-        if service.kernel.orders[order_id].filled_quantity < seen.filled_quantity:
+        order = service.kernel.orders.get(order_id)
+        if order is not None and order.filled_quantity < seen.filled_quantity:
             service.dispatcher.spawn(self._reconcile_missed(order_id), "reconcile", order_id)
         else:
             await self._close_if_over(seen, report.reason)
@@ -318,8 +334,11 @@ class VenueFollower:
     async def _take_over_more(self, seen: VenueOrder) -> None:
         """What fills an order that was made larger may outrun the answer to the amendment."""
         service, order_id = self._service, seen.client_order_id
-        intent = service.kernel.orders[order_id].intent
-        if seen.quantity is None or not seen.quantity > intent.quantity <= seen.filled_quantity:
+        order = service.kernel.orders.get(order_id)
+        if order is None or seen.quantity is None:
+            return
+        intent = order.intent
+        if not seen.quantity > intent.quantity <= seen.filled_quantity:
             return
         quantity, price = seen.quantity, seen.price if intent.order_type.has_limit_price else None
         await service.record(lambda now_ns: decide.decide_amended(service.kernel, order_id, quantity, price, now_ns))
@@ -327,7 +346,7 @@ class VenueFollower:
     async def _take_over_terms(self, seen: VenueOrder, asked_of: Order, waited_s: float) -> None:
         """An amendment whose answer was lost: the order's own state at the venue tells what became of it."""
         service, order_id = self._service, seen.client_order_id
-        order = service.kernel.orders[order_id]
+        order = service.kernel.orders.get(order_id, asked_of)
         if order.status not in {OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED} or seen.quantity is None:
             return
         if (order.intent, order.pending_amend) != (asked_of.intent, asked_of.pending_amend):
@@ -354,8 +373,8 @@ class VenueFollower:
 
     async def _close_if_over(self, seen: VenueOrder, reason: str) -> None:
         service, order_id = self._service, seen.client_order_id
-        order = service.kernel.orders[order_id]
-        if order.filled_quantity < seen.filled_quantity:
+        order = service.kernel.orders.get(order_id)
+        if order is None or order.filled_quantity < seen.filled_quantity:
             # The missing trades come first: the next sweep asks again.
             return
         if seen.status in {OrderStatus.CANCELED, OrderStatus.EXPIRED}:
@@ -390,15 +409,15 @@ class VenueFollower:
         await service.record(lambda now_ns: decide.decide_rejected(service.kernel, order_id, refusal, now_ns))
 
     async def _resolve(self, order_id: str) -> None:
-        delay_s = RESOLVE_FIRST_S
+        delay_s, orders = RESOLVE_FIRST_S, self._service.kernel.orders
         try:
-            while self._service.kernel.orders[order_id].status is OrderStatus.UNKNOWN:
+            while (order := orders.get(order_id)) is not None and order.status is OrderStatus.UNKNOWN:
                 await self._reconcile_missed(order_id)
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, RESOLVE_CAP_S)
         finally:
             self._resolving.discard(order_id)
-        _log.info("order_resolved", client_order_id=order_id, status=self._service.kernel.orders[order_id].status)
+        _log.info("order_resolved", client_order_id=order_id, status=None if order is None else order.status)
 
     async def _sweep(self) -> None:
         while True:

@@ -29,6 +29,7 @@ from core.venues.ports import (
     Submitted,
     SubmitUnknown,
     UserEvent,
+    UserStreamConnected,
     VenueFunding,
     VenueOrder,
     VenuePosition,
@@ -156,8 +157,8 @@ class House:
         run_for(self.loop, self.scheduler, duration_s)
         assert not self.crashes
 
-    def follow(self) -> None:
-        self.loop.create_task(self.follower.run(asyncio.Event()))
+    def follow(self) -> asyncio.Task[None]:
+        return self.loop.create_task(self.follower.run(asyncio.Event()))
 
     def order(self, **changes: str) -> str:
         """An approved order leaves; its id."""
@@ -287,6 +288,19 @@ def test_what_fills_an_enlarged_order_may_outrun_the_answer_to_its_amendment(
     order = house.kernel.orders[order_id]
     assert (order.status, order.filled_quantity, order.intent.quantity) == (OrderStatus.PARTIALLY_FILLED, 150, 200)
     assert house.kernel.kill_switch is KillSwitch.NORMAL
+
+
+def test_what_nobody_expected_while_catching_up_ends_the_engine_and_isnt_lost(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken() -> list[VenueOrder]:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(house.venue, "all_open_orders", broken)
+    house.venue.events = [UserStreamConnected()]
+    following = house.follow()
+    house.wait(1)
+    assert isinstance(following.exception(), ZeroDivisionError)
 
 
 def test_an_order_that_nobody_wants_cancelled_isnt(house: House) -> None:
