@@ -75,6 +75,7 @@ class Checks:
         self.answered_switch = "NORMAL"
         self.sequence = 0
         self.foreign: set[str] = set()
+        self.renewed_ns = 0
         self._hash_hex = ""
         self._exchange = exchange
         self._disk = disk
@@ -200,7 +201,14 @@ class Checks:
             case OrderAccepted() | OrderRejected() | OrderClosed():
                 self._told_of(event)
             case KillSwitchChanged(state="HALTED", requested_by=by) if by.startswith("engine:"):
-                self.fail(Invariant.ALIVE, f"the engine halted itself: {event.reason}")
+                self._halted_itself(event)
+
+    def _halted_itself(self, event: KillSwitchChanged) -> None:
+        """Which it may when nobody renewed its timer, and not because of what the venue told it."""
+        timer_s = self.model.rules["global"]["dead_mans_timer_s"]
+        if timer_s == "off" or event.ts_ns < self.renewed_ns + timer_s * 1_000_000_000:
+            self.fail(Invariant.ALIVE, f"the engine halted itself: {event.reason}")
+        self.counted("the dead man's timer ran out")
 
     def _told_of(self, event: OrderAccepted | OrderRejected | OrderClosed) -> None:
         """What is said of an order is what the venue would say."""
@@ -398,7 +406,7 @@ class Checks:
             if left > entered:
                 self.fail(Invariant.GROUPS, f"group {order.group_id}: {left} left of a position of {entered}")
         elif members and not any(member.replaces for member in members):
-            whole = max(member.intent.quantity for member in members)
+            whole = max(member.quantity for member in members)
             if left > whole:
                 self.fail(Invariant.GROUPS, f"group {order.group_id}: {left} filled of {whole}")
         old = self.model.orders.get(order.replaces or "")

@@ -86,6 +86,7 @@ TIGHTENINGS: tuple[dict[str, str], ...] = (
     {"max_gross_exposure_quote": '"3000"', "max_net_exposure_quote": '"2500"'},
     {"max_position_notional_quote": '"1200"', "price_collar_bps": "50"},
     {"max_leverage": '"0.02"', "max_daily_loss_quote": '"60"'},
+    {"dead_mans_timer_s": "4"},
 )
 """What a reload makes of the rules."""
 

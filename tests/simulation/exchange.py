@@ -45,6 +45,7 @@ class Held(msgspec.Struct):
     changed_ns: int
     filled: int = 0
     trades: list[VenueTrade] = msgspec.field(default_factory=list)
+    views: list[VenueOrder] = msgspec.field(default_factory=list)
 
     @property
     def is_open(self) -> bool:
@@ -167,6 +168,10 @@ class Exchange:
 
     # how it is seen
 
+    def view_at(self, held: Held, at_ns: int) -> VenueOrder | None:
+        """The order as it was at a moment; None before it was there."""
+        return next((view for view in reversed(held.views) if view.ts_event_ns <= at_ns), None)
+
     def open_orders(self) -> list[Held]:
         return [held for held in self.orders.values() if held.is_open]
 
@@ -258,7 +263,9 @@ class Exchange:
         self._report(held, None, reason)
 
     def _report(self, held: Held, trade: VenueTrade | None, reason: str) -> None:
-        self.on_report(ExecutionReport(order_view(held), trade, reason))
+        view = order_view(held)
+        held.views.append(view)
+        self.on_report(ExecutionReport(view, trade, reason))
 
     # balances
 

@@ -36,7 +36,7 @@ from core.venues.ports import (
     VenueTrade,
     VenueUnavailableError,
 )
-from tests.simulation.exchange import Exchange, Held, VenueRefusalError, order_view, terms_of
+from tests.simulation.exchange import Exchange, Held, VenueRefusalError, terms_of
 from tests.simulation.loop import Scheduler, SimLoop
 from tests.simulation.plan import ANSWER_TIMEOUT_NS, MS, READ_TIMEOUT_NS, RECV_WINDOW_MS, Plan, S
 
@@ -240,9 +240,9 @@ class SimVenue:
     async def order(self, symbol: str, client_order_id: str) -> VenueOrder | None:
         def look() -> VenueOrder | None:
             held = self._exchange.orders.get(client_order_id)
-            if held is None or held.terms.symbol != symbol or self._lags(held):
+            if held is None or held.terms.symbol != symbol:
                 return None
-            return order_view(held)
+            return self._exchange.view_at(held, self._shown_ns())
 
         return await self._read(look)
 
@@ -250,19 +250,17 @@ class SimVenue:
         return [order for order in await self.all_open_orders() if order.symbol == symbol]
 
     async def all_open_orders(self) -> list[VenueOrder]:
-        return await self._read(
-            lambda: [order_view(held) for held in self._exchange.open_orders() if not self._lags(held)]
-        )
+        def look() -> list[VenueOrder]:
+            views = (self._exchange.view_at(held, self._shown_ns()) for held in self._exchange.history)
+            return [view for view in views if view is not None and not view.status.is_final]
+
+        return await self._read(look)
 
     async def trades_of(self, symbol: str, venue_order_id: str) -> list[VenueTrade]:
-        return await self._read(
-            lambda: [t for t in self._exchange.trades if (t.symbol, t.venue_order_id) == (symbol, venue_order_id)]
-        )
+        return await self._read(lambda: [t for t in self._trades(symbol) if t.venue_order_id == venue_order_id])
 
     async def trades_since(self, symbol: str, since_ns: int) -> list[VenueTrade]:
-        return await self._read(
-            lambda: [t for t in self._exchange.trades if t.symbol == symbol and t.ts_event_ns >= since_ns]
-        )
+        return await self._read(lambda: [t for t in self._trades(symbol) if t.ts_event_ns >= since_ns])
 
     async def balances(self) -> dict[str, Decimal]:
         return await self._read(self._exchange.balances)
@@ -277,11 +275,15 @@ class SimVenue:
         self.stream = UserStream(self._network, self._loop)
         return self.stream
 
-    def _lags(self, held: Held) -> bool:
-        """A query's view may stand a little behind the book: it doesn't show yet what was accepted a moment ago."""
-        if not self._network.is_faulty:
-            return False
-        return self._exchange.now_ns() < held.accepted_ns + self._network.plan.query_lag_ns
+    def _trades(self, symbol: str) -> list[VenueTrade]:
+        shown_ns = self._shown_ns()
+        return [trade for trade in self._exchange.trades if trade.symbol == symbol and trade.ts_event_ns <= shown_ns]
+
+    def _shown_ns(self) -> int:
+        """What a query shows may stand a little behind the book, and each query differently."""
+        network = self._network
+        lag_ns = network.random.randint(0, network.plan.query_lag_ns) if network.is_faulty else 0
+        return self._exchange.now_ns() - lag_ns
 
     async def _read(self, work: Callable[[], T]) -> T:
         return await self._call(work, "read")

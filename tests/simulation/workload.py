@@ -214,6 +214,11 @@ class Workload:
             lambda: self._world.with_engine(lambda now: self._thaw(now, account_id)),
         )
 
+    def renew(self, life: Life) -> None:
+        """Somebody is there."""
+        self._world.checks.renewed_ns = life.clock.now_ns()
+        life.service.renew_dead_mans_timer(documents.TRADER)
+
     def rules(self, life: Life) -> None:
         """Other rules are put into force, or those of before."""
         if self._random.random() < 0.7:
@@ -434,6 +439,7 @@ ACTIONS: tuple[tuple[Action, Callable[[Workload], float]], ...] = (
     (Workload.amend, lambda _self: 0.15),
     (Workload.session, lambda _self: 0.02),
     (Workload.snapshot, lambda _self: 0.04),
+    (Workload.renew, lambda self: self._plan.renewals),
     (Workload.foreign_order, lambda self: self._plan.foreign_orders),
     (Workload.foreign_cancel, lambda self: self._plan.foreign_cancels),
 )

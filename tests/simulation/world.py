@@ -8,10 +8,13 @@ from collections import Counter, deque
 from collections.abc import Callable
 from decimal import Decimal
 from random import Random
+from types import ModuleType
 
 import msgspec
 import structlog
 
+from core.kernel import kernel
+from core.runtime import sequencer
 from core.types.orders import OrderIntent
 from tests.simulation import documents
 from tests.simulation.checks import Broken, Checks, Invariant
@@ -336,8 +339,10 @@ def simulate(seed: int, plan: Plan | None = None, told_kept: int | None = TOLD_K
 
     told_kept: how many of the last things that happened the outcome holds; None for all.
     """
-    world = World(plan or plan_of(seed), told_kept)
+    plan = plan or plan_of(seed)
+    world = World(plan, told_kept)
     before = structlog.get_config()
+    limits = _Limits(plan)
     structlog.configure(
         processors=[world.logged],
         wrapper_class=structlog.BoundLogger,
@@ -345,9 +350,32 @@ def simulate(seed: int, plan: Plan | None = None, told_kept: int | None = TOLD_K
         cache_logger_on_first_use=False,
     )
     try:
+        limits.lower()
         return world.run()
     finally:
+        limits.restore()
         structlog.configure(**before)
+
+
+class _Limits:
+    """The engine's named limits as the plan has them, for as long as a seed runs."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan: tuple[tuple[ModuleType, str, int], ...] = (
+            (kernel, "FINAL_ORDERS_KEPT", plan.final_orders_kept),
+            (kernel, "TIDY_INTERVAL_EVENTS", plan.tidy_interval_events),
+            (sequencer, "BATCH_LIMIT", plan.batch_limit),
+            (sequencer, "UNRECORDED_LIMIT", plan.unrecorded_limit),
+        )
+        self._before = [getattr(module, name) for module, name, _ in self._plan]
+
+    def lower(self) -> None:
+        for module, name, value in self._plan:
+            setattr(module, name, value)
+
+    def restore(self) -> None:
+        for (module, name, _), value in zip(self._plan, self._before, strict=True):
+            setattr(module, name, value)
 
 
 def _quotes() -> dict[str, Quote]:
