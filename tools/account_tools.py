@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Annotated
 
 from pydantic import Field
 
 from core.types.codes import ReasonCode, refuse
-from core.types.views import OrderView, PositionView
+from core.types.views import OrderView, PositionView, RiskCheckView
 from knowledge.search import QUERY_LIMIT_CHARS, RESULTS_LIMIT, ReviewHit
 from tools.market_tools import EVERYONE, READ_TIMEOUT_MS, SymbolInput
 from tools.registry import DataScope, ToolContext, ToolDefinition
 from tools.values import Cells, DecimalText, ToolInput, ToolOutput, WholeInput, WholeText, utc_text
 
 SEARCH_TIMEOUT_MS = 5_000
+_WINDOW = re.compile(r"per ([0-9]+) ms")
 
 AccountInput = Annotated[
     str | None,
@@ -101,8 +103,11 @@ class OrderCells(Cells):
     filled_quantity: DecimalText
     open_quantity: DecimalText
     price: DecimalText | None
+    stop_price: DecimalText | None
+    trailing_offset_bps: WholeText | None
     average_fill_price: DecimalText | None
     status: str
+    authority: str
     created_at: str
 
 
@@ -137,17 +142,23 @@ def _order_cells(order: OrderView) -> OrderCells:
         filled_quantity=order.filled_quantity,
         open_quantity=order.quantity - order.filled_quantity,
         price=order.price,
+        stop_price=order.stop_price,
+        trailing_offset_bps=order.trailing_offset_bps,
         average_fill_price=order.average_fill_price,
         status=order.status.value,
+        authority=order.authority,
         created_at=utc_text(order.created_ns),
     )
 
 
 class LimitCells(Cells):
+    """window_ms is set for a rate: at most limit within it."""
+
     name: str
     limit: str | None
     actual: str | None
     unit: str | None
+    window_ms: WholeText | None
     passed: bool
 
 
@@ -156,6 +167,7 @@ class GetRiskStateOutput(ToolOutput):
     kill_switch: str
     venue_connected: bool
     rules_version: WholeText
+    frozen_reason: str | None
     limits: list[LimitCells]
 
 
@@ -167,10 +179,21 @@ async def _get_risk_state(context: ToolContext, arguments: AccountOnlyInput) -> 
         kill_switch=state.kill_switch,
         venue_connected=state.venue_connected,
         rules_version=state.rules_version,
-        limits=[
-            LimitCells(name=check.name, limit=check.limit, actual=check.actual, unit=check.unit, passed=check.passed)
-            for check in state.limits
-        ],
+        frozen_reason=state.frozen_reason,
+        limits=[_limit_cells(check) for check in state.limits],
+    )
+
+
+def _limit_cells(check: RiskCheckView) -> LimitCells:
+    # Of a rate the unit is `per 1000 ms`: a figure needs a cell of its own.
+    window = _WINDOW.fullmatch(check.unit or "")
+    return LimitCells(
+        name=check.name,
+        limit=check.limit,
+        actual=check.actual,
+        unit=None if window else check.unit,
+        window_ms=int(window[1]) if window else None,
+        passed=check.passed,
     )
 
 

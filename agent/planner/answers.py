@@ -63,6 +63,20 @@ _LIMIT_WORDS = {
     ReasonCode.RISK_PRICE_OUTSIDE_COLLAR: "Largest distance of a limit price from mid",
     ReasonCode.RISK_PRICE_DRIFT_EXCEEDS_MAX: "Largest move between suggestion and sending",
     ReasonCode.MARKET_BOOK_STALE: "Oldest order book to trade on",
+    ReasonCode.RISK_QUANTITY_EXCEEDS_MAX_PER_ORDER: "Largest quantity of one order",
+    ReasonCode.RISK_PRICE_OUTSIDE_MARK_COLLAR: "Largest distance of a price from the mark",
+    ReasonCode.RISK_DEPTH_SHARE_EXCEEDED: "Largest share of the visible book for one order",
+    ReasonCode.RISK_POSITION_EXCEEDS_MAX: "Largest position in one market",
+    ReasonCode.RISK_GROSS_EXPOSURE_EXCEEDS_MAX: "Largest gross exposure",
+    ReasonCode.RISK_NET_EXPOSURE_EXCEEDS_MAX: "Largest net exposure",
+    ReasonCode.RISK_LEVERAGE_EXCEEDS_MAX: "Largest leverage",
+    ReasonCode.RISK_OPEN_ORDERS_EXCEED_MAX: "Most open orders",
+    ReasonCode.RISK_DAILY_LOSS_EXCEEDED: "Largest loss in a day",
+    ReasonCode.RISK_DRAWDOWN_EXCEEDED: "Largest fall from the peak",
+    ReasonCode.RISK_ORDER_RATE_EXCEEDED: "Most new orders",
+    ReasonCode.RISK_AMEND_RATE_EXCEEDED: "Most amendments",
+    ReasonCode.RISK_CANCEL_RATE_EXCEEDED: "Most cancels before new orders wait",
+    ReasonCode.RISK_INTENT_REPEATED: "How often the same order may come",
 }
 _KILL_SWITCH_WORDS = {
     "NORMAL": "off, trading is open",
@@ -341,7 +355,10 @@ def _open_orders(d: dict[str, Any]) -> str:
         return "You have no open orders."
     rows = []
     for o in d["orders"][:ITEMS_SHOWN]:
-        price = _given(f" at {o['price']}", o["price"])
+        price = _given(f" at {o['price']}", o["price"]) + _given(
+            f" with its stop at {o['stop_price']}", o["stop_price"]
+        )
+        price += _given(f" trailing by {o['trailing_offset_bps']} bps", o["trailing_offset_bps"])
         rows.append(
             f"{o['side']} {o['quantity']} {o['symbol']} {o['order_type']}{price} {o['time_in_force']}: {o['status']}, "
             f"filled {o['filled_quantity']}, open {o['open_quantity']}, since {o['created_at']}."
@@ -352,11 +369,14 @@ def _open_orders(d: dict[str, Any]) -> str:
 def _risk_state(d: dict[str, Any]) -> str:
     venue = "connected" if d["venue_connected"] else "NOT connected"
     rows = [f"Kill switch: {d['kill_switch']}{_switch(d)}. Venue: {venue}. Rules version {d['rules_version']}."]
+    if d["frozen_reason"]:
+        rows.append("The account is FROZEN: nothing new is taken until engine and venue agree on it.")
     for limit in d["limits"]:
         code = str(limit["name"])
         words = _LIMIT_WORDS.get(ReasonCode(code)) if code in ReasonCode.__members__ else None
         name = f"{words} ({code})" if words else code
         unit = f" {limit['unit']}" if limit["unit"] else ""
+        unit += _given(f" within {limit['window_ms']} ms", limit["window_ms"])
         actual = _given(f", now {limit['actual']}{unit}", limit["actual"])
         state = "" if limit["passed"] else " (breached)"
         rows.append(

@@ -83,6 +83,7 @@ class MemoryEngine:
         self.consumed: set[str] = set()
         self.risk_limits: tuple[RiskCheckView, ...] = (
             RiskCheckView(ReasonCode.RISK_PRICE_DRIFT_EXCEEDS_MAX.value, True, "50", None, "bps"),
+            RiskCheckView(ReasonCode.RISK_INTENT_REPEATED.value, True, "5", None, "per 10000 ms", "global"),
         )
         self.bids = (level("59999.99", "2"), level("59999.50", "3"), level("59990", "5"))
         self.asks = (level("60000.01", "1"), level("60001", "2"), level("60010", "4"))
