@@ -323,8 +323,14 @@ def read_whole(folder: JournalFolder, name: str) -> tuple[Segment, list[JournalE
             raise BadRecordError(f"its schema is {header.schema!r}", incomplete=False)
         segment = Segment(folder, name, header, offset)
         digest, entries = segment.previous_hash, []
-        while offset < len(data) and not (segment.version > 1 and is_free(data, offset)):
-            record = decode_record(data, offset, digest, segment.version)
+        while offset < len(data):
+            try:
+                record = decode_record(data, offset, digest, segment.version)
+            except BadRecordError:
+                # Looked at only here: it reads all the rest.
+                if segment.version > 1 and is_free(data, offset):
+                    break
+                raise
             digest, offset = record.hash, record.end
             segment.last_sequence += 1
             entries.append(

@@ -91,10 +91,12 @@ def _verify(place: str, folder: JournalFolder, name: str, *, is_newest: bool) ->
         raise damaged(folder, name, offset, str(error)) from error
     version, digest, sequence = SCHEMA_VERSIONS[header.schema], bytes.fromhex(header.previous_hash_hex), 0
     torn = 0
-    while offset < len(data) and not (version > 1 and is_free(data, offset)):
+    while offset < len(data):
         try:
             record = decode_record(data, offset, digest, version)
         except BadRecordError as error:
+            if version > 1 and is_free(data, offset):
+                break
             if is_newest and is_torn_tail(data, offset):
                 torn = len(data.rstrip(b"\0")) - offset
                 break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections import deque
 from itertools import pairwise
 
@@ -11,6 +12,8 @@ import pytest
 from core.storage.journal import Journal, JournalDamagedError, JournalDroppedError, JournalReader, SegmentInUseError
 from core.storage.journal_archive import read_archived
 from core.storage.journal_format import OVERHEAD_BYTES
+from core.storage.journal_segments import read_whole
+from core.storage.journal_verify import verify_journal
 from core.storage.snapshots import write_snapshot
 from core.types.events import JournalEntry
 from tests.core.storage.faults import MemoryDisk
@@ -196,6 +199,25 @@ def opened_with_archive(disk: MemoryDisk) -> Journal:
     disk.kill()
     archive = disk.folder("archive")
     return Journal.open(disk.folder(), ENGINE, 300, inline=True, allocation_step_bytes=4_096, archive=archive)
+
+
+def seconds_to_archive(records: int) -> float:
+    disk = MemoryDisk()
+    journal = Journal.open(disk.folder(), ENGINE, inline=True)
+    for first in range(0, records, 1_000):
+        journal.begin([payload(number) for number in range(first, first + 1_000)])
+    disk.kill()
+    again = Journal.open(disk.folder(), ENGINE, inline=True)
+    started = time.perf_counter()
+    again.archive_segment(again.segments()[0].name, disk.folder("archive"))
+    assert read_whole(disk.folder("archive"), again.segments()[0].name)[0].last_sequence == records
+    assert verify_journal(disk.folder(), disk.folder("archive")).problems == ()
+    return time.perf_counter() - started
+
+
+def test_archiving_and_verifying_cost_in_proportion_to_the_records() -> None:
+    """Four times the records: four times the time, where one look at all the rest for each record takes sixteen."""
+    assert seconds_to_archive(40_000) < 10 * seconds_to_archive(10_000)
 
 
 def archived_and_dropped(disk: MemoryDisk, journal: Journal, count: int) -> None:
