@@ -170,7 +170,9 @@ class EngineService:
                 request_bytes=request_bytes,
             )
 
-        return await self._order_outcome(decision, requested_order_id(authority_id(authority), request.request_id))
+        return await self._order_outcome(
+            decision, lambda: requested_order_id(authority_id(authority), request.request_id)
+        )
 
     async def submit_group(
         self,
@@ -197,7 +199,7 @@ class EngineService:
             )
 
         group_id = requested_order_id(authority_id(authority), request.request_id)
-        return await self._order_outcome(decision, derived_order_id(group_id, first_role))
+        return await self._order_outcome(decision, lambda: derived_order_id(group_id, first_role))
 
     async def amend_order(
         self,
@@ -461,7 +463,9 @@ class EngineService:
         """Let running calls end, then cancel the rest. An intent without a result is resolved at the next start."""
         await self.dispatcher.stop()
 
-    async def _order_outcome(self, decision: Decision, order_id: str | None = None) -> ExecutionOutcomeView:
+    async def _order_outcome(
+        self, decision: Decision, first_order_id: Callable[[], str] | None = None
+    ) -> ExecutionOutcomeView:
         if self.dispatcher.busy_count >= COMMANDS_LIMIT:
             refusal = Refusal(
                 ReasonCode.SERVICE_OVERLOADED,
@@ -485,6 +489,7 @@ class EngineService:
                 case OrderRefused():
                     return _outcome(entry, None, event.refusal, event, now_ns)
         # Asked for before: the first order is the answer.
+        order_id = None if first_order_id is None else first_order_id()
         return ExecutionOutcomeView(True, None, order_id, None, (), now_ns)
 
     async def _decided(self, decision: Decision) -> Refusal | None:

@@ -36,17 +36,23 @@ class OrderType(StrEnum):
 
     @property
     def has_limit_price(self) -> bool:
-        return self in {OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT}
+        return self in _WITH_LIMIT_PRICE
 
     @property
     def is_conditional(self) -> bool:
         """Waits for the last trade's price before it enters the book."""
-        return self not in {OrderType.LIMIT, OrderType.MARKET}
+        return self not in _UNCONDITIONAL
 
     @property
     def is_stop(self) -> bool:
         """Triggers when the price goes against the position that it protects."""
-        return self in {OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP}
+        return self in _STOPS
+
+
+# Asked for several times an order.
+_WITH_LIMIT_PRICE = frozenset({OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT})
+_UNCONDITIONAL = frozenset({OrderType.LIMIT, OrderType.MARKET})
+_STOPS = frozenset({OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP})
 
 
 class TimeInForce(StrEnum):

@@ -62,7 +62,12 @@ class ServerClock:
     @property
     def is_due(self) -> bool:
         """Whether it is time for a new estimate."""
-        return not self.is_usable or self._monotonic_ns() - self._anchor_monotonic_ns > REFRESH_AFTER_NS
+        return not self.is_usable or self.is_old
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the estimate, though usable, is to be renewed."""
+        return self._monotonic_ns() - self._anchor_monotonic_ns > REFRESH_AFTER_NS
 
     def monotonic_ns(self) -> int:
         return self._monotonic_ns()

@@ -264,7 +264,7 @@ class BinanceRest:
         """Whether timestamps can be taken now. An estimate that is only old is renewed beside the call."""
         if not self.clock.is_usable:
             return False
-        if self.clock.is_due and (self._time_task is None or self._time_task.done()):
+        if self.clock.is_old and (self._time_task is None or self._time_task.done()):
             self._time_task = asyncio.create_task(self._refresh_quietly(), name="refresh venue time")
         return True
 
