@@ -175,6 +175,7 @@ def _let_go(
                 trigger_price=price or 0,
                 market=inputs.market,
                 checks=decision.checks,
+                rules_version=kernel.rules_version,
                 **_of(held, now_ns),
             ),
         )
@@ -209,6 +210,7 @@ def _step_of_replacement(
             trigger_price=_last_price(held, inputs) or 0,
             market=inputs.market,
             checks=decision.checks,
+            rules_version=kernel.rules_version,
             **_of(held, now_ns),
         ),
     )

@@ -13,7 +13,7 @@ from core.risk.checks import share_used_percent
 from core.storage.journal import Journal, JournalReader
 from core.types.authority import MandateAuthority, SessionAuthority
 from core.types.codes import ReasonCode, Refusal, refuse
-from core.types.events import ApprovalDecided, JournalEntry, OrderIntended, OrderRefused
+from core.types.events import ApprovalDecided, JournalEntry, OrderIntended, OrderRefused, OrderTriggered
 from core.types.orders import client_order_id, requested_order_id
 from core.types.views import RiskCheckView, RiskExplanationView
 
@@ -42,21 +42,24 @@ async def explain(journal: Journal, name: str, order: Order | None, now_ns: int)
             "was decided elsewhere.",
         )
     terms = _terms(event)
+    made: Decided | OrderTriggered = event
+    if order is not None and isinstance(event, OrderIntended) and event.is_held:
+        # What counts is when it was let go: only then does a held order meet every check.
+        made = await asyncio.to_thread(_let_go, journal, order) or event
     checks = tuple(
-        RiskCheckView(c.name, c.passed, c.limit, c.actual, c.unit, c.source, share_used_percent(c))
-        for c in event.checks
+        RiskCheckView(c.name, c.passed, c.limit, c.actual, c.unit, c.source, share_used_percent(c)) for c in made.checks
     )
-    market = event.market
+    market = made.market
     return RiskExplanationView(
         client_order_id=terms.client_order_id,
         account_id=terms.account_id,
         symbol=terms.symbol,
         authority=terms.authority,
         authority_id=terms.authority_id,
-        rules_version=event.rules_version,
-        decided_ns=event.ts_ns,
+        rules_version=made.rules_version or event.rules_version,
+        decided_ns=made.ts_ns,
         checks=tuple(sorted(checks, key=_nearest_first)),
-        refusal=terms.refusal,
+        refusal=terms.refusal if order is None else order.refusal,
         mid_price=None if market.mid_price is None else Decimal(market.mid_price),
         book_state=market.book_state,
         book_age_ms=market.book_age_ms,
@@ -172,16 +175,7 @@ def _names(event: Decided) -> tuple[str, ...]:
 
 
 def _find(journal: Journal, order_id: str, created_ns: int) -> ApprovalDecided | OrderIntended | None:
-    """By bisection over the journal's sequences, whose times never go back, then by reading on."""
-    low, high = journal.first_readable_sequence, journal.sequence
-    while low < high:
-        middle = (low + high) // 2
-        (entry,) = JournalReader(journal, middle - 1).read(1)
-        if entry.event().ts_ns < created_ns:
-            low = middle + 1
-        else:
-            high = middle
-    reader = JournalReader(journal, low - 1)
+    reader = _reader_from(journal, created_ns)
     while batch := reader.read(SEARCH_BATCH_RECORDS):
         for entry in batch:
             event = _decision(entry, order_id)
@@ -190,6 +184,34 @@ def _find(journal: Journal, order_id: str, created_ns: int) -> ApprovalDecided |
         if batch[-1].event().ts_ns > created_ns:
             return None
     return None
+
+
+def _let_go(journal: Journal, order: Order) -> OrderTriggered | None:
+    """None for an order that is held still, or that ended so."""
+    order_id = order.intent.client_order_id
+    reader = _reader_from(journal, order.triggered_ns or order.created_ns)
+    while batch := reader.read(SEARCH_BATCH_RECORDS):
+        for entry in batch:
+            if order_id.encode() in entry.payload:
+                event = entry.event()
+                if isinstance(event, OrderTriggered) and event.client_order_id == order_id:
+                    return event
+        if batch[-1].event().ts_ns > order.updated_ns:
+            return None
+    return None
+
+
+def _reader_from(journal: Journal, ts_ns: int) -> JournalReader:
+    """By bisection over the journal's sequences, whose times never go back."""
+    low, high = journal.first_readable_sequence, journal.sequence
+    while low < high:
+        middle = (low + high) // 2
+        (entry,) = JournalReader(journal, middle - 1).read(1)
+        if entry.event().ts_ns < ts_ns:
+            low = middle + 1
+        else:
+            high = middle
+    return JournalReader(journal, low - 1)
 
 
 def _decision(entry: JournalEntry, order_id: str) -> ApprovalDecided | OrderIntended | None:

@@ -209,6 +209,7 @@ class OrderTriggered(Event, frozen=True, tag="order_triggered"):
     trigger_price: int
     market: MarketInputs
     checks: tuple[RiskCheckRecord, ...]
+    rules_version: int = 0
 
 
 class OrderTrailed(Event, frozen=True, tag="order_trailed"):

@@ -22,7 +22,7 @@ from core.runtime.client import SignedRequest
 from core.runtime.tickets import OrderTicket, ticket_bytes, ticket_message
 from core.types.clock import NS_PER_S, SystemClock
 from core.types.codes import ReasonCode, RefusalError
-from core.types.events import RiskRulesInstalled
+from core.types.events import OrderClosed, RiskRulesInstalled
 from tests.core.approvals import ACCOUNT, TRADER_SEED
 from tests.core.engine_support import RISK_TOML, RunningEngine, engine, home, settings, venue
 from tests.core.kernel.desk import SESSION_SEED, grant
@@ -226,3 +226,24 @@ async def test_every_order_is_explained_also_a_refused_one_and_after_a_restart(
             assert caught.value.refusal.code is ReasonCode.ORDER_UNKNOWN
     finally:
         await again.close()
+
+
+@pytest.mark.parametrize("account", ["", ACCOUNT])
+async def test_kill_needs_nothing_but_the_engine_and_cancels_what_rests(
+    desk: RunningEngine, veloz: Veloz, account: str
+) -> None:
+    placed = await place(desk)
+    assert placed.client_order_id is not None, placed.refusal
+    scope = ["--account", account] if account else []
+    answer = await veloz("kill", *scope, "--state", "REDUCE_ONLY", "--json")
+    assert answer.exit_code == 0, answer.output
+    assert (await desk.client.risk_state(ACCOUNT)).kill_switch == "REDUCE_ONLY"
+    assert (await desk.client.status()).kill_switch == ("NORMAL" if account else "REDUCE_ONLY")
+    refused = await place(desk, "r-2")
+    assert refused.refusal.code is ReasonCode.RISK_KILL_SWITCH_ACTIVE
+
+    assert (await veloz("kill", *scope, "--json")).exit_code == 0
+    closed = await desk.event(lambda event: isinstance(event, OrderClosed))
+    assert closed.client_order_id == placed.client_order_id
+    assert (await veloz("kill", *scope, "--state", "CANCEL_ONLY", "--json")).exit_code == 1  # only tighter
+    assert (await desk.client.risk_state(ACCOUNT)).kill_switch == "HALTED"

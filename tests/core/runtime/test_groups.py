@@ -73,7 +73,11 @@ async def test_a_bracket_enters_rests_its_take_profit_and_is_ended_by_its_stop(e
     )
     assert {order.authority for order in group.values()} == {"session", "derived"}
     stop_id, profit_id = group["stop"].client_order_id, group["take_profit"].client_order_id
-    await engine.event(lambda event: isinstance(event, OrderTriggered) and event.client_order_id == stop_id)
+    let_go = await engine.event(lambda event: isinstance(event, OrderTriggered) and event.client_order_id == stop_id)
+    # A held order is explained by the checks that it met when it was let go, not when it was asked for.
+    explained = await engine.client.explain_risk(stop_id)
+    assert (explained.decided_ns, explained.rules_version, explained.authority) == (let_go.ts_ns, 1, "derived")
+    assert {check.name for check in explained.checks} == {check.name for check in let_go.checks}
     await engine.event(
         lambda event: (
             isinstance(event, OrderFilled) and event.client_order_id == stop_id and event.status is OrderStatus.FILLED
