@@ -16,7 +16,10 @@ from api.supervisor.nats import greet
 from api.supervisor.preflight import PreflightError, check_disk, check_native, check_python
 from api.supervisor.spawning import is_alive
 from core.config import ConfigurationError, Settings
+from core.risk.kill_switch import KillSwitch
 from core.types.codes import RefusalError
+from core.types.orders import OrderStatus
+from core.types.views import OrderView, RiskStateView
 
 CHECK_TIMEOUT_S = 5.0
 LAG_WARNING_RECORDS = 100
@@ -45,15 +48,15 @@ class Check:
     cure: str = ""
 
 
-class _FindingError(Exception):
+class FindingError(Exception):
     def __init__(self, detail: str, cure: str, status: Status = "fail") -> None:
         super().__init__(detail)
         self.cure = cure
         self.status: Status = status
 
 
-def _warning(detail: str, cure: str) -> _FindingError:
-    return _FindingError(detail, cure, "warn")
+def _warning(detail: str, cure: str) -> FindingError:
+    return FindingError(detail, cure, "warn")
 
 
 async def collect(settings: Settings) -> list[Check]:
@@ -77,6 +80,7 @@ async def collect(settings: Settings) -> list[Check]:
         ("nats", _nats),
         ("venue", _venue),
         ("engine", _engine),
+        ("trading", _trading),
         ("books", _books),
         ("journal", _journal),
         ("ledger", _ledger),
@@ -90,7 +94,7 @@ async def _attempt(name: str, probe: Callable[..., Awaitable[str]], *arguments: 
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
             return Check(name, "ok", await probe(*arguments))
-    except _FindingError as error:
+    except FindingError as error:
         return Check(name, error.status, str(error), error.cure)
     except PreflightError as error:
         what, _, cure = str(error).partition(". ")
@@ -119,7 +123,7 @@ async def _native(_: Settings) -> str:
     from core._native import parse_scaled
 
     if parse_scaled("1.25", 2) != 125:
-        raise _FindingError("core._native computes wrongly", "Run `make native`.")
+        raise FindingError("core._native computes wrongly", "Run `make native`.")
     return "core._native loads and computes"
 
 
@@ -157,7 +161,7 @@ def _as_running(settings: Settings, service: dict[str, Any]) -> Settings:
 async def _supervisor(settings: Settings, service: dict[str, Any]) -> str:
     pid = service["pids"]["supervisor"]
     if not is_alive(pid):
-        raise _FindingError(f"the supervisor (pid {pid}) was killed; its children ended with it", START)
+        raise FindingError(f"the supervisor (pid {pid}) was killed; its children ended with it", START)
     if service["status"] != "ready":
         raise _warning(f"pid {pid}, {service['status']}", "Wait a moment, then look again.")
     return f"pid {pid}, up since {service['started_at']}"
@@ -182,7 +186,7 @@ async def _ports(settings: Settings) -> str:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1" if host == "0.0.0.0" else host, port)  # noqa: S104
         except OSError as error:
-            raise _FindingError(f"nothing listens for {name} at {host}:{port} ({error.strerror})", LOOK) from error
+            raise FindingError(f"nothing listens for {name} at {host}:{port} ({error.strerror})", LOOK) from error
         writer.close()
     return ", ".join(f"{name} {host}:{port}" for name, (host, port) in places.items())
 
@@ -211,9 +215,9 @@ async def _postgres(settings: Settings) -> str:
             row = await cursor.fetchone()
         if row is None or row[1]:
             cure = f"As its administrator: ALTER ROLE veloz_{role} NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;"
-            raise _FindingError(f"role veloz_{role} has administrator's rights", cure)
+            raise FindingError(f"role veloz_{role} has administrator's rights", cure)
     if row is None or row[2] is None:
-        raise _FindingError("the extension vector is missing", "As its administrator: CREATE EXTENSION vector;")
+        raise FindingError("the extension vector is missing", "As its administrator: CREATE EXTENSION vector;")
     return f"PostgreSQL {row[0]}, pgvector {row[2]}, {len(BOUND_ROLES) + 1} roles without administrator's rights"
 
 
@@ -226,7 +230,7 @@ async def _append_only(settings: Settings) -> str:
             await connection.execute("SET lock_timeout = '1s'")
             for privilege, statement in FORBIDDEN_CHANGES:
                 if not await _is_refused(connection, statement):
-                    raise _FindingError(
+                    raise FindingError(
                         f"veloz_{role} holds {privilege}: the audit trail can be changed",
                         f"As veloz_owner: REVOKE {privilege} FROM veloz_{role}; then find out who granted it.",
                     )
@@ -268,14 +272,14 @@ async def _nats(settings: Settings) -> str:
         greet, place.hostname or "127.0.0.1", place.port or 4222, settings.read_secret("nats.token")
     )
     if information.get("jetstream") is not True:
-        raise _FindingError("NATS runs without JetStream", "Start it with JetStream (nats-server -js).")
+        raise FindingError("NATS runs without JetStream", "Start it with JetStream (nats-server -js).")
     return f"NATS {information.get('version')} with JetStream at {settings.nats.url}"
 
 
 async def _venue(settings: Settings) -> str:
     status, _ = await _get(settings.venue.rest_url, "/api/v3/ping")
     if status != 200:
-        raise _FindingError(f"{settings.venue.rest_url} answers {status} to a ping", LOOK)
+        raise FindingError(f"{settings.venue.rest_url} answers {status} to a ping", LOOK)
     return f"{settings.venue.kind} answers at {settings.venue.rest_url}"
 
 
@@ -299,12 +303,52 @@ async def _engine(settings: Settings) -> str:
         )
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
-        raise _FindingError(f"health is {name}", LOOK)
+        raise FindingError(f"health is {name}", LOOK)
     status = await _engine_status(settings)
     if not status.venue_connected:
-        raise _FindingError("the engine isn't connected to its venue", LOOK)
+        raise FindingError("the engine isn't connected to its venue", LOOK)
     detail = f"{status.engine_id} epoch {status.epoch}, {status.mode}, kill switch {status.kill_switch}"
     return f"{detail}, journal at {status.journal_sequence}"
+
+
+async def _trading(settings: Settings) -> str:
+    from core.runtime.client import EngineClient
+
+    account_id = settings.engine.account_id
+    client = EngineClient(settings.engine.listen, settings.read_secret("engine-control.token"))
+    try:
+        state = await client.risk_state(account_id)
+        orders = await client.orders(account_id)
+    finally:
+        await client.close()
+    return trading_finding(state, orders, kill_file_exists=(settings.paths.run / "KILL").exists())
+
+
+def trading_finding(state: RiskStateView, orders: Sequence[OrderView], *, kill_file_exists: bool) -> str:
+    """What keeps the account from trading, the gravest first. Raises FindingError with a warning and its cure."""
+    account_id = state.account_id
+    if kill_file_exists:
+        raise _warning(
+            "run/KILL halts the engine", 'Look at what it says; remove it, then `veloz thaw --reason "..."`.'
+        )
+    if state.kill_switch != KillSwitch.NORMAL:
+        scope = "" if state.engine_kill_switch == state.kill_switch else f" --account {account_id}"
+        raise _warning(
+            f"{account_id} is {state.kill_switch}", f'When that is over: `veloz thaw{scope} --reason "..."`.'
+        )
+    if state.frozen_reason is not None:
+        raise _warning(
+            f"{account_id} is frozen: {state.frozen_reason}",
+            "`veloz reconcile --dry-run` shows both sides; look at the venue's own page.",
+        )
+    unknown = [order.client_order_id for order in orders if order.status is OrderStatus.UNKNOWN]
+    if unknown:
+        raise _warning(
+            f"the venue hasn't said what became of {', '.join(unknown[:3])}", "It is asked; `veloz orders list` shows."
+        )
+    timer = "off" if state.dead_mans_timer_s is None else f"{state.dead_mans_timer_left_s} s left"
+    detail = f"{account_id} trades, {len(orders)} open orders, rules version {state.rules_version}"
+    return f"{detail}, dead man's timer {timer}"
 
 
 async def _journal(settings: Settings) -> str:
@@ -312,7 +356,7 @@ async def _journal(settings: Settings) -> str:
 
     status = await _engine_status(settings)
     if status.journal_problem is not None:
-        raise _FindingError(
+        raise FindingError(
             f"no record can be written, so no order is taken: {status.journal_problem}",
             "Make room on its disk, or mend it; it heals by itself unless the message says to restart the engine.",
         )
@@ -351,7 +395,7 @@ async def _api(settings: Settings) -> str:
     for path in ("/healthz", "/readyz"):
         status, body = await _get(base, path)
         if status != 200:
-            raise _FindingError(f"{path} answers {status}: {body.decode(errors='replace')[:300]}", LOOK)
+            raise FindingError(f"{path} answers {status}: {body.decode(errors='replace')[:300]}", LOOK)
     return f"{base} is ready"
 
 
