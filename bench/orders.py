@@ -5,10 +5,11 @@ BinanceSpot over a WebSocket on the loopback, to a venue in another process that
 uvloop as the engine does, with live books, known balances and 1,000 open orders of five symbols.
 
 p50_us and p99_us: with one order in flight and the order before it answered, from the call until the send of its frame
-has returned. fsync_p50_us: one write and one fdatasync of the same bytes into a file preallocated as the journal is,
-turn and turn about with the orders. orders_per_s: commands answered as durable and handed to the socket, with so many
-waiting at once; the venue's answers are taken in and recorded meanwhile. flat: the same after --history orders.
-risk_p50_us: every check on one order, its inputs gathered. session_adds_us: what a session's signature costs.
+has returned; arrived_p50_us until the venue's process has read it. fsync_p50_us: one write and one fdatasync of the
+same bytes into a file preallocated as the journal is, one before each order. ratio: p50_us by fsync_p50_us.
+orders_per_s: commands answered as durable and handed to the socket, with so many waiting at once; the venue's answers
+are taken in and recorded meanwhile. flat: each before --history orders more, and after them. risk_p50_us: every check
+on one order, its inputs gathered. session_adds_us: what a session's signature costs. cpu_us_per_order: this process's.
 
 Example: python bench/orders.py --json --orders 2000 --folder /var/lib/veloz
 """
@@ -62,7 +63,7 @@ WARM_UP_ROUNDS = 2
 IN_FLIGHT = (1, 8, 64)
 RATE_ROUNDS = 5
 HISTORY_GROUP = 1_000
-RISK_ROUNDS = 20
+SESSION_ORDERS = 200
 NS_PER_US = 1_000
 
 
@@ -173,13 +174,14 @@ async def measure_latency(load: Load, folder: Path, orders: int) -> dict[str, fl
     try:
         for number in range(rounds + WARM_UP_ROUNDS):
             await load.refresh()
-            raw_round = [disk.sync_ns() for _ in range(ROUND)]
-            order_round = [await load.timed() for _ in range(ROUND)]
+            for _ in range(ROUND):
+                raw_ns = disk.sync_ns()
+                order_id, started_ns, sent_ns = await load.timed()
+                if number >= WARM_UP_ROUNDS:
+                    raw.append(raw_ns)
+                    sent.append(sent_ns - started_ns)
+                    begun[order_id] = started_ns
             await load.closing(OPEN_ORDERS)
-            if number >= WARM_UP_ROUNDS:
-                raw += raw_round
-                sent += [sent_ns - started_ns for _, started_ns, sent_ns in order_round]
-                begun |= {order_id: started_ns for order_id, started_ns, _ in order_round}
     finally:
         disk.close()
     arrived = [ns - begun[order_id] for order_id, ns in (await load.arrivals()).items() if order_id in begun]
@@ -332,21 +334,24 @@ async def measure(folder: Path, port: int, orders: int, history: int) -> dict[st
             await engine.quiet()
         await load.refresh()
         result: dict[str, object] = {"benchmark": "orders", "orders": orders, "open_orders": OPEN_ORDERS}
+        before = load.number
         first = await measure_latency(load, folder, orders)
         result |= first
-        result |= await measure_rates(load, orders)
-        result |= measure_risk(load, orders)
-        result |= await measure_session(load, min(orders, 200))
+        rates = await measure_rates(load, orders)
+        risk = measure_risk(load, orders)
+        result |= {**rates, **risk, **await measure_session(load, min(orders, SESSION_ORDERS))}
         if history:
             await make_history(load, history)
             later = await measure_latency(load, folder, orders)
-            rate, _ = await measure_rate(load, IN_FLIGHT[-1], orders)
-            risk = measure_risk(load, orders)
+            later_rates = await measure_rates(load, orders)
+            later_risk = measure_risk(load, orders)
+            most = str(IN_FLIGHT[-1])
             result["flat"] = {
-                "orders_before": [load.number - history, load.number + history],
+                "orders_before": [before, load.number + history],
                 "ratio": [first["ratio"], later["ratio"]],
-                "orders_per_s": round(rate),
-                "risk_p50_us": risk["risk_p50_us"],
+                "risk_p50_us": [risk["risk_p50_us"], later_risk["risk_p50_us"]],
+                "orders_per_s": [rates["orders_per_s"][most], later_rates["orders_per_s"][most]],
+                "cpu_us_per_order": [rates["cpu_us_per_order"][most], later_rates["cpu_us_per_order"][most]],
             }
         result |= {"python": platform.python_version(), "machine": platform.machine()}
         return result
