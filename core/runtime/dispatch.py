@@ -36,7 +36,6 @@ from core.venues.ports import (
 SUBMIT_TIMEOUT_S = 15.0
 CANCEL_ATTEMPTS = 5
 CANCEL_RETRY_S = 0.5
-RECORD_RETRY_S = 0.5
 STOP_TIMEOUT_S = 5.0
 PREPARED_LIMIT = 8
 """Orders of one batch that are made ready while the disk works: it takes about as long as a sync."""

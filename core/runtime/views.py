@@ -7,10 +7,9 @@ from decimal import Decimal
 from typing import Any, cast
 
 from core.kernel.kernel import Kernel
-from core.orders.machine import Order
-from core.portfolio.positions import divide_half_even
 from core.risk.checks import RiskDecision, share_used_percent
 from core.risk.kill_switch import KillSwitch
+from core.runtime.order_views import order_view
 from core.types.clock import NS_PER_S
 from core.types.codes import ReasonCode
 from core.types.events import RiskCheckRecord
@@ -48,7 +47,7 @@ def instrument_views(kernel: Kernel) -> list[InstrumentView]:
 
 
 def open_order_views(kernel: Kernel, account_id: str, now_ns: int) -> list[OrderView]:
-    return [_order_view(order, now_ns) for order in kernel.open_orders() if order.intent.account_id == account_id]
+    return [order_view(order, now_ns) for order in kernel.open_orders() if order.intent.account_id == account_id]
 
 
 def risk_state_view(
@@ -139,26 +138,4 @@ def _instrument_view(item: Instrument) -> InstrumentView:
         price_scale=item.price_scale,
         quantity_scale=item.quantity_scale,
         version=item.version,
-    )
-
-
-def _order_view(order: Order, now_ns: int) -> OrderView:
-    intent = order.intent
-    average = divide_half_even(order.filled_notional, order.filled_quantity) if order.filled_quantity else None
-    return OrderView(
-        account_id=intent.account_id,
-        symbol=intent.symbol,
-        client_order_id=intent.client_order_id,
-        venue_order_id=order.venue_order_id,
-        side=intent.side,
-        order_type=intent.order_type,
-        time_in_force=intent.time_in_force,
-        quantity=from_scaled(intent.quantity, intent.quantity_scale),
-        price=None if intent.price is None else from_scaled(intent.price, intent.price_scale),
-        filled_quantity=from_scaled(order.filled_quantity, intent.quantity_scale),
-        average_fill_price=None if average is None else from_scaled(average, intent.price_scale),
-        status=order.status,
-        suggestion_id=order.suggestion_id,
-        created_ns=order.created_ns,
-        as_of_ns=now_ns,
     )

@@ -6,6 +6,7 @@ import asyncio
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from core.authority.proposal import proposal_bytes
@@ -76,12 +77,16 @@ async def test_a_restart_keeps_orders_positions_and_consumed_approvals(settings:
         assert after.epoch == before.epoch + 1
         assert after.venue_connected
         assert await second.position() == Decimal("0.01")
-        assert [order.client_order_id for order in await second.client.open_orders(ACCOUNT)] == [resting_id]
+        (shown,) = await second.client.open_orders(ACCOUNT)
+        assert (shown.client_order_id, shown.venue, shown.authority) == (resting_id, "paper", "approval")
+        assert resting_id is not None
+        assert msgspec.structs.replace(shown, as_of_ns=0) == msgspec.structs.replace(
+            await second.client.order(resting_id), as_of_ns=0
+        )
         again = await second.execute(filled)
         assert again.refusal is not None
         assert again.refusal.code is ReasonCode.APPROVAL_ALREADY_CONSUMED
 
-        assert resting_id is not None
         assert await second.client.cancel_order(resting_id, "user-trader") is None
         closed = await second.event(lambda event: isinstance(event, OrderClosed))
         assert closed.status is OrderStatus.CANCELED
