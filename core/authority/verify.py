@@ -8,12 +8,12 @@ from decimal import Context, Decimal
 
 import msgspec
 
-from core.authority.documents import EngineIdentity
+from core.authority.documents import CLOCK_SKEW_NS, EngineIdentity
 from core.authority.proposal import Proposal, parse_proposal, proposal_digest
 from core.authority.roster import threshold_quote
 from core.authority.signatures import verify_digest
 from core.types.authority import SignatureRecord
-from core.types.clock import format_utc_us
+from core.types.clock import NS_PER_S, format_utc_us
 from core.types.codes import ReasonCode, Refusal, RefusalError
 from core.types.events import Roster, RosterEntry
 from core.types.money import decimal_text
@@ -22,6 +22,7 @@ from core.types.orders import Mode, OrderType, TimeInForce
 SIGNATURES_LIMIT = 16
 VERSION_LENGTH_LIMIT = 18
 DECIMAL_LENGTH_LIMIT = 40
+PROPOSAL_LONGEST_NS = 24 * 3600 * NS_PER_S
 EXACT = Context(prec=4 * DECIMAL_LENGTH_LIMIT)
 
 
@@ -220,6 +221,13 @@ def _check_single_use(proposal: Proposal, consumed: Mapping[str, int]) -> Refusa
 
 
 def check_expiry(proposal: Proposal, now_ns: int) -> Refusal | None:
+    """A proposal holds from when it was made until it expires, and never for long: who keeps it back, signed, must not
+    be able to wait for the market that suits them."""
+    created_ns = int(proposal.created_at_ns)
+    if created_ns > now_ns + CLOCK_SKEW_NS:
+        return _malformed(f"created_at_ns lies ahead of the engine's clock, {format_utc_us(now_ns)}")
+    if not 0 < proposal.expires_ns - created_ns <= PROPOSAL_LONGEST_NS:
+        return _malformed(f"it must expire within {PROPOSAL_LONGEST_NS // NS_PER_S} s after it was made")
     if now_ns < proposal.expires_ns:
         return None
     return Refusal(

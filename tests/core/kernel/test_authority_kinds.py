@@ -11,6 +11,7 @@ from core.authority.administration import ADMINISTRATION_LONGEST_NS
 from core.authority.documents import CLOCK_SKEW_NS
 from core.authority.mandate import MANDATE_LONGEST_NS, mandate_bytes, mandate_digest
 from core.authority.session import SESSION_LONGEST_NS, grant_bytes, sign_session
+from core.authority.verify import PROPOSAL_LONGEST_NS
 from core.kernel import decide_authority
 from core.kernel.kernel import Kernel
 from core.types.authority import (
@@ -56,6 +57,27 @@ ELSEWHERE_IDENTITY = [
 
 def until(longest_ns: int) -> dict[str, str]:
     return {"issued_at_ns": str(NOW_NS), "expires_at_ns": str(NOW_NS + longest_ns)}
+
+
+# approvals
+
+
+@pytest.mark.parametrize(
+    ("created_ns", "expires_ns", "code"),
+    [
+        (NOW_NS, NOW_NS + PROPOSAL_LONGEST_NS, OK),
+        (NOW_NS, NOW_NS + PROPOSAL_LONGEST_NS + 1, C.AUTHORITY_PROPOSAL_MALFORMED),
+        (NOW_NS - PROPOSAL_LONGEST_NS + 1, NOW_NS + 1, OK),
+        (NOW_NS - PROPOSAL_LONGEST_NS, NOW_NS, C.APPROVAL_EXPIRED),
+        (NOW_NS, NOW_NS, C.AUTHORITY_PROPOSAL_MALFORMED),
+        (NOW_NS + CLOCK_SKEW_NS, NOW_NS + CLOCK_SKEW_NS + 1, OK),
+        (NOW_NS + CLOCK_SKEW_NS + 1, NOW_NS + CLOCK_SKEW_NS + 2, C.AUTHORITY_PROPOSAL_MALFORMED),
+    ],
+)
+def test_an_approval_cant_be_kept_for_long(created_ns: int, expires_ns: int, code: ReasonCode | None) -> None:
+    desk = Desk()
+    answer = desk.approved(created_at_ns=str(created_ns), expires_at_ns=str(expires_ns))
+    assert answer == code if code else answer in desk.kernel.orders, desk.refusal
 
 
 # sessions

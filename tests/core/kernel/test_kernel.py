@@ -114,7 +114,7 @@ def test_a_check_tells_what_verification_would_without_signatures() -> None:
     for changes, expected in (
         ({"engine_id": "engine-9"}, ReasonCode.AUTHORITY_WRONG_ENGINE),
         ({"instrument_version": "9"}, ReasonCode.AUTHORITY_INSTRUMENT_VERSION_STALE),
-        ({"expires_at_ns": str(NOW_NS)}, ReasonCode.APPROVAL_EXPIRED),
+        ({"created_at_ns": str(NOW_NS - 1), "expires_at_ns": str(NOW_NS)}, ReasonCode.APPROVAL_EXPIRED),
         ({"version": "0"}, ReasonCode.AUTHORITY_PROPOSAL_MALFORMED),
     ):
         refusal = decide.decide_check(kernel, approve(proposal(**changes))[0], LIVE_INPUTS, NOW_NS).refusal
