@@ -8,6 +8,7 @@ the engine was down, or while the venue couldn't be reached, is never passed ove
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -26,7 +27,8 @@ FILLS_OVERLAP_NS = 60 * NS_PER_S
 
 
 class VenueTruth(msgspec.Struct, frozen=True):
-    """What the venue said, and when it was asked (the engine's clock). trades are of the symbols named in asked.
+    """What the venue said, and when it was asked (by the engine's clock, and in asked_s by the loop's, which nobody
+    sets). trades are of the symbols named in asked.
 
     balances were asked for before the trades: a fill that changed them is among those.
 
@@ -42,6 +44,14 @@ class VenueTruth(msgspec.Struct, frozen=True):
     trades: list[VenueTrade] = []
     asked: tuple[str, ...] = ()
     balances: Mapping[str, Decimal] = {}
+    asked_s: float = 0.0
+
+
+class _Through(msgspec.Struct, frozen=True):
+    """Until when the fills of one symbol are here, and when that was known, by the loop's clock."""
+
+    through_ns: int
+    asked_s: float
 
 
 class VenueReader:
@@ -52,12 +62,12 @@ class VenueReader:
         self._venue = venue
         self._clock = clock
         self._account_id = account_id
-        self._through_ns: dict[str, int] = {}
+        self._through: dict[str, _Through] = {}
         self._turn = 0
 
     async def ask(self, venue_name: str) -> VenueTruth:
         """Raises VenueUnavailableError. What it says counts as asked for only once `settled` is told."""
-        asked_ns = self._clock.now_ns()
+        asked_ns, asked_s = self._clock.now_ns(), asyncio.get_running_loop().time()
         known_orders, known_positions = dict(self._kernel.orders), dict(self._kernel.positions)
         symbols = self._symbols_of_this_turn(venue_name)
         balances = await self._venue.balances()
@@ -65,24 +75,39 @@ class VenueReader:
         trades: list[VenueTrade] = []
         for symbol in symbols:
             trades += await self._venue.trades_since(symbol, self._since_ns(venue_name, symbol))
-        return VenueTruth(asked_ns, orders, positions, known_orders, known_positions, trades, symbols, balances)
+        return VenueTruth(
+            asked_ns, orders, positions, known_orders, known_positions, trades, symbols, balances, asked_s
+        )
 
     def settled(self, truth: VenueTruth) -> None:
-        """Everything in it is in the journal."""
+        """Everything in it is in the journal.
+
+        The time until when fills are here moves on by no more than has passed: a clock that is set an hour ahead would
+        leave out what is filled in the hour that follows.
+        """
         for symbol in truth.asked:
-            self._through_ns[symbol] = max(self._through_ns.get(symbol, 0), truth.asked_ns)
+            through_ns = truth.asked_ns
+            before = self._through.get(symbol)
+            if before is not None:
+                passed_ns = round((truth.asked_s - before.asked_s) * NS_PER_S)
+                through_ns = max(before.through_ns, min(through_ns, before.through_ns + passed_ns))
+            self._through[symbol] = _Through(through_ns, truth.asked_s)
         self._turn += 1
 
     def fills_through_ns(self, venue_name: str) -> int:
         """Every fill up to here, of every symbol, is in the journal."""
         symbols = [symbol for name, symbol in self._kernel.listed if name == venue_name]
-        through = [self._through_ns.get(symbol, self._journaled_ns(venue_name)) for symbol in symbols]
+        through = [self._of(symbol, venue_name) for symbol in symbols]
         return min(through, default=self._journaled_ns(venue_name))
 
     def _since_ns(self, venue_name: str, symbol: str) -> int:
-        through_ns = self._through_ns.get(symbol, self._journaled_ns(venue_name))
+        through_ns = self._of(symbol, venue_name)
         # What the account did before the engine's first start isn't the engine's.
         return max(through_ns - FILLS_OVERLAP_NS, self._kernel.head.first_started_ns)
+
+    def _of(self, symbol: str, venue_name: str) -> int:
+        known = self._through.get(symbol)
+        return self._journaled_ns(venue_name) if known is None else known.through_ns
 
     def _journaled_ns(self, venue_name: str) -> int:
         observed = self._kernel.balances.get((self._account_id, venue_name))

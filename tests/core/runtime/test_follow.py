@@ -19,7 +19,7 @@ from core.storage.journal import Journal
 from core.types.clock import NS_PER_S, ManualClock
 from core.types.codes import ReasonCode, refuse
 from core.types.instruments import Instrument
-from core.types.orders import OrderIntent, OrderStatus, OrderType, TimeInForce
+from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
 from core.types.venues import VenueCapabilities
 from core.venues.ports import (
     AmendResult,
@@ -73,6 +73,14 @@ class Venue:
     async def order(self, _symbol: str, client_order_id: str) -> VenueOrder | None:
         return self.shown.get(client_order_id)
 
+    def fill_a_foreign_order(self, ts_ns: int) -> None:
+        """Somebody's market order, by another way: it comes and goes at once."""
+        terms = (Side.BUY, OrderType.MARKET, TimeInForce.IOC, 100, None)
+        self.shown["web-1"] = VenueOrder("BTCUSDT", "web-1", "8", OrderStatus.FILLED, 100, ts_ns, *terms)
+        self.trades.append(
+            VenueTrade("BTCUSDT", 5, "8", "web-1", Side.BUY, 6_000_000, 100, Decimal(0), "USDT", False, ts_ns)
+        )
+
     def end(self, order_id: str) -> None:
         self.shown[order_id] = msgspec.structs.replace(self.shown[order_id], status=OrderStatus.CANCELED)
 
@@ -82,11 +90,11 @@ class Venue:
     async def all_open_orders(self) -> list[VenueOrder]:
         return await self.open_orders("")
 
-    async def trades_of(self, _symbol: str, _venue_order_id: str) -> list[VenueTrade]:
-        return []
+    async def trades_of(self, _symbol: str, venue_order_id: str) -> list[VenueTrade]:
+        return [trade for trade in self.trades if trade.venue_order_id == venue_order_id]
 
-    async def trades_since(self, _symbol: str, _since_ns: int) -> list[VenueTrade]:
-        return self.trades
+    async def trades_since(self, _symbol: str, since_ns: int) -> list[VenueTrade]:
+        return [trade for trade in self.trades if trade.ts_event_ns >= since_ns]
 
     async def balances(self) -> dict[str, Decimal]:
         return {"USDT": Decimal(1_000_000)}
@@ -288,6 +296,19 @@ def test_what_fills_an_enlarged_order_may_outrun_the_answer_to_its_amendment(
     order = house.kernel.orders[order_id]
     assert (order.status, order.filled_quantity, order.intent.quantity) == (OrderStatus.PARTIALLY_FILLED, 150, 200)
     assert house.kernel.kill_switch is KillSwitch.NORMAL
+
+
+def test_a_clock_that_is_set_forward_hides_no_fill_of_an_order_that_came_and_went_unseen(house: House) -> None:
+    house.venue.events = [UserStreamConnected()]
+    house.follow()
+    house.wait(1)
+    house.clock.advance_ns(HOUR_NS)
+    house.wait(SWEEP_INTERVAL_S + 1)
+    house.venue.fill_a_foreign_order(NOW_NS + house.scheduler.now_ns)
+
+    house.wait(SWEEP_INTERVAL_S + 1)
+
+    assert house.kernel.positions[ACCOUNT, "paper", "BTCUSDT"].quantity == 100
 
 
 def test_what_nobody_expected_while_catching_up_ends_the_engine_and_isnt_lost(
