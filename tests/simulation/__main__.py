@@ -11,6 +11,8 @@ from tests.simulation.runner import Summary, run_seeds
 from tests.simulation.world import TOLD_KEPT, simulate
 
 PROGRESS_EVERY = 20
+LINE_EVERY = 500
+"""Where nobody watches a terminal, of how many seeds there is a line."""
 CLEAR = "\r\033[K"
 
 
@@ -21,14 +23,16 @@ def main() -> int:
         print("\n".join(outcome.last))
         print(outcome.message() if outcome.broken else f"seed {options.seed}: every invariant holds")
         return 1 if outcome.broken else 0
-    is_shown = sys.stderr.isatty() and not options.json
+    is_shown = sys.stderr.isatty()
 
     def progress(summary: Summary) -> None:
         if summary.last_failure is not None:
             print(summary.last_failure.message(), end="\n\n", file=sys.stderr, flush=True)
-        if is_shown and (summary.seeds % PROGRESS_EVERY == 0 or summary.seeds == options.seeds):
+        every = PROGRESS_EVERY if is_shown else LINE_EVERY
+        if summary.seeds % every == 0 or summary.seeds == options.seeds:
             told = f"{summary.seeds}/{options.seeds} seeds, {summary.failed} failed, {summary.seeds_per_s:.1f} a second"
-            print(f"{CLEAR}{told}", end="", file=sys.stderr, flush=True)
+            start, end = (CLEAR, "") if is_shown else ("", "\n")
+            print(f"{start}{told}", end=end, file=sys.stderr, flush=True)
 
     summary = run_seeds(options.seed, options.seeds, options.workers, progress)
     if is_shown:
