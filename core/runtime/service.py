@@ -269,7 +269,12 @@ class EngineService:
     async def cancel_all(
         self, account_id: str, symbol: str | None, requested_by: str, trace: TraceContext | None = None
     ) -> int:
-        """Cancel what is open in an account, or in one symbol of it; how many cancels were asked for."""
+        """Cancel what is open in an account, or in one symbol of it; how many cancels were asked for.
+
+        Raises RefusalError(RESOURCE_NOT_FOUND) for an account that isn't here: nobody shall believe it cleared.
+        """
+        if (refusal := self._not_here(account_id)) is not None:
+            raise RefusalError(refusal)
         recorded = await self.sequencer.record_safety(
             lambda now_ns: decide_orders.decide_cancel_all(
                 self.kernel, account_id, symbol, requested_by, now_ns, trace_id=_trace_id(trace)
@@ -289,7 +294,9 @@ class EngineService:
         account_id: str = "",
     ) -> Refusal | None:
         """Tighten the kill switch, of one account or of the whole engine; it works even when it can't be recorded.
-        Loosening is refused."""
+        Loosening is refused, and an account that isn't here: nobody shall believe it stopped."""
+        if (refusal := self._not_here(account_id)) is not None:
+            return refusal
 
         def decision(now_ns: int) -> Refusal | tuple[JournalEvent, ...]:
             decided = decide.decide_kill_switch(
@@ -491,6 +498,20 @@ class EngineService:
         # Asked for before: the first order is the answer.
         order_id = None if first_order_id is None else first_order_id()
         return ExecutionOutcomeView(True, None, order_id, None, (), now_ns)
+
+    def _not_here(self, account_id: str) -> Refusal | None:
+        """Empty is the whole engine; what has open orders here is here, whatever the settings say."""
+        own = self.surroundings.account_id
+        if account_id in {"", own} or not own:
+            return None
+        if any(order.intent.account_id == account_id for order in self.kernel.open_orders()):
+            return None
+        return Refusal(
+            ReasonCode.RESOURCE_NOT_FOUND,
+            f"This engine trades account {own}, not {account_id[:64]}. Nothing was changed; name that one.",
+            limit=own,
+            actual=account_id[:64],
+        )
 
     async def _decided(self, decision: Decision) -> Refusal | None:
         try:

@@ -309,6 +309,12 @@ async def test_the_kill_switch_of_an_account_is_thrown_and_thawed(session: dict[
     assert placed["order"]["status"] == "FILLED"
 
 
+async def test_a_mistyped_account_is_neither_stopped_nor_cleared(engine: RunningEngine, veloz: Veloz) -> None:
+    assert await veloz("kill", "--account", "acct-dmeo", "--reason", "typo") == (1, "RESOURCE_NOT_FOUND")
+    assert await veloz("orders", "cancel-all", "--account", "acct-dmeo") == (1, "RESOURCE_NOT_FOUND")
+    assert (await veloz("risk", "state"))["kill_switch"] == "NORMAL"
+
+
 async def test_a_halt_by_file_is_thawed_only_when_the_file_is_gone(
     engine: RunningEngine, veloz: Veloz, home: Path
 ) -> None:
