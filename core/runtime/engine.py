@@ -39,6 +39,7 @@ from core.runtime.journal_keeper import JournalKeeper
 from core.runtime.margin import MarginKeeper
 from core.runtime.market import MarketPublisher
 from core.runtime.recovery import SnapshotKeeper, recover
+from core.runtime.reused_ids import ReusedIds
 from core.runtime.server import SERVICE_NAME, STOP_GRACE_S, build_server
 from core.runtime.service import EngineService
 from core.runtime.thaw import kill_file, thaw_file
@@ -85,7 +86,7 @@ async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None
             service = EngineService(
                 kernel,
                 journal,
-                venue,
+                ReusedIds(venue, kernel),
                 hub,
                 clock,
                 bus,

@@ -10,7 +10,7 @@ import pytest
 
 from core.config import Settings
 from core.types.authority import ExternalAuthority
-from core.types.events import BalancesObserved, OrderAdopted, OrderFilled, Reconciled
+from core.types.events import BalancesObserved, OrderAdopted, OrderClosed, OrderFilled, Reconciled
 from core.venues.paper.server import PaperVenue
 from tests.core.approvals import ACCOUNT
 from tests.core.engine_support import RunningEngine
@@ -57,6 +57,38 @@ async def test_what_another_client_bought_while_the_engine_was_down_is_in_the_po
         assert await engine.client.open_orders(ACCOUNT) == []
     finally:
         await engine.close()
+
+
+async def test_an_id_that_another_client_uses_again_names_another_order(settings: Settings, other: Client) -> None:
+    """given one id for orders of somebody else, before, while and after the engine is down, when it looks, then each
+    of them counts once, and nothing halts."""
+    again = MARKET_BUY | {"newClientOrderId": "again"}
+    engine = RunningEngine(settings)
+    await engine.start()
+    placed = [(await other.order(**again)).json(), (await other.order(**again)).json()]
+    for order in placed:
+        await engine.event(lambda event, wanted=str(order["orderId"]): getattr(event, "venue_order_id", "") == wanted)
+    await engine.close()
+    placed.append((await other.order(**again)).json())
+    resting = again | {"type": "LIMIT", "timeInForce": "GTC", "price": "50000.00"}
+    placed.append((await other.order(**resting)).json())
+
+    second = RunningEngine(settings)
+    await second.start()
+    try:
+        assert await second.position() == Decimal("0.06")
+        (shown,) = await second.client.open_orders(ACCOUNT)
+        assert shown.venue_order_id == str(placed[-1]["orderId"])
+        adopted = [event for event in await journal_of(second) if isinstance(event, OrderAdopted)]
+        assert sorted(event.venue_order_id for event in adopted) == [str(order["orderId"]) for order in placed]
+        assert (await second.client.status()).kill_switch == "NORMAL"
+
+        assert await second.client.cancel_order(shown.client_order_id, "user-trader") is None
+        closed = await second.event(lambda event: isinstance(event, OrderClosed))
+        assert closed.client_order_id == shown.client_order_id
+        assert (await second.client.reconcile(dry_run=True, requested_by="user-trader")).differences == ()
+    finally:
+        await second.close()
 
 
 async def test_a_dry_run_of_an_engine_that_agrees_with_its_venue_shows_nothing_and_records_nothing(

@@ -1,0 +1,116 @@
+"""Somebody else's clientOrderId that comes again: venues hold an id unique among open orders only, the kernel for ever.
+
+The engine's own ids are functions of what was decided and never come again. An order that another client places under
+an id which an earlier order of theirs had is known here by that id and the venue's own; the venue is asked by the id
+that it knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+
+import msgspec
+
+from core.kernel.kernel import Kernel
+from core.types.authority import ExternalAuthority
+from core.types.instruments import Instrument
+from core.types.orders import OrderIntent
+from core.types.venues import VenueCapabilities
+from core.venues.ports import (
+    AmendResult,
+    ExecutionReport,
+    SubmitResult,
+    UserEvent,
+    VenueFunding,
+    VenueOrder,
+    VenuePort,
+    VenuePosition,
+    VenueTrade,
+)
+
+SEPARATOR = "@venue:"
+
+
+class ReusedIds:
+    """A VenuePort in front of another, whose answers name each order by one id and each id one order."""
+
+    def __init__(self, venue: VenuePort, kernel: Kernel) -> None:
+        self._venue = venue
+        self._kernel = kernel
+
+    @property
+    def capabilities(self) -> VenueCapabilities:
+        return self._venue.capabilities
+
+    async def instruments(self) -> tuple[Instrument, ...]:
+        return await self._venue.instruments()
+
+    async def submit(self, intent: OrderIntent) -> SubmitResult:
+        return await self._venue.submit(intent)
+
+    async def amend(self, intent: OrderIntent, quantity: int, price: int | None) -> AmendResult:
+        return await self._venue.amend(intent, quantity, price)
+
+    async def cancel(self, symbol: str, client_order_id: str) -> None:
+        await self._venue.cancel(symbol, _there(client_order_id))
+
+    async def cancel_all(self, symbol: str) -> None:
+        await self._venue.cancel_all(symbol)
+
+    async def order(self, symbol: str, client_order_id: str) -> VenueOrder | None:
+        """None also when the venue tells of another order under that id by now."""
+        seen = await self._venue.order(symbol, _there(client_order_id))
+        if seen is None or self._here(seen.client_order_id, seen.venue_order_id) != client_order_id:
+            return None
+        return msgspec.structs.replace(seen, client_order_id=client_order_id)
+
+    async def open_orders(self, symbol: str) -> list[VenueOrder]:
+        return [self._named(order) for order in await self._venue.open_orders(symbol)]
+
+    async def all_open_orders(self) -> list[VenueOrder]:
+        return [self._named(order) for order in await self._venue.all_open_orders()]
+
+    async def trades_of(self, symbol: str, venue_order_id: str) -> list[VenueTrade]:
+        return [self._named_trade(trade) for trade in await self._venue.trades_of(symbol, venue_order_id)]
+
+    async def trades_since(self, symbol: str, since_ns: int) -> list[VenueTrade]:
+        return [self._named_trade(trade) for trade in await self._venue.trades_since(symbol, since_ns)]
+
+    async def balances(self) -> dict[str, Decimal]:
+        return await self._venue.balances()
+
+    async def positions(self) -> list[VenuePosition]:
+        return await self._venue.positions()
+
+    async def funding_since(self, since_ns: int) -> list[VenueFunding]:
+        return await self._venue.funding_since(since_ns)
+
+    async def user_events(self) -> AsyncIterator[UserEvent]:
+        async for event in self._venue.user_events():
+            if isinstance(event, ExecutionReport):
+                trade = None if event.trade is None else self._named_trade(event.trade)
+                yield msgspec.structs.replace(event, order=self._named(event.order), trade=trade)
+            else:
+                yield event
+
+    def _named(self, order: VenueOrder) -> VenueOrder:
+        name = self._here(order.client_order_id, order.venue_order_id)
+        return order if name == order.client_order_id else msgspec.structs.replace(order, client_order_id=name)
+
+    def _named_trade(self, trade: VenueTrade) -> VenueTrade:
+        name = self._here(trade.client_order_id, trade.venue_order_id)
+        return trade if name == trade.client_order_id else msgspec.structs.replace(trade, client_order_id=name)
+
+    def _here(self, client_order_id: str, venue_order_id: str) -> str:
+        known = self._kernel.orders.get(client_order_id)
+        if known is None or known.venue_order_id in {None, venue_order_id}:
+            return client_order_id
+        if not isinstance(known.authority, ExternalAuthority):
+            # One of ours under another venue id is a contradiction, and told as one.
+            return client_order_id
+        return f"{client_order_id}{SEPARATOR}{venue_order_id}"
+
+
+def _there(client_order_id: str) -> str:
+    return client_order_id.partition(SEPARATOR)[0]
