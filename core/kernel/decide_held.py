@@ -7,7 +7,8 @@ The rules, which hold at every moment and over any crash, because all of it is j
 - A child acts for what its parent has filled, less what its sisters have.
 - A trigger that was reached stays reached (TriggerReached), wherever the price goes while a sister is cancelled.
 - A held order passes risk again when it is let go. What only time mends (a stale book, a lost connection, a rate) is
-  tried again; everything else ends it.
+  tried again; everything else ends it. An exit that can't go leaves the one at the venue where it is.
+- What only reduces is sent for no more than there is to reduce.
 - Cancelling one leg cancels the others. A leg that the venue ends by itself leaves them as they are.
 
 Each review decides one step for one order; applying it asks for the next review. Nothing to do gives no event.
@@ -24,8 +25,9 @@ from core.kernel.decide_risk import APPROVALS_FOR_TWO, RiskSubject, run_risk
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
 from core.orders.machine import Order, working_intent
-from core.portfolio.positions import EXACT
-from core.types.codes import ReasonCode
+from core.portfolio.positions import EXACT, Position
+from core.risk.exposure import counts
+from core.types.codes import ReasonCode, Refusal
 from core.types.events import (
     JournalEvent,
     OrderArmed,
@@ -60,6 +62,10 @@ MENDED_BY_TIME = frozenset(
         ReasonCode.RISK_SELF_TRADE,
     }
 )
+NOTHING_GOES = frozenset(
+    {ReasonCode.MARKET_BOOK_STALE, ReasonCode.RISK_VENUE_DISCONNECTED, ReasonCode.RISK_ACCOUNT_FROZEN}
+)
+"""Of those, what making room doesn't change."""
 
 InputsOf = Callable[[OrderIntent], DecisionInputs]
 """The surroundings for a decision on this intent; its last price is what triggers go by."""
@@ -143,10 +149,23 @@ def _step(
     in_the_way = [order for order in (*parents, *sisters) if not order.status.is_final and order is not held]
     live = [order for order in in_the_way if order.status is not OrderStatus.HELD]
     if live:
-        return _make_room(held, live, now_ns)
+        return _room_for(kernel, held, sisters, live, inputs, now_ns)
     if held.triggered_ns is None and any(sister.triggered_ns is not None for sister in in_the_way):
         return ()
-    return _let_go(kernel, held, inputs, price, now_ns)
+    return _let_go(kernel, held, sisters, inputs, price, now_ns)
+
+
+def _room_for(
+    kernel: Kernel, held: Order, sisters: list[Order], live: list[Order], inputs: DecisionInputs, now_ns: int
+) -> tuple[JournalEvent, ...]:
+    """An exit gives up its place for one that may go, and not for one that risk would refuse when it is gone."""
+    steps = _make_room(held, live, now_ns)
+    if not steps or any(order.role == OrderRole.ENTRY for order in live):
+        return steps
+    refusal = run_risk(kernel, _subject(held, sisters), inputs, now_ns).refusal
+    if refusal is None or refusal.code in MENDED_BY_TIME - NOTHING_GOES:
+        return steps
+    return () if refusal.code in NOTHING_GOES else (_rejected(held, refusal, now_ns),)
 
 
 def _make_room(held: Order, live: list[Order], now_ns: int) -> tuple[JournalEvent, ...]:
@@ -165,9 +184,9 @@ def _make_room(held: Order, live: list[Order], now_ns: int) -> tuple[JournalEven
 
 
 def _let_go(
-    kernel: Kernel, held: Order, inputs: DecisionInputs, price: int | None, now_ns: int
+    kernel: Kernel, held: Order, sisters: list[Order], inputs: DecisionInputs, price: int | None, now_ns: int
 ) -> tuple[JournalEvent, ...]:
-    decision = run_risk(kernel, _subject(held), inputs, now_ns)
+    decision = run_risk(kernel, _subject(held, sisters), inputs, now_ns)
     if decision.refusal is None:
         return (
             OrderTriggered(
@@ -182,7 +201,7 @@ def _let_go(
     is_awaited = held.triggered_ns is None and not (price is not None and _is_reached(held, price))
     if decision.refusal.code in MENDED_BY_TIME or is_awaited:
         return ()
-    return (OrderRejected(client_order_id=_id(held), refusal=decision.refusal, **_of(held, now_ns)),)
+    return (_rejected(held, decision.refusal, now_ns),)
 
 
 def _step_of_replacement(
@@ -201,9 +220,11 @@ def _step_of_replacement(
     if rest != held.active_quantity:
         return (OrderArmed(client_order_id=_id(held), quantity=rest, **_of(held, now_ns)),)
     inputs = inputs_of(working_intent(held))
-    decision = run_risk(kernel, _subject(held), inputs, now_ns)
+    decision = run_risk(kernel, _subject(held, [old]), inputs, now_ns)
     if decision.refusal is not None:
-        return (OrderRejected(client_order_id=_id(held), refusal=decision.refusal, **_of(held, now_ns)),)
+        if decision.refusal.code in MENDED_BY_TIME:
+            return ()
+        return (_rejected(held, decision.refusal, now_ns),)
     return (
         OrderTriggered(
             client_order_id=_id(held),
@@ -216,9 +237,12 @@ def _step_of_replacement(
     )
 
 
-def _subject(held: Order) -> RiskSubject:
-    """Who may have to approve was settled when it was asked for: at its trigger there is nobody to ask."""
-    return RiskSubject(working_intent(held), approvals=APPROVALS_FOR_TWO)
+def _subject(held: Order, before: list[Order]) -> RiskSubject:
+    """Who may have to approve was settled when it was asked for: at its trigger there is nobody to ask. It takes the
+    place of the last one that was at the venue: what that reserved is there for it, before balances are read again."""
+    last = max((order for order in before if order.venue_order_id), key=lambda order: order.updated_ns, default=None)
+    replaces = None if last is None else _id(last)
+    return RiskSubject(working_intent(held), replaces=replaces, approvals=APPROVALS_FOR_TWO)
 
 
 def _end_reason(kernel: Kernel, held: Order, parents: list[Order], sisters: list[Order]) -> str | None:
@@ -230,6 +254,9 @@ def _end_reason(kernel: Kernel, held: Order, parents: list[Order], sisters: list
             return "another leg of its group was triggered"
         if held.triggered_ns is None and _was_cancelled(kernel, sister):
             return "another leg of its group was cancelled"
+        is_filled = sister.status is OrderStatus.FILLED and sister.filled_quantity == sister.armed_quantity
+        if is_filled and sister.triggered_ns is not None:
+            return "another leg of its group has left the position"
     if _are_final(parents) and _due_quantity(kernel, held, parents, sisters) == 0:
         return "its group is done"
     return None
@@ -240,7 +267,25 @@ def _due_quantity(kernel: Kernel, held: Order, parents: list[Order], sisters: li
     total = held.intent.quantity
     if parents:
         total = min(total, _obtained(kernel, parents))
-    return max(0, total - sum(sister.filled_quantity for sister in sisters))
+    due = max(0, total - sum(sister.filled_quantity for sister in sisters))
+    if held.triggered_ns is not None and held.intent.reduce_only:
+        # Somebody may have reduced the position by hand. When nothing is left, risk says so.
+        due = min(due, _reducible(kernel, held, sisters) or due)
+    return due
+
+
+def _reducible(kernel: Kernel, held: Order, sisters: list[Order]) -> int:
+    """What there is of the position beside the other orders that reduce it, in whole lots."""
+    intent = held.intent
+    key = (intent.account_id, intent.venue, intent.symbol)
+    position = kernel.positions.get(key, Position()).quantity
+    own = sum(order.remaining_quantity for order in sisters if counts(order) and order.intent.side is intent.side)
+    beside = kernel.exposure.resting(*key).quantity(intent.side) - own
+    left, lot_size = (
+        (position if intent.side is Side.SELL else -position) - beside,
+        kernel.instruments[key[1:]].lot_size,
+    )
+    return max(0, left) // lot_size * lot_size
 
 
 def _obtained(kernel: Kernel, parents: list[Order]) -> int:
@@ -319,6 +364,10 @@ def _extreme(order: Order, last_price: int) -> int | None:
 def _last_price(order: Order, inputs: DecisionInputs) -> int | None:
     text = inputs.market.last_price
     return None if text is None else to_scaled(Decimal(text), order.intent.price_scale)
+
+
+def _rejected(held: Order, refusal: Refusal, now_ns: int) -> OrderRejected:
+    return OrderRejected(client_order_id=_id(held), refusal=refusal, **_of(held, now_ns))
 
 
 def _closed(held: Order, reason: str, now_ns: int) -> OrderClosed:

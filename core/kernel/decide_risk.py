@@ -118,8 +118,8 @@ def _place_of(kernel: Kernel, replaced: Order, subject: RiskSubject, inputs: Dec
     alike = ("account_id", "venue", "symbol", "side", "price_scale", "quantity_scale")
     if any(getattr(old, name) != getattr(new, name) for name in alike):
         return None
-    taking = None if inputs.balances is None else _taken_by(kernel, replaced, inputs.balances.as_of_ns)
-    given_back = Decimal(0) if taking is None else taking[1]
+    given = None if inputs.balances is None else _given_back(kernel, replaced, inputs.balances.as_of_ns)
+    given_back = Decimal(0) if given is None else given[1]
     part = _resting_part(replaced, new.side)
     if not subject.is_amendment:
         return part, 0, None, None, given_back
@@ -226,20 +226,27 @@ def available(kernel: Kernel, balances: Balances, without: Order | None = None) 
         return walked(kernel, balances, without)
     for asset, amount in taken.items():
         left[asset] = EXACT.subtract(left[asset], Decimal(amount or 0))
-    if without is not None and (taking := _taken_by(kernel, without, balances.as_of_ns)) is not None:
-        asset, own = taking
-        left[asset] = EXACT.add(left.get(asset, Decimal(0)), own)
-    return left
+    return _with_given_back(kernel, left, balances, without)
 
 
 def walked(kernel: Kernel, balances: Balances, without: Order | None = None) -> dict[str, Decimal]:
     """The same, by looking at every order."""
     left = dict(balances.total)
     for order in kernel.orders.values():
-        taking = None if order is without else _taken_by(kernel, order, balances.as_of_ns)
+        taking = _taken_by(kernel, order, balances.as_of_ns)
         if taking is not None:
             asset, amount = taking
             left[asset] = EXACT.subtract(left.get(asset, Decimal(0)), amount)
+    return _with_given_back(kernel, left, balances, without)
+
+
+def _with_given_back(
+    kernel: Kernel, left: dict[str, Decimal], balances: Balances, without: Order | None
+) -> dict[str, Decimal]:
+    given = None if without is None else _given_back(kernel, without, balances.as_of_ns)
+    if given is not None:
+        asset, own = given
+        left[asset] = EXACT.add(left.get(asset, Decimal(0)), own)
     return left
 
 
@@ -250,6 +257,15 @@ def _taken_by(kernel: Kernel, order: Order, as_of_ns: int) -> tuple[str, Decimal
     if not whole and order.status.is_final:
         return None
     return _reservation(kernel, order, order.intent.quantity if whole else order.remaining_quantity)
+
+
+def _given_back(kernel: Kernel, order: Order, as_of_ns: int) -> tuple[str, Decimal] | None:
+    """What an order takes that goes to the one in its place. Of one that is over what it filled is spent: the venue's
+    figure may be older than that."""
+    taking = _taken_by(kernel, order, as_of_ns)
+    if taking is None or not order.status.is_final:
+        return taking
+    return _reservation(kernel, order, order.remaining_quantity) if order.remaining_quantity else None
 
 
 def _reservation(kernel: Kernel, order: Order, quantity: int) -> tuple[str, Decimal]:
@@ -307,7 +323,7 @@ def _account_inputs(
         day_start_equity=Decimal(observed.day_start_equity) if observed is not None and is_today else equity,
         peak_equity=None if observed is None else Decimal(observed.peak_equity),
         frozen_reason=kernel.frozen.get(intent.account_id),
-        adds_order=replaced is None,
+        adds_order=not _resting_part(replaced, intent.side),
         margin=margin,
         margin_balance=margin_balance,
     )

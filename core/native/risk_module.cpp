@@ -406,8 +406,9 @@ void read_inputs(nb::handle inputs, const RiskInstrument &own, RiskFacts &facts)
 // what may still fill of the amended order or None, its price, what of the balance it has taken).
 void read_replaced(nb::handle replaced, RiskFacts &facts) {
     if (replaced.is_none()) return;
-    facts.adds_order = false;
     facts.replaced = int64_in(nb::object(replaced[0]));
+    // One that is over holds no place any more.
+    facts.adds_order = facts.replaced == 0;
     facts.filled = int64_in(nb::object(replaced[1]));
     const nb::object quantity = replaced[2], price = replaced[3];
     facts.given_back = *maybe_exact(nb::object(replaced[4]));
