@@ -406,7 +406,7 @@ class Checks:
             if left > entered:
                 self.fail(Invariant.GROUPS, f"group {order.group_id}: {left} left of a position of {entered}")
         elif members and not any(member.replaces for member in members):
-            whole = max(member.quantity for member in members)
+            whole = max(member.most for member in members)
             if left > whole:
                 self.fail(Invariant.GROUPS, f"group {order.group_id}: {left} filled of {whole}")
         old = self.model.orders.get(order.replaces or "")
@@ -464,7 +464,7 @@ class Checks:
         if known.role == "entry" or not members or any(entry.is_open for entry in entries):
             return False
         done = sum(member.filled for member in members if member.role != "entry")
-        entered = sum(entry.filled for entry in entries) if entries else max(m.intent.quantity for m in members)
+        entered = sum(entry.filled for entry in entries) if entries else max(m.most for m in members)
         return done >= entered and not any(member.replaces for member in members)
 
     def _sums_at_rest(self, life: Life) -> Broken | None:

@@ -51,7 +51,8 @@ SYMBOL_OF_QUOTE = {"BTC": "BTCUSDT"}
 
 
 class Known(msgspec.Struct):
-    """An order as the events tell it. armed: how much of one that is held may act; None when all of it."""
+    """An order as the events tell it. armed: how much of one that is held may act, None when all of it; most: the
+    largest quantity that was ever asked for."""
 
     intent: OrderIntent
     status: str
@@ -62,6 +63,7 @@ class Known(msgspec.Struct):
     role: str | None = None
     replaces: str | None = None
     armed: int | None = None
+    most: int = 0
     filled: int = 0
     trades: list[int] = msgspec.field(default_factory=list)
     cancel_requested: bool = False
@@ -202,6 +204,7 @@ class Model:
                     self.amend_times[key].append(event.ts_ns)
             case OrderAmended():
                 order.quantity, order.amend_pending = event.quantity, False
+                order.most = max(order.most, event.quantity)
                 order.status = "FILLED" if order.rest == 0 else order.status
                 order.price = order.price if event.price is None else event.price
             case OrderAmendRefused():
@@ -257,7 +260,7 @@ class Model:
             allowance.total += notional
 
     def _opened(self, order: Known) -> None:
-        order_id = order.intent.client_order_id
+        order_id, order.most = order.intent.client_order_id, order.quantity
         self.orders[order_id] = order
         self._open[order_id] = None
         if order.group_id is not None:
