@@ -88,7 +88,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     results = SqlResultStore(transactions, results_key(settings))
     embedder = HashingEmbedder()
     policy = Policy()
-    metrics = MetricsService(engine)
+    metrics = MetricsService(engine, settings.engine.account_id)
     registry = build_registry()
     gateway = build_gateway(
         engine=engine,

@@ -5,6 +5,7 @@ https://prometheus.io/docs/practices/naming/ and /docs/instrumenting/writing_exp
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import NamedTuple
@@ -12,11 +13,13 @@ from typing import NamedTuple
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from core.types.views import EngineStatusView, FeedHealthView
+from core.types.orders import OrderStatus
+from core.types.views import EngineStatusView, ExposureView, FeedHealthView, OrderView, RiskStateView
 
 MS_PER_S = 1_000
 BOOK_STATES = ("LIVE", "SYNCING", "STALE")
 KILL_SWITCH_STATES = ("NORMAL", "REDUCE_ONLY", "CANCEL_ONLY", "HALTED")
+OPEN_STATUSES = tuple(status.value for status in OrderStatus if not status.is_final)
 
 Value = int | Decimal | None
 
@@ -121,6 +124,7 @@ def engine_families(status: EngineStatusView | None) -> Iterator[Metric]:
         ("veloz_engine_journal_sequence", "The journal's last durable record.", status.journal_sequence),
         ("veloz_engine_roster_version", "Version of the approvers' roster in force.", status.roster_version),
         ("veloz_engine_venue_connected", "1 while the venue is connected.", int(status.venue_connected)),
+        ("veloz_engine_journal_writable", "1 while records can be written.", int(status.journal_problem is None)),
     )
     for name, text, value in gauges:
         yield GaugeMetricFamily(name, text, value)
@@ -129,6 +133,52 @@ def engine_families(status: EngineStatusView | None) -> Iterator[Metric]:
     )
     _one_hot(switch, (), KILL_SWITCH_STATES, status.kill_switch)
     yield switch
+
+
+def account_families(
+    account_id: str,
+    risk: RiskStateView | None,
+    orders: Sequence[OrderView] | None,
+    exposure: ExposureView | None,
+) -> Iterator[Metric]:
+    """What keeps the account from trading, its open orders by status, and what it is worth, in the reporting currency.
+    What isn't known has no sample."""
+    if risk is not None:
+        switch = GaugeMetricFamily(
+            "veloz_account_kill_switch",
+            "1 at the state that holds for the account.",
+            labels=["account", "state"],
+        )
+        _one_hot(switch, (account_id,), KILL_SWITCH_STATES, risk.kill_switch)
+        yield switch
+        frozen = GaugeMetricFamily(
+            "veloz_account_frozen", "1 while engine and venue don't agree on the account.", labels=["account"]
+        )
+        frozen.add_metric([account_id], int(risk.frozen_reason is not None))
+        yield frozen
+        if risk.dead_mans_timer_left_s is not None:
+            yield GaugeMetricFamily(
+                "veloz_dead_mans_timer_left_seconds",
+                "Until the engine halts when nobody renews the timer.",
+                risk.dead_mans_timer_left_s,
+            )
+    if orders is not None:
+        counts = Counter(order.status.value for order in orders)
+        family = GaugeMetricFamily("veloz_account_open_orders", "Open orders.", labels=["account", "status"])
+        for status in OPEN_STATUSES:
+            family.add_metric([account_id, status], counts[status])
+        yield family
+    if exposure is not None:
+        for name, text, value in (
+            ("veloz_account_equity", "Equity, in the reporting currency.", exposure.equity),
+            ("veloz_account_gross_exposure", "Gross exposure, in the reporting currency.", exposure.gross),
+            ("veloz_account_net_exposure", "Net exposure, in the reporting currency.", exposure.net),
+            ("veloz_account_leverage_ratio", "Gross exposure over equity.", exposure.leverage),
+        ):
+            amount = GaugeMetricFamily(name, text, labels=["account", "currency"])
+            if value is not None:
+                amount.add_metric([account_id, exposure.reporting_asset], float(value))
+            yield amount
 
 
 def feed_families(feeds: Sequence[FeedHealthView]) -> Iterator[Metric]:

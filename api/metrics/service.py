@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry, Counter, GCCollector, PlatformC
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
-from api.metrics.exposition import engine_families, feed_families
+from api.metrics.exposition import account_families, engine_families, feed_families
 from core.types.codes import RefusalError
-from core.types.views import EngineStatusView, FeedHealthView
+from core.types.views import EngineStatusView, ExposureView, FeedHealthView, OrderView, RiskStateView
 
 ENGINE_TIMEOUT_S = 1.0
 """Well within Prometheus' own scrape timeout (10 s): a scrape without the engine is an answer too."""
@@ -29,6 +29,18 @@ class EngineMetrics(Protocol):
     async def feed_health(self, symbol: str | None = None) -> list[FeedHealthView]: ...
 
 
+class AccountMetrics(Protocol):
+    """The account as a scrape sees it; raises RefusalError when the engine doesn't answer."""
+
+    async def risk_state(self, account_id: str) -> RiskStateView: ...
+    async def orders(self, account_id: str) -> list[OrderView]: ...
+    async def exposure(self, account_id: str) -> ExposureView: ...
+
+
+class TradingMetrics(EngineMetrics, AccountMetrics, Protocol):
+    """Both."""
+
+
 class _Exposition:
     """The families of one scrape, in the form that prometheus_client's encoders take."""
 
@@ -42,10 +54,12 @@ class _Exposition:
 
 
 class MetricsService:
-    """registry is where this process's parts register their own metrics."""
+    """registry is where this process's parts register their own metrics. account_id is the account that the engine
+    trades."""
 
-    def __init__(self, engine: EngineMetrics) -> None:
+    def __init__(self, engine: TradingMetrics, account_id: str) -> None:
         self._engine = engine
+        self._account_id = account_id
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -56,15 +70,24 @@ class MetricsService:
             ["read"],
             registry=self.registry,
         )
-        for read in ("status", "feed_health"):
+        for read in ("status", "feed_health", "risk_state", "orders", "exposure"):
             self._failures.labels(read)
 
     async def scrape(self, accept: str) -> tuple[bytes, str]:
         """(body, content type) in the format that the Accept header asks for: Prometheus' text, or OpenMetrics."""
-        status, feeds = await asyncio.gather(
-            self._ask("status", self._engine.status), self._ask("feed_health", self._engine.feed_health)
+        engine, account_id = self._engine, self._account_id
+        status, feeds, risk, orders, exposure = await asyncio.gather(
+            self._ask("status", engine.status),
+            self._ask("feed_health", engine.feed_health),
+            self._ask("risk_state", lambda: engine.risk_state(account_id)),
+            self._ask("orders", lambda: engine.orders(account_id)),
+            self._ask("exposure", lambda: engine.exposure(account_id)),
         )
-        families = [*engine_families(status), *feed_families(feeds or ())]
+        families = [
+            *engine_families(status),
+            *feed_families(feeds or ()),
+            *account_families(account_id, risk, orders, exposure),
+        ]
         encode, content_type = choose_encoder(accept)
         return encode(_Exposition(self.registry, families)), content_type
 

@@ -21,6 +21,7 @@ from core.types.views import (
     EngineStatusView,
     ExecutionEstimateView,
     ExecutionOutcomeView,
+    ExposureView,
     FeedHealthView,
     InstrumentView,
     KlineView,
@@ -218,6 +219,16 @@ class MemoryEngine:
     async def risk_state(self, account_id: str) -> RiskStateView:
         self._seen("risk_state")
         return RiskStateView(account_id, "NORMAL", self.risk_limits, 1, True, self.clock.now_ns())
+
+    async def orders(self, account_id: str) -> list[OrderView]:
+        self._seen("orders")
+        return await MemoryEngine.open_orders(self, account_id)
+
+    async def exposure(self, account_id: str) -> ExposureView:
+        self._seen("exposure")
+        return ExposureView(
+            account_id, "USDT", Decimal(60_000), Decimal(-60_000), Decimal(90_000), None, None, None, (), 7
+        )
 
     async def check_proposal(self, proposal: bytes) -> PreTradeView:
         self._seen("check_proposal")

@@ -17,18 +17,20 @@ from prometheus_client.parser import text_string_to_metric_families
 from api import problems
 from api.metrics import service as service_module
 from api.metrics.endpoints import router
+from api.metrics.exposition import OPEN_STATUSES
 from api.metrics.gateway import MeasuredGateway
 from api.metrics.service import MetricsService
 from core.runtime.client import EngineClient
 from core.types.clock import ManualClock
 from core.types.codes import ReasonCode, refuse
 from core.types.ids import new_trace
-from core.types.views import EngineStatusView, FeedHealthView
+from core.types.views import EngineStatusView, FeedHealthView, RiskStateView
 from tests.tools.doubles import IDS, NOW_NS, TRADER, House, MemoryEngine
 from tools.catalogue import build_registry
 from tools.contracts import ToolCall
 
 TOKEN = "a" * 64
+ACCOUNT = "acct-demo"
 TEXT = "text/plain; version=0.0.4"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -70,12 +72,12 @@ def engine() -> MemoryEngine:
     ],
 )
 async def test_each_figure_of_a_feed_is_a_sample_in_base_units(engine: MemoryEngine, name: str, value: float) -> None:
-    samples = await scrape(MetricsService(engine))
+    samples = await scrape(MetricsService(engine, ACCOUNT))
     assert samples[of(name, symbol="BTCUSDT")] == value
 
 
 async def test_latency_is_told_by_percentile_and_left_out_where_it_is_unknown(engine: MemoryEngine) -> None:
-    samples = await scrape(MetricsService(engine))
+    samples = await scrape(MetricsService(engine, ACCOUNT))
     name = "veloz_feed_exchange_latency_seconds"
     assert samples[of(name, symbol="BTCUSDT", percentile="50")] == 0.012345
     assert samples[of(name, symbol="BTCUSDT", percentile="99")] == 0.0812
@@ -84,7 +86,7 @@ async def test_latency_is_told_by_percentile_and_left_out_where_it_is_unknown(en
 
 
 async def test_the_books_state_is_one_hot_and_a_state_of_a_newer_engine_shows_too(engine: MemoryEngine) -> None:
-    samples = await scrape(MetricsService(engine))
+    samples = await scrape(MetricsService(engine, ACCOUNT))
     for symbol, actual in (("BTCUSDT", "LIVE"), ("ETHUSDT", "STALE")):
         shown = {s: samples[of("veloz_feed_book_state", symbol=symbol, state=s)] for s in ("LIVE", "SYNCING", "STALE")}
         assert {state for state, value in shown.items() if value == 1} == {actual}
@@ -94,13 +96,13 @@ async def test_the_books_state_is_one_hot_and_a_state_of_a_newer_engine_shows_to
         return [msgspec.structs.replace((await MemoryEngine.feed_health(engine, "BTCUSDT"))[0], book_state="PAUSED")]
 
     engine.feed_health = newer  # type: ignore[method-assign]
-    samples = await scrape(MetricsService(engine))
+    samples = await scrape(MetricsService(engine, ACCOUNT))
     assert samples[of("veloz_feed_book_state", symbol="BTCUSDT", state="PAUSED")] == 1
     assert samples[of("veloz_feed_book_state", symbol="BTCUSDT", state="LIVE")] == 0
 
 
 async def test_the_engines_status_is_shown(engine: MemoryEngine) -> None:
-    samples = await scrape(MetricsService(engine))
+    samples = await scrape(MetricsService(engine, ACCOUNT))
     assert samples[of("veloz_engine_up")] == 1
     assert samples[of("veloz_engine_journal_sequence")] == 7
     assert samples[of("veloz_engine_venue_connected")] == 1
@@ -109,14 +111,44 @@ async def test_the_engines_status_is_shown(engine: MemoryEngine) -> None:
     assert samples[of("veloz_engine_info", engine_id="engine-1", environment="local", mode="PAPER")] == 1
 
 
+async def test_the_account_is_shown_with_what_keeps_it_from_trading(
+    engine: MemoryEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = await scrape(MetricsService(engine, ACCOUNT))
+    assert samples[of("veloz_engine_journal_writable")] == 1
+    assert samples[of("veloz_account_kill_switch", account=ACCOUNT, state="NORMAL")] == 1
+    assert samples[of("veloz_account_frozen", account=ACCOUNT)] == 0
+    orders = await engine.open_orders(ACCOUNT)
+    counted = [samples[of("veloz_account_open_orders", account=ACCOUNT, status=status)] for status in OPEN_STATUSES]
+    assert sum(counted) == len(orders)
+    assert samples[of("veloz_account_open_orders", account=ACCOUNT, status="UNKNOWN")] == 0
+    assert samples[of("veloz_account_net_exposure", account=ACCOUNT, currency="USDT")] == -60_000
+    assert not [
+        name for name, _ in samples if name in {"veloz_account_leverage_ratio", "veloz_dead_mans_timer_left_seconds"}
+    ]
+
+    async def halted(account_id: str) -> RiskStateView:
+        state = await MemoryEngine.risk_state(engine, account_id)
+        return msgspec.structs.replace(
+            state, kill_switch="HALTED", frozen_reason="order.filled", dead_mans_timer_s=60, dead_mans_timer_left_s=12
+        )
+
+    monkeypatch.setattr(engine, "risk_state", halted)
+    samples = await scrape(MetricsService(engine, ACCOUNT))
+    assert samples[of("veloz_account_kill_switch", account=ACCOUNT, state="HALTED")] == 1
+    assert samples[of("veloz_account_kill_switch", account=ACCOUNT, state="NORMAL")] == 0
+    assert samples[of("veloz_account_frozen", account=ACCOUNT)] == 1
+    assert samples[of("veloz_dead_mans_timer_left_seconds")] == 12
+
+
 async def test_an_engine_that_is_down_is_shown_as_down_beside_this_processs_own_metrics(tmp_path: Any) -> None:
     client = EngineClient(f"unix:{tmp_path}/nobody.sock", TOKEN)
     try:
-        samples = await scrape(MetricsService(client))
+        samples = await scrape(MetricsService(client, ACCOUNT))
     finally:
         await client.close()
     assert samples[of("veloz_engine_up")] == 0
-    assert not [name for name, _ in samples if name.startswith(("veloz_feed", "veloz_engine_journal"))]
+    assert not [name for name, _ in samples if name.startswith(("veloz_feed", "veloz_engine_journal", "veloz_account"))]
     assert samples[of("veloz_engine_read_failures_total", read="status")] == 1
     assert [name for name, _ in samples if name.startswith("python_info")]
 
@@ -130,14 +162,14 @@ async def test_an_engine_that_hangs_holds_no_scrape_up(engine: MemoryEngine, mon
 
     engine.status = hanging  # type: ignore[method-assign]
     async with asyncio.timeout(5):
-        samples = await scrape(MetricsService(engine))
+        samples = await scrape(MetricsService(engine, ACCOUNT))
     assert samples[of("veloz_engine_up")] == 0
     assert samples[of("veloz_feed_gaps_total", symbol="BTCUSDT")] == 2, "what did answer is shown"
 
 
 async def test_names_follow_prometheus_conventions(engine: MemoryEngine) -> None:
     """What `promtool check metrics` asks for: help, base units, counters and only they end in _total."""
-    body, _ = await MetricsService(engine).scrape(TEXT)
+    body, _ = await MetricsService(engine, ACCOUNT).scrape(TEXT)
     for family in text_string_to_metric_families(body.decode()):
         assert family.documentation, family.name
         if family.name.startswith("veloz_") and not family.name.endswith("_created"):
@@ -148,14 +180,14 @@ async def test_names_follow_prometheus_conventions(engine: MemoryEngine) -> None
 
 
 async def test_openmetrics_is_given_to_those_who_ask_for_it(engine: MemoryEngine) -> None:
-    body, content_type = await MetricsService(engine).scrape(OPENMETRICS)
+    body, content_type = await MetricsService(engine, ACCOUNT).scrape(OPENMETRICS)
     assert content_type.startswith("application/openmetrics-text")
     names = {family.name for family in parse_openmetrics(body.decode())}
     assert {"veloz_engine_up", "veloz_feed_gaps", "veloz_feed_book_state"} <= names
 
 
 async def test_gateway_calls_are_counted_by_tool_and_outcome(engine: MemoryEngine) -> None:
-    service = MetricsService(engine)
+    service = MetricsService(engine, ACCOUNT)
     gateway = MeasuredGateway(House().gateway, build_registry(), service.registry)
     for tool, arguments in (
         ("get_ticker", {"symbol": "BTCUSDT"}),
@@ -187,7 +219,7 @@ async def test_metrics_are_for_those_with_the_token(engine: MemoryEngine, header
     app = FastAPI()
     problems.install(app)
     app.include_router(router)
-    app.state.services = SimpleNamespace(metrics=MetricsService(engine), metrics_token=TOKEN)
+    app.state.services = SimpleNamespace(metrics=MetricsService(engine, ACCOUNT), metrics_token=TOKEN)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://api") as http:
         answer = await http.get("/metrics", headers=headers)
     assert answer.status_code == status
@@ -204,6 +236,6 @@ async def test_a_refused_read_of_the_feeds_leaves_the_engine_up(engine: MemoryEn
         raise refuse(ReasonCode.SERVICE_INTERNAL_ERROR, "broken")
 
     engine.feed_health = refusing  # type: ignore[method-assign]
-    samples = await scrape(MetricsService(engine))
+    samples = await scrape(MetricsService(engine, ACCOUNT))
     assert samples[of("veloz_engine_up")] == 1
     assert samples[of("veloz_engine_read_failures_total", read="feed_health")] == 1
