@@ -48,6 +48,7 @@ OBSERVED_AT_LEAST_NS = 300 * NS_PER_S
 ORDERS_OF_FILLS_LIMIT = 1_000
 DRIFT_TURNS_LIMIT = 3
 OWN_CAUSE = "engine:"
+SWEEP_CAUSE = "engine:sweep"
 
 ORDER_MISSING = "order.missing_at_venue"
 ORDER_UNKNOWN_HERE = "order.unknown_here"
@@ -89,7 +90,7 @@ class Reconciler:
         Raises VenueUnavailableError, JournalUnavailableError, ImpossibleTransitionError.
         """
         service = self._service
-        truth = await self._reader.ask(self._venue())
+        truth = await self._reader.ask(self._venue(), is_whole=requested_by != SWEEP_CAUSE)
         found = self._compare(truth)
         if not dry_run:
             await self._mend(truth, found, requested_by)
@@ -110,7 +111,7 @@ class Reconciler:
             if told:
                 _log.warning("differs_from_venue", differences=[msgspec.to_builtins(item) for item in told[:10]])
             await self._apply(truth, found)
-            truth = await self._reader.ask(self._venue())
+            truth = await self._reader.ask(self._venue(), symbols=truth.asked)
             left = tuple(d for d in self._compare(truth) if d.kind not in NOT_DRIFT)
             if told:
                 await service.record(

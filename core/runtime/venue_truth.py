@@ -1,9 +1,9 @@
 """What the venue says about the account, asked for as a whole: open orders, positions, and the fills since last time.
 
-Fills are asked for by symbol, because venues tell them so: on each turn of the symbols where the account is active, and
-of some others, so that an account with a thousand quiet symbols doesn't use up its request weight. Until when each
-symbol was asked for is remembered, and the earliest of them is in the journal with the balances: what was filled while
-the engine was down, or while the venue couldn't be reached, is never passed over.
+Fills are asked for by symbol, because venues tell them so: of all symbols where the account is active when its stream
+was away, else of SYMBOLS_PER_TURN, which come in turn, so that an account with a thousand symbols doesn't use up its
+request weight. Until when each symbol was asked for is remembered, and the earliest of them is in the journal with the
+balances: what was filled while the engine was down, or while the venue couldn't be reached, is never passed over.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from core.portfolio.positions import Position
 from core.types.clock import NS_PER_S, Clock
 from core.venues.ports import VenueOrder, VenuePort, VenuePosition, VenueTrade
 
-OTHER_SYMBOLS_PER_TURN = 20
+SYMBOLS_PER_TURN = 20
 FILLS_OVERLAP_NS = 60 * NS_PER_S
 """Asked for again each time: the venue's clock isn't ours, and its answers may lag behind its book."""
 
@@ -63,13 +63,18 @@ class VenueReader:
         self._clock = clock
         self._account_id = account_id
         self._through: dict[str, _Through] = {}
-        self._turn = 0
 
-    async def ask(self, venue_name: str) -> VenueTruth:
-        """Raises VenueUnavailableError. What it says counts as asked for only once `settled` is told."""
+    async def ask(
+        self, venue_name: str, *, is_whole: bool = True, symbols: tuple[str, ...] | None = None
+    ) -> VenueTruth:
+        """is_whole: the fills of every symbol where the account is active, not of some of them; symbols: of these.
+
+        Raises VenueUnavailableError. What it says counts as asked for only once `settled` is told.
+        """
         asked_ns, asked_s = self._clock.now_ns(), asyncio.get_running_loop().time()
         known_orders, known_positions = dict(self._kernel.orders), dict(self._kernel.positions)
-        symbols = self._symbols_of_this_turn(venue_name)
+        if symbols is None:
+            symbols = self._symbols_of_this_turn(venue_name, is_whole=is_whole)
         balances = await self._venue.balances()
         orders, positions = await self._venue.all_open_orders(), await self._venue.positions()
         trades: list[VenueTrade] = []
@@ -92,7 +97,6 @@ class VenueReader:
                 passed_ns = round((truth.asked_s - before.asked_s) * NS_PER_S)
                 through_ns = max(before.through_ns, min(through_ns, before.through_ns + passed_ns))
             self._through[symbol] = _Through(through_ns, truth.asked_s)
-        self._turn += 1
 
     def fills_through_ns(self, venue_name: str) -> int:
         """Every fill up to here, of every symbol, is in the journal."""
@@ -113,11 +117,14 @@ class VenueReader:
         observed = self._kernel.balances.get((self._account_id, venue_name))
         return self._kernel.head.first_started_ns if observed is None else observed.fills_through_ns
 
-    def _symbols_of_this_turn(self, venue_name: str) -> tuple[str, ...]:
+    def _symbols_of_this_turn(self, venue_name: str, *, is_whole: bool) -> tuple[str, ...]:
+        """Those that weren't asked for longest. Of the active ones all, when the account's stream was away."""
         listed = [symbol for name, symbol in self._kernel.listed if name == venue_name]
-        active = {order.intent.symbol for order in self._kernel.orders.values()}
-        active |= {symbol for _, _, symbol in self._kernel.positions}
-        others = [symbol for symbol in listed if symbol not in active]
-        first = self._turn * OTHER_SYMBOLS_PER_TURN % len(others) if others else 0
-        chosen = {*active, *(others[first:] + others[:first])[:OTHER_SYMBOLS_PER_TURN]}
-        return tuple(symbol for symbol in listed if symbol in chosen)
+        listed.sort(key=lambda symbol: self._of(symbol, venue_name))
+        traded = {order.intent.symbol for order in self._kernel.orders.values()}
+        traded |= {symbol for _, _, symbol in self._kernel.positions}
+        active = [symbol for symbol in listed if symbol in traded]
+        quiet = [symbol for symbol in listed if symbol not in traded]
+        chosen = active if is_whole else active[: max(SYMBOLS_PER_TURN // 2, SYMBOLS_PER_TURN - len(quiet))]
+        room = SYMBOLS_PER_TURN if is_whole else SYMBOLS_PER_TURN - len(chosen)
+        return (*chosen, *quiet[:room])
