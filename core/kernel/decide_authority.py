@@ -23,9 +23,11 @@ from core.orders.machine import Order
 from core.portfolio.positions import Position
 from core.risk.inputs import EXACT
 from core.risk.kill_switch import KillSwitch
+from core.risk.losses import loss_reason
 from core.types.authority import MandateAuthority, SessionAuthority
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import (
+    EquityObserved,
     FreezeChanged,
     JournalEvent,
     KillSwitchChanged,
@@ -278,7 +280,18 @@ def _rollback(kernel: Kernel, verified: Administration, now_ns: int) -> Refusal 
     return decide_rollback(kernel, int(version), verified.authority, now_ns)
 
 
-def _thaw(kernel: Kernel, verified: Administration, now_ns: int) -> Refusal | tuple[KillSwitchChanged, ...]:
+def _measured_anew(kernel: Kernel, state: KillSwitch, account_id: str, now_ns: int) -> tuple[EquityObserved, ...]:
+    """What the thaw of an account makes of a loss that is beyond its limit: whoever signed it has looked at that, and
+    it is measured from here on. Else it would throw the switch again at once, a drawdown for ever."""
+    known, rules = kernel.equity.get(account_id), kernel.rules
+    if state is not KillSwitch.NORMAL or known is None or rules is None:
+        return ()
+    if loss_reason(known, rules.limits_for(account_id, "", "")) is None:
+        return ()
+    return (msgspec.structs.replace(known, ts_ns=now_ns, day_start_equity=known.equity, peak_equity=known.equity),)
+
+
+def _thaw(kernel: Kernel, verified: Administration, now_ns: int) -> Refusal | tuple[JournalEvent, ...]:
     body = verified.document.body
     account_id = body["account_id"]
     try:
@@ -305,6 +318,7 @@ def _thaw(kernel: Kernel, verified: Administration, now_ns: int) -> Refusal | tu
             account_id=account_id,
             authority=verified.authority,
         ),
+        *_measured_anew(kernel, state, account_id, now_ns),
     )
 
 

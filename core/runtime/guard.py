@@ -11,7 +11,7 @@ from core.kernel.decide_orders import decide_expiry
 from core.kernel.records import PositionKey
 from core.portfolio.performance import account_day
 from core.risk.kill_switch import KillSwitch
-from core.risk.rules import EffectiveLimits
+from core.risk.losses import loss_reason
 from core.runtime.service import EngineService
 from core.storage.journal import JournalUnavailableError
 from core.types.clock import NS_PER_S
@@ -22,7 +22,6 @@ GUARD_INTERVAL_S = 0.25
 FIRST_INTERVAL_S = 0.02
 """Until the account was valued once: no order is taken before that."""
 EQUITY_INTERVAL_NS = 10 * NS_PER_S
-BPS = 10_000
 
 _log = structlog.get_logger("engine.guard")
 
@@ -132,17 +131,6 @@ class Guard:
         current = kernel.effective_kill_switch(account_id) if account_id else kernel.kill_switch
         if current.tightness < state.tightness:
             await self._service.set_kill_switch(state, f"engine:{kernel.engine_id}", reason, account_id=account_id)
-
-
-def loss_reason(observed: EquityObserved, limits: EffectiveLimits) -> str | None:
-    """Why only what reduces may go on; None while no limit on losses is reached."""
-    equity, peak = Decimal(observed.equity), Decimal(observed.peak_equity)
-    loss = Decimal(observed.day_start_equity) - equity
-    if loss >= limits["max_daily_loss_quote"].value:
-        return f"lost {decimal_text(loss)} today, the limit is {limits['max_daily_loss_quote'].value}"
-    if peak > 0 and (peak - equity) * BPS >= limits["max_drawdown_bps"].value * peak:
-        return f"{decimal_text(peak - equity)} below the peak of {decimal_text(peak)}"
-    return None
 
 
 def observe(before: EquityObserved | None, account_id: str, day: str, equity: Decimal, now_ns: int) -> EquityObserved:

@@ -13,7 +13,7 @@ from core.risk.kill_switch import KillSwitch
 from core.types.codes import ReasonCode
 from core.types.orders import OrderStatus, OrderType, Side, TimeInForce
 from core.types.venues import VenueCapabilities
-from tests.core.approvals import ACCOUNT, ROOT_SEED
+from tests.core.approvals import ACCOUNT, ROOT_SEED, equity
 from tests.core.kernel.desk import ABLE, Desk, opened
 
 HELD_HERE = VenueCapabilities(
@@ -146,3 +146,40 @@ def test_a_snapshot_keeps_the_switches() -> None:
     again = type(desk.kernel).from_snapshot(desk.kernel.snapshot())
     assert again.effective_kill_switch(ACCOUNT) is KillSwitch.HALTED
     assert again.kill_switch is KillSwitch.REDUCE_ONLY
+
+
+LOST = {"equity": "700000", "day_start_equity": "1000000", "peak_equity": "1000000"}
+"""The limits are 50,000 in a day and 20 % below the peak."""
+NEARLY = {"equity": "950000.01", "day_start_equity": "1000000", "peak_equity": "1000000"}
+
+
+def thawed_after(loss: dict[str, str], switched: str, thawed: str, state: str = "NORMAL") -> Desk:
+    desk, _ = ready()
+    desk.apply(equity(**loss))
+    desk.kill(KillSwitch.CANCEL_ONLY, switched)
+    desk.now_ns += 1
+    assert desk.administer("thaw", {"state": state, "account_id": thawed, "reason": "looked at"}) is None
+    return desk
+
+
+def test_the_thaw_of_an_account_that_has_lost_too_much_measures_from_there_on() -> None:
+    # Else the same loss would throw the switch again at once, a drawdown for ever.
+    desk = thawed_after(LOST, ACCOUNT, ACCOUNT)
+    observed = desk.kernel.equity[ACCOUNT]
+    assert (observed.day_start_equity, observed.peak_equity, observed.equity) == ("700000", "700000", "700000")
+    assert desk.order(price=AT - 1) in desk.kernel.orders, desk.refusal
+
+
+@pytest.mark.parametrize(
+    ("loss", "switched", "thawed", "state"),
+    [
+        (NEARLY, ACCOUNT, ACCOUNT, "NORMAL"),  # thrown for something else: what was lost still counts
+        (LOST, ACCOUNT, ACCOUNT, "REDUCE_ONLY"),
+        (LOST, "other", "other", "NORMAL"),
+        (LOST, "", "", "NORMAL"),
+    ],
+)
+def test_no_other_thaw_forgets_a_loss(loss: dict[str, str], switched: str, thawed: str, state: str) -> None:
+    desk = thawed_after(loss, switched, thawed, state)
+    observed = desk.kernel.equity[ACCOUNT]
+    assert (observed.day_start_equity, observed.peak_equity) == ("1000000", "1000000")

@@ -9,16 +9,18 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from core.authority.administration import AdministrationDocument, administration_bytes, sign_administration
 from core.kernel import decide
 from core.kernel.decide_risk import decide_rules
 from core.kernel.inputs import MarginInputs
 from core.risk.kill_switch import KillSwitch
 from core.storage.journal import JournalUnavailableError
+from core.types.clock import NS_PER_S
 from core.types.codes import Refusal
 from core.types.events import KillSwitchChanged
 from core.types.instruments import Product
 from core.types.orders import Side
-from tests.core.approvals import ACCOUNT, BTC
+from tests.core.approvals import ACCOUNT, BTC, ENGINE_ID, ROOT_SEED
 from tests.core.kernel.desk import rules
 from tests.core.runtime.guard_support import Watched
 
@@ -212,3 +214,32 @@ async def test_without_a_journal_the_timer_still_halts(start: Start) -> None:
     with pytest.raises(JournalUnavailableError):
         await watched.look_after(20)
     assert watched.kernel.kill_switch is KillSwitch.HALTED
+
+
+async def test_an_account_that_was_thawed_after_a_loss_stays_thawed_until_it_loses_again(start: Start) -> None:
+    watched = await start(rules(max_daily_loss_quote='"50000"'))
+    watched.worth("950000")
+    await watched.look_after(0.25)
+    assert watched.switch == "REDUCE_ONLY"
+    watched.clock.pass_s(1)
+    document = administration_bytes(
+        AdministrationDocument(
+            document_id="doc-1",
+            engine_id=ENGINE_ID,
+            kind="thaw",
+            body={"state": "NORMAL", "account_id": ACCOUNT, "reason": "looked at"},
+            issued_at_ns=str(watched.clock.ns),
+            expires_at_ns=str(watched.clock.ns + NS_PER_S),
+            requested_by="operator",
+        )
+    )
+    signature = sign_administration(ROOT_SEED, document)
+    assert await watched.service.administer(document, [("root", signature)]) is None
+    await watched.look_after(0.25)
+    assert watched.switch == "NORMAL"
+    watched.worth("900000.01")
+    await watched.look_after(0.25)
+    assert watched.switch == "NORMAL"
+    watched.worth("900000")
+    await watched.look_after(0.25)
+    assert watched.switch == "REDUCE_ONLY"
