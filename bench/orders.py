@@ -9,7 +9,8 @@ has returned; arrived_p50_us until the venue's process has read it. fsync_p50_us
 same bytes into a file preallocated as the journal is, one before each order. ratio: p50_us by fsync_p50_us.
 orders_per_s: commands answered as durable and handed to the socket, with so many waiting at once; the venue's answers
 are taken in and recorded meanwhile. flat: each before --history orders more, and after them. risk_p50_us: every check
-on one order, its inputs gathered. session_adds_us: what a session's signature costs. cpu_us_per_order: this process's.
+on one order, its inputs gathered; risk_in_python_p50_us: the same by their oracle. session_adds_us: what a session's
+signature costs. cpu_us_per_order: this process's.
 
 Example: python bench/orders.py --json --orders 2000 --folder /var/lib/veloz
 """
@@ -49,7 +50,7 @@ from _order_engine import (  # noqa: E402
 from core.authority.documents import signed_message  # noqa: E402
 from core.authority.session import REQUEST_DOMAIN_TAG  # noqa: E402
 from core.authority.signatures import sign_bytes  # noqa: E402
-from core.kernel.decide_risk import RiskSubject, run_risk  # noqa: E402
+from core.kernel.decide_risk import RiskSubject, run_risk, run_risk_in_python  # noqa: E402
 from core.runtime.tickets import ticket_digest  # noqa: E402
 from core.storage.journal_files import JournalFile, PosixFolder  # noqa: E402
 from core.storage.journal_format import GENESIS_HASH, encode_group  # noqa: E402
@@ -64,6 +65,7 @@ IN_FLIGHT = (1, 8, 64)
 RATE_ROUNDS = 5
 HISTORY_GROUP = 1_000
 SESSION_ORDERS = 200
+ORACLE_ORDERS = 200
 NS_PER_US = 1_000
 
 
@@ -236,21 +238,29 @@ def measure_risk(load: Load, orders: int) -> dict[str, float]:
     service, kernel = engine.service, engine.kernel
     gathered: list[int] = []
     checked: list[int] = []
+    in_python: list[int] = []
     intents = [kernel.orders[order_id].intent for order_id in list(kernel.open_order_ids)[-ROUND:]]
     for number in range(orders):
-        wanted = request(number)
+        wanted, subject = request(number), RiskSubject(intents[number % len(intents)])
         now_ns = engine.clock.now_ns()
         started_ns = perf_counter_ns()
         inputs = service._inputs_of(wanted)
         looked_ns = perf_counter_ns()
-        decision = run_risk(kernel, RiskSubject(intents[number % len(intents)]), inputs, now_ns)
+        decision = run_risk(kernel, subject, inputs, now_ns)
         checked.append(perf_counter_ns() - looked_ns)
         gathered.append(looked_ns - started_ns)
         if decision.refusal is not None:
             raise RuntimeError(str(decision.refusal))
+    # Apart: they would push each other out of the processor's caches.
+    for _ in range(min(orders, ORACLE_ORDERS)):
+        started_ns = perf_counter_ns()
+        if run_risk_in_python(kernel, subject, inputs, now_ns) != decision:
+            raise RuntimeError("the native checks and the Python ones differ")
+        in_python.append(perf_counter_ns() - started_ns)
     return {
         "risk_p50_us": percentile_us(checked, 50),
         "risk_p99_us": percentile_us(checked, 99),
+        "risk_in_python_p50_us": percentile_us(in_python, 50),
         "market_inputs_p50_us": percentile_us(gathered, 50),
         "checks": len(decision.checks),
         "open_orders": len(kernel.open_order_ids),

@@ -437,6 +437,8 @@ void bind_book(nb::module_ &module) {
 
 NB_MODULE(_native, module) {
     module.doc() = "VeloZ's native core.";
+    // What lives until the process ends is no leak.
+    nb::set_leak_warnings(false);
     module.attr("MAX_FRAME_BYTES") = veloz::kMaxFrameBytes;
     module.attr("MAX_FRAME_LEVELS") = veloz::kMaxFrameLevels;
     module.attr("MAX_LEVELS_PER_SIDE") = veloz::kMaxLevelsPerSide;

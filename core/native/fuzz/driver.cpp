@@ -21,12 +21,16 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size);
 
 namespace veloz::fuzz {
+
+void trade(std::mt19937_64 &chance, std::size_t operations);
+
 namespace {
 
 using Random = std::mt19937_64;
 
 constexpr std::size_t kMaxSeedBytes = 20'000;  // of a line that is damaged: long ones teach nothing new
 constexpr std::size_t kOperationsPerBook = 2'000;
+constexpr std::size_t kOrdersPerBook = 500;
 constexpr const char *kTokens[] = {"\"",
                                    "[",
                                    "]",
@@ -201,6 +205,7 @@ int run(const Options &options) {
     for (std::size_t left = options.operations; left > 0;) {
         const std::size_t operations = std::min(left, kOperationsPerBook);
         operate(random, operations);
+        trade(random, std::min(operations, kOrdersPerBook));
         left -= operations;
     }
     std::printf("%zu files with %zu frames, %zu damaged frames, %zu book operations: all sound\n", options.files.size(),
