@@ -112,7 +112,13 @@ class Reconciler:
                 _log.warning("differs_from_venue", differences=[msgspec.to_builtins(item) for item in told[:10]])
             await self._apply(truth, found)
             truth = await self._reader.ask(self._venue(), symbols=truth.asked)
-            left = tuple(d for d in self._compare(truth) if d.kind not in NOT_DRIFT)
+            # What is new by now is on its way here, as in every moment of an account that trades.
+            before = {(item.kind, item.subject, item.engine) for item in found}
+            left = tuple(
+                item
+                for item in self._compare(truth)
+                if item.kind not in NOT_DRIFT and (item.kind, item.subject, item.engine) in before
+            )
             if told:
                 await service.record(
                     lambda now_ns: (

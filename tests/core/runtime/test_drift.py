@@ -132,3 +132,25 @@ def test_an_answer_that_couldnt_be_recorded_is_asked_for(
     house.wait(within_s)
     assert house.status(order_id) is became
     assert not house.kernel.frozen
+
+
+def test_a_fill_that_comes_while_the_last_one_is_taken_over_freezes_nothing(house: House) -> None:
+    """given an account that trades all the time, when each comparison meets a fill whose report is on its way, then it
+    goes on, and each fill is here once."""
+    accepted(house)
+    asked = 0
+
+    async def trades_since(_symbol: str, _since_ns: int) -> list[VenueTrade]:
+        nonlocal asked
+        asked += 1
+        return [
+            VenueTrade("BTCUSDT", number, f"o{number}", "", Side.BUY, 6_000_000, 100, Decimal(0), "USDT", False, NOW_NS)
+            for number in range(1, asked + 1)
+        ]
+
+    house.venue.trades_since = trades_since  # type: ignore[method-assign]
+    for _ in range(4):
+        house.wait(SWEEP_INTERVAL_S)
+        assert not house.kernel.frozen
+        held = house.kernel.positions[ACCOUNT, "paper", "BTCUSDT"].quantity
+        assert (asked - 1) * 100 <= held <= asked * 100
