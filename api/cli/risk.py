@@ -30,8 +30,13 @@ def show(as_json: bool) -> None:
         document = None if current is None else current.document
         typer.echo(json.dumps({"version": rules.version, "digest_hex": rules.digest_hex, "document": document}))
         return
-    typer.secho(f"# version {rules.version}, digest {rules.digest_hex[:DIGEST_DIGITS_SHOWN]}…", bold=True)
-    typer.echo("# none are installed" if current is None else printable(current.document))
+    # Beside the document and not in it: what is written to a file is what was installed, to the byte.
+    heading = f"# version {rules.version}, digest {rules.digest_hex[:DIGEST_DIGITS_SHOWN]}…"
+    typer.secho(heading, bold=True, err=True)
+    if current is None:
+        typer.secho("# none are installed", err=True)
+    else:
+        typer.echo(printable(current.document), nl=not current.document.endswith("\n"))
 
 
 def history(as_json: bool) -> None:

@@ -315,6 +315,17 @@ async def test_a_mistyped_account_is_neither_stopped_nor_cleared(engine: Running
     assert (await veloz("risk", "state"))["kill_switch"] == "NORMAL"
 
 
+async def test_the_rules_that_are_shown_are_the_file_that_was_installed(
+    engine: RunningEngine, veloz: Veloz, home: Path
+) -> None:
+    shown = await asyncio.to_thread(lambda: CliRunner().invoke(app, ["risk", "show"]))
+    installed = (home / "risk.toml").read_text()
+    assert shown.stdout.count(installed) == 1
+    assert "# version 1, digest" not in shown.stdout
+    assert "# version 1, digest" in shown.stderr
+    assert (await veloz("risk", "show"))["document"] == installed
+
+
 async def test_a_halt_by_file_is_thawed_only_when_the_file_is_gone(
     engine: RunningEngine, veloz: Veloz, home: Path
 ) -> None:
