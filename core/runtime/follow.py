@@ -171,6 +171,7 @@ class VenueFollower:
                 await self._fill(trade, order_id)
         await self._take_over_terms(seen, asked_of, waited_s)
         await self._close_if_over(seen, "reconciled with the venue")
+        self._found(asked_of)
         service.dispatcher.on_order_changed(order_id)
 
     async def _follow(self, stop: asyncio.Event) -> None:
@@ -274,6 +275,7 @@ class VenueFollower:
         if order_id not in service.kernel.orders and not await self._adopt(seen):
             _log.warning("foreign_order", client_order_id=order_id, symbol=seen.symbol, status=seen.status)
             return
+        before = service.kernel.orders[order_id]
         if seen.status is not OrderStatus.REJECTED:
             await service.record(
                 lambda now_ns: decide.decide_accepted(service.kernel, order_id, seen.venue_order_id, now_ns)
@@ -286,6 +288,7 @@ class VenueFollower:
             service.dispatcher.spawn(self._reconcile_missed(order_id), "reconcile", order_id)
         else:
             await self._close_if_over(seen, report.reason)
+        self._found(before)
         service.dispatcher.on_order_changed(order_id)
 
     async def _adopt(self, seen: VenueOrder) -> bool:
@@ -363,13 +366,21 @@ class VenueFollower:
 
     def _cancel_again(self) -> None:
         """What the venue never got, for an outage or because the engine was killed before it left, is asked again."""
+        for order in self._service.kernel.open_orders():
+            self._cancel_unwanted(order)
+
+    def _found(self, before: Order) -> None:
+        """An order without an answer turned out to be there: a cancel that came before found nothing at the venue."""
+        if before.status is OrderStatus.UNKNOWN:
+            self._cancel_unwanted(self._service.kernel.orders[before.intent.client_order_id])
+
+    def _cancel_unwanted(self, order: Order) -> None:
         service = self._service
-        for order in service.kernel.open_orders():
-            if order.status not in {OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED}:
-                continue
-            switch = service.kernel.effective_kill_switch(order.intent.account_id)
-            if order.cancel_requested or switch is KillSwitch.HALTED:
-                service.dispatcher.cancel_once(order.intent.symbol, order.intent.client_order_id)
+        if order.status not in {OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED}:
+            return
+        switch = service.kernel.effective_kill_switch(order.intent.account_id)
+        if order.cancel_requested or switch is KillSwitch.HALTED:
+            service.dispatcher.cancel_once(order.intent.symbol, order.intent.client_order_id)
 
     async def _close_if_over(self, seen: VenueOrder, reason: str) -> None:
         service, order_id = self._service, seen.client_order_id

@@ -188,6 +188,20 @@ async def test_a_safety_command_doesnt_wait_for_a_disk_that_hangs(rig: Rig) -> N
     rig.assert_replays()
 
 
+async def test_a_cancel_whose_own_record_hangs_is_asked_for_once(rig: Rig) -> None:
+    order_id = await rig.approve("sug-1")
+    gate = rig.disk.hang_sync()
+    cancelling = asyncio.create_task(rig.cancel(order_id))
+    await asyncio.to_thread(rig.disk.syncing.wait, WAIT_S)
+    async with asyncio.timeout(WAIT_S):
+        assert await cancelling != ()
+    gate.set()
+    await rig.sequencer.stop()
+    await rig.sequencer.record(lambda _now_ns: ())
+    assert rig.acts(CancelOrder) == [CancelOrder("paper", "BTCUSDT", order_id)]
+    rig.assert_replays()
+
+
 @pytest.mark.parametrize("safety_first", [False, True])
 async def test_what_went_ahead_stays_when_the_batch_before_it_is_undone(rig: Rig, safety_first: bool) -> None:
     """given a disk that hangs and then fails, safety commands are kept and recorded later; the order is undone."""
