@@ -20,7 +20,7 @@ from api.cli.sessions import StoredSession, usable_session
 from api.cli.text import printable
 from core.authority.signatures import sign_bytes
 from core.config import Settings
-from core.types.clock import SystemClock
+from core.types.clock import NS_PER_S, SystemClock
 from core.types.codes import Refusal, RefusalError
 from core.types.ids import SystemIdSource, new_trace
 from core.types.money import decimal_text
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from core.runtime.tickets import OrderTicket, Ticket
 
 FOLLOW_INTERVAL_S = 0.05
+TICKET_VALID_S = 60
 ON_ITS_WAY = frozenset({OrderStatus.INTENDED, OrderStatus.UNKNOWN})
 
 
@@ -176,11 +177,12 @@ def _stop_price(options: OrderOptions) -> str:
 
 
 def signed_ticket(session: StoredSession, ticket: Ticket) -> tuple[bytes, Any]:
-    """The canonical bytes, and the session's signature of them."""
+    """The canonical bytes, good for TICKET_VALID_S, and the session's signature of them."""
     from core.runtime.client import SignedRequest
     from core.runtime.tickets import ticket_bytes, ticket_message
 
-    signed = ticket_bytes(ticket)
+    until_ns = SystemClock().now_ns() + TICKET_VALID_S * NS_PER_S
+    signed = ticket_bytes(msgspec.structs.replace(ticket, valid_until_ns=str(until_ns)))
     signature = sign_bytes(session.seed_hex, ticket_message(signed))
     return signed, SignedRequest(signature, session_id=session.session_id)
 

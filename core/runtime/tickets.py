@@ -34,7 +34,8 @@ _PLAIN_DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,39})(?:\.[0-9]{1,39})?")
 class OrderTicket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One order. Decimals in plain notation, times in ns, empty text for none.
 
-    request_id is the asker's own: asking again with it finds the first order.
+    request_id is the asker's own: asking again with it finds the first order. valid_until_ns, here and below: until
+    when the engine may take the ticket, by its own clock; who carries it there can't keep it back for longer.
     """
 
     schema: str = ORDER_TICKET_SCHEMA
@@ -54,6 +55,7 @@ class OrderTicket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     activation_price: str = ""
     expires_ns: str = ""
     strategy_id: str = ""
+    valid_until_ns: str = ""
 
 
 class GroupTicket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -64,6 +66,7 @@ class GroupTicket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     request_id: str
     kind: str
     orders: tuple[OrderTicket, ...]
+    valid_until_ns: str = ""
 
 
 class AmendTicket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -74,6 +77,7 @@ class AmendTicket(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     client_order_id: str
     quantity: str = ""
     price: str = ""
+    valid_until_ns: str = ""
 
 
 Ticket = OrderTicket | GroupTicket | AmendTicket
@@ -112,6 +116,22 @@ def parse_ticket(canonical: bytes, ticket_type: type[T]) -> T:
         raise _malformed(f"schema is {ticket.schema[:SHOWN_LIMIT_CHARS]!r}, this takes {_SCHEMAS[ticket_type]!r}")
     if ticket_bytes(ticket) != canonical:
         raise _malformed("the bytes are not in canonical form (RFC 8785, every field written out)")
+    return ticket
+
+
+def read_ticket(canonical: bytes, ticket_type: type[T], now_ns: int) -> T:
+    """parse_ticket, of one that is still valid. Raises RefusalError, also with AUTHORITY_DOCUMENT_EXPIRED."""
+    ticket = parse_ticket(canonical, ticket_type)
+    until_ns = _whole("valid_until_ns", ticket.valid_until_ns)
+    if until_ns is not None and now_ns >= until_ns:
+        raise refuse(
+            ReasonCode.AUTHORITY_DOCUMENT_EXPIRED,
+            "The ticket's time is over. If it came in time its order is there: sign another with the same request_id, "
+            "which finds it.",
+            limit=str(until_ns),
+            actual=str(now_ns),
+            unit="ns",
+        )
     return ticket
 
 

@@ -24,10 +24,11 @@ from core.runtime.tickets import (
     AmendTicket,
     GroupTicket,
     OrderTicket,
+    T,
     amendment,
     group_request,
     order_request,
-    parse_ticket,
+    read_ticket,
 )
 from core.types.codes import ReasonCode, Refusal, refuse
 
@@ -45,7 +46,7 @@ class TradingCalls(engine_pb2_grpc.EngineServicer):
 
     async def SubmitOrder(self, request: pb.SubmitOrderRequest, context: Context) -> pb.ExecutionOutcome:
         async def submitted() -> pb.ExecutionOutcome:
-            order = order_request(parse_ticket(request.ticket, OrderTicket), self._service.kernel.instruments)
+            order = order_request(self._ticket(request.ticket, OrderTicket), self._service.kernel.instruments)
             authority = command_authority(self._service.kernel, request.authority, request.ticket)
             outcome = await self._service.submit_order(
                 order, authority, trace_of(context), request_bytes=request.ticket
@@ -56,7 +57,7 @@ class TradingCalls(engine_pb2_grpc.EngineServicer):
 
     async def SubmitGroup(self, request: pb.SubmitOrderRequest, context: Context) -> pb.ExecutionOutcome:
         async def submitted() -> pb.ExecutionOutcome:
-            group = group_request(parse_ticket(request.ticket, GroupTicket), self._service.kernel.instruments)
+            group = group_request(self._ticket(request.ticket, GroupTicket), self._service.kernel.instruments)
             authority = command_authority(self._service.kernel, request.authority, request.ticket)
             outcome = await self._service.submit_group(
                 group, authority, trace_of(context), request_bytes=request.ticket
@@ -67,7 +68,7 @@ class TradingCalls(engine_pb2_grpc.EngineServicer):
 
     async def AmendOrder(self, request: pb.AmendOrderRequest, context: Context) -> pb.Decision:
         async def amended() -> Refusal | None:
-            ticket = parse_ticket(request.ticket, AmendTicket)
+            ticket = self._ticket(request.ticket, AmendTicket)
             quantity, price = amendment(ticket)
             authority = command_authority(self._service.kernel, request.authority, request.ticket)
             return await self._service.amend_order(
@@ -81,6 +82,9 @@ class TradingCalls(engine_pb2_grpc.EngineServicer):
             )
 
         return await _decided(context, amended)
+
+    def _ticket(self, canonical: bytes, ticket_type: type[T]) -> T:
+        return read_ticket(canonical, ticket_type, self._service.clock.now_ns())
 
     async def CancelAll(self, request: pb.CancelAllRequest, context: Context) -> pb.CancelAllResponse:
         async def cancelled() -> pb.CancelAllResponse:

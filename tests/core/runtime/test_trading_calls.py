@@ -76,6 +76,7 @@ class Service:
     def __init__(self) -> None:
         self.asked: tuple[str, tuple[Any, ...], dict[str, Any]] = ("", (), {})
         self.answer: Any = None
+        self.clock = SimpleNamespace(now_ns=lambda: NOW_NS)
         self.kernel = SimpleNamespace(instruments={("paper", "BTCUSDT"): INSTRUMENT}, **GRANTS)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -191,6 +192,34 @@ async def test_an_amendment_is_read_from_its_ticket(client: EngineClient, servic
     amend = ticket_bytes(AmendTicket(request_id="r-3", client_order_id="vz-1", quantity="0.4"))
     assert await client.amend_order(amend, SESSION) == REFUSAL
     assert service.asked[1][:3] == ("vz-1", Decimal("0.4"), None)
+
+
+@pytest.mark.parametrize(("valid_until_ns", "is_taken"), [("", True), (NOW_NS + 1, True), (NOW_NS, False)])
+async def test_a_ticket_is_taken_until_its_time_is_over(
+    client: EngineClient, service: Service, valid_until_ns: Any, is_taken: bool
+) -> None:
+    until = {"valid_until_ns": str(valid_until_ns)}
+    legs = (ticket(request_id="take_profit"), ticket(request_id="stop"))
+    asked = {
+        "submit_order": lambda: client.submit_order(ticket_bytes(ticket(**until)), SESSION),
+        "submit_group": lambda: client.submit_group(
+            ticket_bytes(GroupTicket(request_id="g-1", kind="OCO", orders=legs, **until)), SESSION
+        ),
+        "amend_order": lambda: client.amend_order(
+            ticket_bytes(AmendTicket(request_id="r-2", client_order_id="vz-1", quantity="0.4", **until)), SESSION
+        ),
+    }
+    for name, ask in asked.items():
+        service.answer = REFUSAL if name == "amend_order" else OUTCOME
+        service.asked = ("", (), {})
+        if is_taken:
+            await ask()
+            assert service.asked[0] == name
+            continue
+        with pytest.raises(RefusalError) as caught:
+            await ask()
+        assert caught.value.refusal.code is ReasonCode.AUTHORITY_DOCUMENT_EXPIRED
+        assert service.asked[0] == ""
 
 
 async def test_a_mandates_ticket_needs_the_mandates_own_signature(client: EngineClient, service: Service) -> None:
