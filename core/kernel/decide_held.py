@@ -8,6 +8,7 @@ The rules, which hold at every moment and over any crash, because all of it is j
 - A trigger that was reached stays reached (TriggerReached), wherever the price goes while a sister is cancelled.
 - A held order passes risk again when it is let go. What only time mends (a stale book, a lost connection, a rate) is
   tried again; everything else ends it. An exit that can't go leaves the one at the venue where it is.
+- A mandate that isn't in force any more opens nothing: what reduces still goes. Closing a session takes no order back.
 - What only reduces is sent for no more than there is to reduce.
 - Cancelling one leg cancels the others. A leg that the venue ends by itself leaves them as they are.
 
@@ -21,6 +22,7 @@ from decimal import Decimal
 from typing import Any
 
 from core.kernel.decide import cancel_events
+from core.kernel.decide_orders import mandate_of
 from core.kernel.decide_risk import APPROVALS_FOR_TWO, RiskSubject, run_risk
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
@@ -186,6 +188,9 @@ def _make_room(held: Order, live: list[Order], now_ns: int) -> tuple[JournalEven
 def _let_go(
     kernel: Kernel, held: Order, sisters: list[Order], inputs: DecisionInputs, price: int | None, now_ns: int
 ) -> tuple[JournalEvent, ...]:
+    refusal = _mandate_refusal(kernel, held, sisters, now_ns)
+    if refusal is not None:
+        return (_rejected(held, refusal, now_ns),)
     decision = run_risk(kernel, _subject(held, sisters), inputs, now_ns)
     if decision.refusal is None:
         return (
@@ -219,6 +224,9 @@ def _step_of_replacement(
         return (_closed(held, f"the order that it replaces is {old.status}", now_ns),)
     if rest != held.active_quantity:
         return (OrderArmed(client_order_id=_id(held), quantity=rest, **_of(held, now_ns)),)
+    refusal = _mandate_refusal(kernel, held, sisters, now_ns)
+    if refusal is not None:
+        return (_rejected(held, refusal, now_ns),)
     inputs = inputs_of(working_intent(held))
     decision = run_risk(kernel, _subject(held, [old]), inputs, now_ns)
     if decision.refusal is not None:
@@ -234,6 +242,21 @@ def _step_of_replacement(
             rules_version=kernel.rules_version,
             **_of(held, now_ns),
         ),
+    )
+
+
+def _mandate_refusal(kernel: Kernel, held: Order, sisters: list[Order], now_ns: int) -> Refusal | None:
+    """Why a strategy whose mandate ended sends this no more; None for what reduces, which protects."""
+    mandate_id = mandate_of(kernel, held)
+    if mandate_id is None or held.active_quantity <= _reducible(kernel, held, sisters):
+        return None
+    mandate = kernel.mandates.get(mandate_id)
+    if mandate is not None and not mandate.revoked and now_ns < mandate.expires_ns:
+        return None
+    return Refusal(
+        ReasonCode.AUTHORITY_MANDATE_REVOKED,
+        "The mandate of this held order was revoked or has expired, so it opens nothing. Have a new one approved.",
+        actual=mandate_id[:64],
     )
 
 

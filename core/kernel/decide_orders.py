@@ -120,7 +120,7 @@ def decide_amend(
     refusal = _amend_problem(kernel, order, quantity, price)
     if refusal is None and isinstance(authority, SessionAuthority):
         refusal = session_refusal(kernel, authority, request_bytes, order.intent.account_id, None, now_ns)
-    elif refusal is None and _mandate_of(kernel, order) != authority_id(authority):
+    elif refusal is None and mandate_of(kernel, order) != authority_id(authority):
         refusal = Refusal(
             ReasonCode.AUTHORITY_MANDATE_LIMIT_EXCEEDED, "A strategy amends only its own mandate's orders."
         )
@@ -335,7 +335,7 @@ def _amend_problem(kernel: Kernel, order: Order, quantity: int | None, price: in
     return None
 
 
-def _mandate_of(kernel: Kernel, order: Order) -> str | None:
+def mandate_of(kernel: Kernel, order: Order) -> str | None:
     """Of the order that it is derived from, when it is."""
     origin: Order | None = order
     while origin is not None and isinstance(origin.authority, DerivedAuthority):

@@ -14,6 +14,8 @@ from core.storage.journal import JournalUnavailableError
 
 LOOK_INTERVAL_S = 0.25
 """What was missed (a disk that was full, a stale book, a restart) is looked at again so often."""
+LOOKS_AT_ONCE = 32
+"""Then others have their turn: an order to send doesn't wait for a look at hundreds that are held."""
 REVIEWS_WAITING_LIMIT = 64
 """Of one order; what comes beyond is left to the next look."""
 
@@ -50,7 +52,9 @@ class HeldOrders:
     async def run(self) -> None:
         while True:
             await asyncio.sleep(LOOK_INTERVAL_S)
-            for order_id in tuple(self._service.kernel.index.dependent):
+            for number, order_id in enumerate(tuple(self._service.kernel.index.dependent), start=1):
+                if not number % LOOKS_AT_ONCE:
+                    await asyncio.sleep(0)
                 if order_id not in self._waiting and self._service.has_next_step(order_id):
                     self._begin(order_id, None)
 

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from core.kernel import decide
+from core.kernel.decide_authority import decide_mandate_revoke
 from core.kernel.decide_orders import decide_order
 from core.kernel.decide_risk import decide_rules
 from core.kernel.inputs import Balances
@@ -20,7 +21,20 @@ from core.types.events import FreezeChanged
 from core.types.orders import OrderRequest, OrderRole, OrderStatus, OrderType, Side
 from tests.core.approvals import ACCOUNT
 from tests.core.kernel.desk import rules
-from tests.core.kernel.test_groups import BRACKET, BY, ENTRY, MID, OCO, PLAIN, QUANTITY, World, amend, asked, sent_as
+from tests.core.kernel.test_groups import (
+    BRACKET,
+    BY,
+    ENTRY,
+    MID,
+    OCO,
+    PLAIN,
+    QUANTITY,
+    STOP,
+    World,
+    amend,
+    asked,
+    sent_as,
+)
 
 S, R, T = OrderStatus, OrderRole, OrderType
 STOPPED = 5_900_000
@@ -228,3 +242,59 @@ def test_an_order_that_is_over_keeps_no_place_among_the_open_ones_for_what_follo
     world.close(other)
     trade(world, STOPPED)
     assert sent_as(world) == (T.MARKET, Side.SELL, QUANTITY, None)
+
+
+def revoke(world: World) -> None:
+    decided = decide_mandate_revoke(world.kernel, BY.mandate_id, "user", "stopped", world.now_ns)
+    assert not isinstance(decided, Refusal)
+    world.apply(decided)
+
+
+def expire(world: World) -> None:
+    world.now_ns = world.kernel.mandates[BY.mandate_id].expires_ns
+
+
+@pytest.mark.parametrize("ends", [revoke, expire])
+def test_exits_of_a_mandate_that_ended_still_protect(world: World, ends: Callable[[World], None]) -> None:
+    ids = entered(world)
+    ends(world)
+    trade(world, STOPPED)
+    world.close(ids[R.TAKE_PROFIT])
+    assert sent_as(world) == (T.MARKET, Side.SELL, QUANTITY, None)
+
+
+@pytest.mark.parametrize(
+    ("ends", "position", "status"),
+    [
+        (None, 0, S.INTENDED),
+        (revoke, 0, S.REJECTED),
+        (expire, 0, S.REJECTED),
+        (revoke, QUANTITY - 1, S.REJECTED),
+        (revoke, QUANTITY, S.INTENDED),
+    ],
+)
+def test_a_mandate_that_ended_opens_nothing_with_what_it_had_held(
+    world: World, ends: Callable[[World], None] | None, position: int, status: OrderStatus
+) -> None:
+    if position:
+        world.fill(resting(world, msgspec.structs.replace(ENTRY, quantity=position)), position)
+    decided = decide_order(
+        world.kernel, msgspec.structs.replace(STOP, request_id="s"), BY, world.inputs_of(), PLAIN, world.now_ns
+    )
+    assert not isinstance(decided, Refusal)
+    world.apply(decided)
+    (held,) = world.kernel.open_orders()
+    if ends is not None:
+        ends(world)
+    trade(world, STOPPED)
+    order = world.order(held.intent.client_order_id)
+    assert order.status is status
+    assert order.refusal is None or order.refusal.code is ReasonCode.AUTHORITY_MANDATE_REVOKED
+
+
+def test_the_replacement_of_an_order_whose_mandate_ended_is_not_sent(world: World) -> None:
+    old_id = resting(world, ENTRY)
+    assert amend(world, old_id, None, 5_990_000) is None
+    revoke(world)
+    world.close(old_id)
+    assert (len(world.sent), world.kernel.open_orders()) == (1, [])
