@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from core.kernel.decide import decide_amended
 from core.kernel.kernel import Kernel
 from core.market.hub import MarketHub
 from core.risk.kill_switch import KillSwitch
@@ -30,6 +31,7 @@ from core.venues.ports import (
     SubmitUnknown,
     UserEvent,
     UserStreamConnected,
+    UserStreamLost,
     VenueFunding,
     VenueOrder,
     VenuePosition,
@@ -329,3 +331,29 @@ def test_an_order_that_nobody_wants_cancelled_isnt(house: House) -> None:
     house.follow()
     house.wait(SWEEP_INTERVAL_S + 1)
     assert house.venue.cancels == []
+
+
+def test_a_stream_that_is_lost_again_and_again_was_lost_the_first_time(house: House) -> None:
+    house.venue.events.append(UserStreamConnected())
+    house.follow()
+    house.wait(1)
+    around = house.service.surroundings
+    assert (around.venue_connected, around.lost_since_ns) == (True, None)
+    for _ in range(2):
+        house.wait(1)
+        house.run(house.follower._user_event(UserStreamLost("no route")))
+    assert (around.venue_connected, around.lost_since_ns) == (False, house.clock.now_ns() - NS_PER_S)
+
+
+def test_what_the_venue_said_before_an_amendment_doesnt_undo_it(house: House) -> None:
+    order_id = house.order()
+    look = house.venue.order
+
+    async def amended_meanwhile(symbol: str, asked_id: str) -> VenueOrder | None:
+        seen = await look(symbol, asked_id)
+        await house.service.record(lambda now_ns: decide_amended(house.kernel, order_id, 15_000, None, now_ns))
+        return seen
+
+    house.venue.order = amended_meanwhile  # type: ignore[method-assign]
+    house.run(house.follower.reconcile(order_id))
+    assert house.kernel.orders[order_id].intent.quantity == 15_000
