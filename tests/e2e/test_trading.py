@@ -17,6 +17,7 @@ pytestmark = pytest.mark.e2e
 
 CAUGHT_UP_S = 30
 LEDGER_KILLS = 3
+PATIENCE_S = "30"
 
 
 @pytest.fixture(scope="module", params=["spot", "usdm"])
@@ -32,7 +33,8 @@ def desk(request: pytest.FixtureRequest) -> Iterator[RunningService]:
 
 
 def ordered(desk: RunningService, *words: str) -> dict[str, Any]:
-    placed = desk.veloz("orders", *words, "--json")
+    patience = ("--wait", PATIENCE_S) if words[0] in {"place", "bracket"} else ()
+    placed = desk.veloz("orders", *words, *patience, "--json")
     assert placed.exit_code == 0, (words, placed.text, placed.errors)
     answer: dict[str, Any] = placed.json
     return answer

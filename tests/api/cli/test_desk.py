@@ -23,6 +23,7 @@ __all__ = ["engine", "home", "settings", "venue"]
 Veloz = Callable[..., Awaitable[Any]]
 STRANGER_SEED = "55" * 32
 FAR_BELOW = "59000"
+PATIENCE_S = "30"
 
 
 @pytest.fixture
@@ -34,7 +35,9 @@ def veloz(home: Path, monkeypatch: pytest.MonkeyPatch) -> Veloz:
     (home / "stranger.key").write_text(STRANGER_SEED)
 
     async def run(*arguments: str) -> Any:
-        result = await asyncio.to_thread(lambda: CliRunner().invoke(app, [*arguments, "--json"]))
+        # A busy machine takes its time; the command ends as soon as the order rests or is over.
+        patience = ["--wait", PATIENCE_S] if arguments[:2] == ("orders", "place") else []
+        result = await asyncio.to_thread(lambda: CliRunner().invoke(app, [*arguments, *patience, "--json"]))
         # The engine of this process logs to the same standard output.
         (line,) = [line for line in result.stdout.splitlines() if line.startswith(("{", "["))]
         answer = json.loads(line)
