@@ -17,9 +17,9 @@ from core.kernel.inputs import Balances
 from core.orders.machine import Order
 from core.risk.kill_switch import KillSwitch
 from core.types.codes import ReasonCode, Refusal
-from core.types.events import FreezeChanged
+from core.types.events import FreezeChanged, InstrumentsLoaded
 from core.types.orders import OrderRequest, OrderRole, OrderStatus, OrderType, Side
-from tests.core.approvals import ACCOUNT
+from tests.core.approvals import ACCOUNT, BTC
 from tests.core.kernel.desk import rules
 from tests.core.kernel.test_groups import (
     BRACKET,
@@ -298,3 +298,25 @@ def test_the_replacement_of_an_order_whose_mandate_ended_is_not_sent(world: Worl
     revoke(world)
     world.close(old_id)
     assert (len(world.sent), world.kernel.open_orders()) == (1, [])
+
+
+@pytest.mark.parametrize("closes", [freeze, disconnect, stale])
+def test_a_stop_with_nothing_in_its_way_waits_while_nothing_can_be_sent(
+    world: World, closes: Callable[[World], None]
+) -> None:
+    ids = world.ask(OCO)
+    world.accept(ids[R.TAKE_PROFIT])
+    world.close(ids[R.TAKE_PROFIT], S.EXPIRED)
+    closes(world)
+    trade(world, STOPPED)
+    assert world.status(ids)["stop"] is S.HELD
+
+
+def test_what_a_fee_leaves_is_sold_in_whole_lots(world: World) -> None:
+    lots_of_ten = msgspec.structs.replace(BTC, lot_size=10, version=2)
+    world.apply([InstrumentsLoaded(ts_ns=world.now_ns, instruments=(lots_of_ten,))])
+    ids = world.ask(BRACKET)
+    world.accept(ids[R.ENTRY])
+    world.fill(ids[R.ENTRY], QUANTITY, fee="0.00001")
+    assert world.order(ids[R.STOP]).armed_quantity == QUANTITY - 10
+    assert sent_as(world) == (T.LIMIT, Side.SELL, QUANTITY - 10, 6_200_000)

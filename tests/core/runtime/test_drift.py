@@ -11,10 +11,12 @@ import pytest
 from core.risk.kill_switch import KillSwitch
 from core.runtime.follow import DRIFT_SWEEP_INTERVAL_S, SWEEP_INTERVAL_S
 from core.runtime.reconcile import DRIFT_TURNS_LIMIT, FREEZE_REASON
+from core.types.authority import DerivedAuthority
 from core.types.codes import ReasonCode, Refusal
-from core.types.orders import OrderIntent, OrderStatus, Side
+from core.types.events import FreezeChanged, OrderIntended
+from core.types.orders import OrderIntent, OrderStatus, OrderType, Side
 from core.venues.ports import SubmitRefused, SubmitResult, Submitted, VenueTrade
-from tests.core.approvals import ACCOUNT, NOW_NS
+from tests.core.approvals import ACCOUNT, NOW_NS, decide_on, proposal
 from tests.core.runtime.test_follow import House, house, shown
 
 __all__ = ["house"]
@@ -42,6 +44,28 @@ def test_what_differs_freezes_the_account_and_agreement_resumes_it(house: House)
     assert house.kernel.effective_kill_switch(ACCOUNT) is KillSwitch.NORMAL
     house.wait(DRIFT_TURNS_LIMIT * SWEEP_INTERVAL_S)
     assert house.kernel.effective_kill_switch(ACCOUNT) is KillSwitch.NORMAL
+
+
+def test_what_somebody_else_froze_stays_frozen_though_both_sides_agree(house: House) -> None:
+    accepted(house)
+    by_hand = FreezeChanged(ts_ns=house.clock.now_ns(), account_id=ACCOUNT, frozen=True, reason="audit")
+    house.record(lambda: (by_hand,))
+    house.wait(2 * SWEEP_INTERVAL_S)
+    assert house.kernel.frozen == {ACCOUNT: "audit"}
+
+
+def test_an_order_that_is_held_here_is_no_difference(house: House) -> None:
+    decided = decide_on(house.kernel, proposal(), now_ns=house.clock.now_ns())
+    assert decided.intent is not None
+    intent = msgspec.structs.replace(decided.intent, order_type=OrderType.STOP, price=None, stop_price=7_000_000)
+    held = OrderIntended(
+        ts_ns=house.clock.now_ns(), intent=intent, authority=DerivedAuthority("parent", "oco.stop"),
+        notional_quote="6000", rules_version=1, market=decided.market, checks=(), is_held=True,
+    )  # fmt: skip
+    house.record(lambda: (held,))
+    house.follow()
+    house.wait(SWEEP_INTERVAL_S + 1)
+    assert (house.status(intent.client_order_id), house.kernel.frozen) == (OrderStatus.HELD, {})
 
 
 def test_a_difference_that_stays_tightens_the_kill_switch_of_the_account(house: House) -> None:

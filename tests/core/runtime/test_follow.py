@@ -357,3 +357,21 @@ def test_what_the_venue_said_before_an_amendment_doesnt_undo_it(house: House) ->
     house.venue.order = amended_meanwhile  # type: ignore[method-assign]
     house.run(house.follower.reconcile(order_id))
     assert house.kernel.orders[order_id].intent.quantity == 15_000
+
+
+def test_balances_are_of_the_moment_in_which_they_were_asked_for(house: House) -> None:
+    """What changes until the answer is here may not be in it, and stays reserved."""
+    asked_ns: list[int] = []
+    look = house.venue.balances
+
+    async def slow() -> dict[str, Decimal]:
+        asked_ns.append(house.clock.now_ns())
+        house.clock.advance_ns(NS_PER_S)
+        return await look()
+
+    house.venue.balances = slow  # type: ignore[method-assign]
+    house.follow()
+    house.wait(1)
+    balances = house.service.surroundings.balances
+    assert balances is not None
+    assert balances.as_of_ns == asked_ns[-1]
