@@ -12,7 +12,7 @@ from decimal import Decimal
 import msgspec
 
 from core.kernel.decide_orders import AskedBy, asked_before, authority_id, authority_refusal, refused, refused_before
-from core.kernel.decide_risk import RiskSubject, run_risk
+from core.kernel.decide_risk import RiskSubject, run_risk, with_held
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
 from core.kernel.order_terms import intent_of, is_held_here
@@ -93,6 +93,7 @@ def decide_group(
         known = kernel.orders.get(first.client_order_id)
         return asked_before(kernel, known, first, authority, request_bytes, now_ns)
     decisions = {role: run_risk(kernel, RiskSubject(intents[role]), inputs, now_ns) for role in roles}
+    decisions[roles[0]] = with_held(kernel, first, decisions[roles[0]], len(roles))
     if request.kind is GroupKind.OCO:
         # Whichever leg acts, its authority has to cover it.
         worth = [decision.notional for decision in decisions.values() if decision.notional is not None]

@@ -13,7 +13,7 @@ from core.kernel.decide_authority import (
     mandate_order_refusal,
     session_refusal,
 )
-from core.kernel.decide_risk import RiskSubject, run_risk
+from core.kernel.decide_risk import RiskSubject, run_risk, with_held
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
 from core.kernel.order_terms import intent_of, is_held_here
@@ -71,6 +71,9 @@ def decide_order(
         known = kernel.orders.get(order_id)
         return asked_before(kernel, known, intent, authority, request_bytes, now_ns)
     decision = run_risk(kernel, RiskSubject(intent), inputs, now_ns)
+    is_held = is_held_here(intent.order_type, capabilities)
+    if is_held:
+        decision = with_held(kernel, intent, decision, 1)
     refusal = authority_refusal(kernel, intent, authority, request_bytes, decision, now_ns)
     if refusal is not None:
         return refusal
@@ -87,7 +90,7 @@ def decide_order(
             rules_version=kernel.rules_version,
             market=inputs.market,
             checks=decision.checks,
-            is_held=is_held_here(intent.order_type, capabilities),
+            is_held=is_held,
         ),
     )
 

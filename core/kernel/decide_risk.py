@@ -27,7 +27,7 @@ from core.types.clock import NS_PER_S
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import RULE_NOT_MET, RiskCheckRecord, RiskRulesInstalled
 from core.types.instruments import Instrument, Product
-from core.types.money import from_scaled
+from core.types.money import decimal_text, from_scaled
 from core.types.orders import OrderIntent, OrderStatus, Side
 
 UNANSWERED = frozenset({OrderStatus.INTENDED, OrderStatus.UNKNOWN})
@@ -168,6 +168,25 @@ def run_risk_in_python(kernel: Kernel, subject: RiskSubject, inputs: DecisionInp
         records = _custom(rules, risk_inputs, subject, now_ns)
         risk_inputs = msgspec.structs.replace(risk_inputs, custom=records)
     return evaluate(risk_inputs)
+
+
+def with_held(kernel: Kernel, intent: OrderIntent, decision: RiskDecision, adds: int) -> RiskDecision:
+    """The limit on open orders for one that the engine would hold, and those that come with it: what is held counts as
+    well, because all of it is the engine's work, and may be let go at once."""
+    rules, code = kernel.rules, ReasonCode.RISK_OPEN_ORDERS_EXCEED_MAX
+    assert rules is not None, "the engine installs its rules before it serves"
+    account_id = intent.account_id
+    limit = rules.limits_for(account_id, intent.strategy_id, intent.symbol)["max_open_orders"]
+    held = sum(
+        order.status is OrderStatus.HELD and order.intent.account_id == account_id for order in kernel.open_orders()
+    )
+    actual = kernel.exposure.open_orders(account_id) + held + adds
+    record = RiskCheckRecord(
+        code, actual <= limit.value, decimal_text(limit.value), str(actual), "orders", limit.source
+    )
+    checks = tuple(record if check.name == code else check for check in decision.checks)
+    refusal = decision.refusal or (None if record.passed else refusal_of(record))
+    return msgspec.structs.replace(decision, checks=checks, refusal=refusal)
 
 
 def decide_rules(

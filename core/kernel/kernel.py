@@ -40,6 +40,7 @@ from core.types.authority import (
     AdministrationAuthority,
     ApprovalAuthority,
     Authority,
+    DerivedAuthority,
     MandateAuthority,
     SessionAuthority,
 )
@@ -304,6 +305,11 @@ class Kernel(Holdings):
         self._count(event)
         self._store(order)
         if event.is_held:
+            # Rates are of what is asked for: what follows from it by itself is counted when it is sent.
+            if event.replaces is not None:
+                self.activity.amend_requested(intent, event.ts_ns)
+            elif not isinstance(event.authority, DerivedAuthority):
+                self.activity.order_intended(intent, event.ts_ns)
             return (ReviewGroup(intent.client_order_id),)
         self.activity.order_intended(intent, event.ts_ns)
         return (SubmitOrder(intent), *self._review(order))

@@ -11,12 +11,14 @@ from core.authority.proposal import proposal_bytes
 from core.kernel import decide
 from core.kernel.kernel import Kernel
 from core.risk.kill_switch import KillSwitch
+from core.types.clock import NS_PER_MS
 from core.types.codes import ReasonCode
 from core.types.events import OrderRefused
 from core.types.instruments import Instrument
 from core.types.orders import AmendRequest, GroupKind, OrderRole, OrderType, Side
+from core.types.venues import VenueCapabilities
 from tests.core.approvals import ACCOUNT, APPROVER_SEED, BTC, ROSTER, SECOND_SEED, equity, proposal
-from tests.core.kernel.desk import Desk, grant, mandate, opened, rules
+from tests.core.kernel.desk import ABLE, Desk, grant, mandate, opened, rules
 
 C = ReasonCode
 ONE = 100_000
@@ -326,3 +328,44 @@ def test_an_amendment_that_risk_refuses_is_recorded_with_its_checks() -> None:
     assert (asked.client_order_id, asked.quantity, asked.price) == (order, TENTH + 1, AT)
     assert [check.name for check in refused.checks if not check.passed] == [C.RISK_QUANTITY_EXCEEDS_MAX_PER_ORDER]
     assert desk.kernel.orders[order].pending_amend is None
+
+
+STOP_HELD = {"order_type": OrderType.STOP, "stop_price": AT + 1_000}
+VENUE_WITHOUT_STOPS = VenueCapabilities(frozenset({OrderType.LIMIT, OrderType.MARKET}), ABLE.times_in_force)
+
+
+def holding(**limits: str) -> Desk:
+    desk = opened(rules(**limits))
+    desk.market(last_price="60000")
+    desk.capabilities = VENUE_WITHOUT_STOPS
+    return desk
+
+
+def test_what_the_engine_holds_counts_towards_the_rate_when_it_is_asked_for() -> None:
+    desk = holding(order_rate="{count = 2, window_ms = 1000}")
+    assert desk.order(**STOP_HELD) in desk.kernel.orders
+    assert desk.order(**STOP_HELD, quantity=TENTH + 1) in desk.kernel.orders
+    refuses(desk.order(**STOP_HELD, quantity=TENTH + 2), C.RISK_ORDER_RATE_EXCEEDED, desk)
+    desk.now_ns += 1_000 * NS_PER_MS
+    assert desk.order(**STOP_HELD, quantity=TENTH + 2) in desk.kernel.orders
+
+
+def test_an_amendment_by_a_replacement_counts_towards_the_rate_of_amendments() -> None:
+    desk = holding(amend_rate="{count = 1, window_ms = 1000}")
+    first, second = desk.resting(), desk.resting(price=AT - 1)
+    assert desk.amend(first, price=AT - 2) in desk.kernel.orders
+    refuses(desk.amend(second, price=AT - 3), C.RISK_AMEND_RATE_EXCEEDED, desk)
+
+
+def test_what_the_engine_holds_counts_towards_the_open_orders_when_more_is_to_be_held() -> None:
+    desk = holding(max_open_orders="3")
+    for number in range(2):
+        assert desk.order(**STOP_HELD, quantity=TENTH + number) in desk.kernel.orders
+    take_profit, stop = desk.request(price=AT - 2), desk.request(**STOP_HELD)
+    legs = {OrderRole.TAKE_PROFIT: take_profit, OrderRole.STOP: stop}
+    refuses(desk.group(GroupKind.OCO, legs), C.RISK_OPEN_ORDERS_EXCEED_MAX, desk)
+    assert desk.checks[C.RISK_OPEN_ORDERS_EXCEED_MAX].actual == "4"
+    third = desk.order(**STOP_HELD, quantity=TENTH + 2)
+    assert third in desk.kernel.orders
+    refuses(desk.order(**STOP_HELD, quantity=TENTH + 3), C.RISK_OPEN_ORDERS_EXCEED_MAX, desk)
+    assert desk.order(price=AT - 3) in desk.kernel.orders  # at the venue there is none yet
