@@ -20,9 +20,7 @@ from core.kernel.records import (
     StrategyPositionKey,
 )
 from core.kernel.state import State, Table
-from core.orders.machine import (
-    Order,
-)
+from core.orders.machine import Order, at_most
 from core.portfolio.positions import Position
 from core.risk.kill_switch import KillSwitch
 from core.risk.rules import RiskRules, parse_risk_rules
@@ -217,7 +215,7 @@ class Holdings:
     # what follows from a change, and from its undoing
 
     def _order_changed(self, order_id: str, old: Order | None, new: Order | None) -> None:
-        self.exposure.order_changed(old, new)
+        self.exposure.order_changed(at_most(old), at_most(new))
         self.index.order_changed(order_id, old, new)
 
     def _instrument_changed(self, _key: InstrumentKey, _old: Instrument | None, new: Instrument | None) -> None:

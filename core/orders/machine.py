@@ -23,7 +23,7 @@ from core.types.events import (
     OrderTriggered,
     TriggerReached,
 )
-from core.types.orders import FINAL_STATUSES, OrderIntent, OrderStatus, OrderType
+from core.types.orders import FINAL_STATUSES, OrderIntent, OrderStatus, OrderType, Side
 
 OrderEvent = (
     OrderAccepted
@@ -93,6 +93,21 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     def active_quantity(self) -> int:
         """How much of a held order may go to the venue."""
         return self.intent.quantity if self.armed_quantity is None else self.armed_quantity
+
+
+def at_most(order: Order | None) -> Order | None:
+    """The order as it counts for limits: while an amendment has no answer, the larger quantity and the price at which
+    it meets us sooner."""
+    if order is None or order.pending_amend is None or order.status.is_final:
+        return order
+    intent, asked = order.intent, order.pending_amend
+    price = intent.price
+    if price is not None and asked.price is not None:
+        price = max(price, asked.price) if intent.side is Side.BUY else min(price, asked.price)
+    quantity = max(intent.quantity, asked.quantity)
+    if (quantity, price) == (intent.quantity, intent.price):
+        return order
+    return msgspec.structs.replace(order, intent=msgspec.structs.replace(intent, quantity=quantity, price=price))
 
 
 class ImpossibleTransitionError(Exception):
