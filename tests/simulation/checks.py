@@ -313,11 +313,9 @@ class Checks:
             own = other.intent
             if own.symbol != intent.symbol or own.side is intent.side or own.client_order_id == replaces:
                 continue
-            if other.price is None:
-                continue
-            resting = Fraction(other.price, scale)
-            if price >= resting if intent.side is Side.BUY else price <= resting:
-                self.fail(Invariant.SELF_TRADE, f"{intent.client_order_id} at {price} meets {own.client_order_id}")
+            for resting in (Fraction(price_of_it, scale) for price_of_it in other.prices()):
+                if price >= resting if intent.side is Side.BUY else price <= resting:
+                    self.fail(Invariant.SELF_TRADE, f"{intent.client_order_id} at {price} meets {own.client_order_id}")
 
     def _beyond(self, intent: OrderIntent, price: Fraction, mids: dict[str, int], replaces: str | None) -> str:
         """The limit that the order breaks at these prices; empty when none."""
@@ -432,8 +430,8 @@ class Checks:
         return self._sums_at_rest(life) or self._frozen_at_rest()
 
     def _order_at_rest(self, order_id: str, known: Known) -> Broken | None:
-        if known.status in {"INTENDED", "UNKNOWN"} or known.amend_pending:
-            return Broken(Invariant.RESOLVED, f"{order_id} is still {known.status}, amending: {known.amend_pending}")
+        if known.status in {"INTENDED", "UNKNOWN"} or known.pending is not None:
+            return Broken(Invariant.RESOLVED, f"{order_id} is still {known.status}, amending: {known.pending}")
         held = self._exchange.orders.get(order_id)
         if known.is_held and (known.cancel_requested or model_is_halted(self.model) or self._is_pointless(known)):
             return Broken(Invariant.CANCELLED, f"{order_id} is still held")

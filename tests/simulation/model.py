@@ -52,7 +52,7 @@ SYMBOL_OF_QUOTE = {"BTC": "BTCUSDT"}
 
 class Known(msgspec.Struct):
     """An order as the events tell it. armed: how much of one that is held may act, None when all of it; most: the
-    largest quantity that was ever asked for."""
+    largest quantity that was ever asked for; pending: the quantity and price of an amendment without an answer."""
 
     intent: OrderIntent
     status: str
@@ -67,7 +67,7 @@ class Known(msgspec.Struct):
     filled: int = 0
     trades: list[int] = msgspec.field(default_factory=list)
     cancel_requested: bool = False
-    amend_pending: bool = False
+    pending: tuple[int, int | None] | None = None
     is_foreign: bool = False
     authority: object = None
 
@@ -83,6 +83,16 @@ class Known(msgspec.Struct):
     @property
     def rest(self) -> int:
         return self.quantity - self.filled
+
+    @property
+    def rest_at_most(self) -> int:
+        """What may still be filled of it, for all that is known: an amendment may have reached the venue."""
+        return self.rest if self.pending is None else max(self.quantity, self.pending[0]) - self.filled
+
+    def prices(self) -> tuple[int, ...]:
+        """At which it may rest."""
+        found = (self.price, None if self.pending is None else self.pending[1])
+        return tuple(price for price in found if price is not None)
 
     def let_go(self) -> OrderIntent:
         """What is sent of an order that was held: as much as may act, and without its condition."""
@@ -190,25 +200,25 @@ class Model:
                 order.status = "UNKNOWN"
             case OrderClosed():
                 order.status = str(event.status)
-                order.amend_pending = False
+                order.pending = None
             case CancelRequested():
                 order.cancel_requested = True
             case OrderArmed():
                 order.armed = event.quantity
             case OrderAmendRequested():
-                order.amend_pending = True
+                order.pending = (event.quantity, event.price)
                 allowance = self._allowance(event.authority)
                 if allowance is not None:
                     allowance.total += Fraction(event.added_quote)
                 for key in keys_of(order.intent):
                     self.amend_times[key].append(event.ts_ns)
             case OrderAmended():
-                order.quantity, order.amend_pending = event.quantity, False
+                order.quantity, order.pending = event.quantity, None
                 order.most = max(order.most, event.quantity)
                 order.status = "FILLED" if order.rest == 0 else order.status
                 order.price = order.price if event.price is None else event.price
             case OrderAmendRefused():
-                order.amend_pending = False
+                order.pending = None
         self._index(event.client_order_id, order)
 
     def _setting(self, event: JournalEvent) -> None:
@@ -286,7 +296,7 @@ class Model:
         order.filled += event.quantity
         order.trades.append(event.trade_id)
         order.status = str(event.status)
-        order.amend_pending = order.amend_pending and order.is_open
+        order.pending = order.pending if order.is_open else None
         signed = event.quantity if event.side is Side.BUY else -event.quantity
         self.positions[event.symbol] += signed
         self.strategy_positions[event.symbol, order.intent.strategy_id] += signed
@@ -333,9 +343,9 @@ class Model:
         for order in self.live_orders():
             if order.intent.symbol == symbol and order.intent.client_order_id != without:
                 if order.intent.side is Side.BUY:
-                    buys += order.rest
+                    buys += order.rest_at_most
                 else:
-                    sells += order.rest
+                    sells += order.rest_at_most
         return buys, sells
 
     def exposure(

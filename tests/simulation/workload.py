@@ -177,7 +177,7 @@ class Workload:
         intent = known.intent
         item = self._world.exchange.instruments[intent.symbol]
         lots = known.quantity // item.lot_size
-        wanted_lots = self._random.randint(1, 2 * lots if self._plan.amends_prices else lots)
+        wanted_lots = self._random.randint(1, 4 * lots if self._plan.amends_prices else lots)
         quantity: Decimal | None = from_scaled(wanted_lots * item.lot_size, item.quantity_scale)
         price: Decimal | None = None
         if known.price is not None and self._random.random() < 0.3:
@@ -195,6 +195,19 @@ class Workload:
             )
         amending = life.service.amend_order(order_id, quantity, price, authority, request_bytes=content)
         self._spawn(life, amending, f"amend {order_id}")
+        if self._random.random() < 0.5:
+            self._beside(life, known)
+
+    def _beside(self, life: Life, known: Known) -> None:
+        """Another order of the same market, or against it, before anything is known of the first one's amendment."""
+        intent, quote = known.intent, self._world.exchange.quotes[known.intent.symbol]
+        item = self._world.exchange.instruments[intent.symbol]
+        other = Side.SELL if intent.side is Side.BUY else Side.BUY
+        side = intent.side if self._random.random() < 0.75 else other
+        away = self._random.randint(0, 4) * item.tick_size
+        price = quote.bid - away if side is Side.BUY else quote.ask + away
+        request = self._limit(intent.symbol, side, self._random.randint(12, 31), price)
+        self._submit(life, (msgspec.structs.replace(request, strategy_id="taker"), "taker"))
 
     # safety and administration
 
