@@ -41,7 +41,7 @@ def main() -> int:
         print(msgspec.json.encode(_figures(summary)).decode())
     else:
         _show(summary)
-    return 1 if summary.failed else 0
+    return 1 if summary.failed or summary.seeds < options.seeds else 0
 
 
 def _options() -> argparse.Namespace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import time
@@ -55,13 +56,14 @@ class Summary(msgspec.Struct):
 def run_seeds(
     first: int, count: int, workers: int | None = None, progress: Callable[[Summary], None] = lambda _summary: None
 ) -> Summary:
-    """Run seeds first .. first + count - 1. progress hears after each."""
+    """Run seeds first .. first + count - 1. progress hears after each. Interrupted, it tells what there is by then."""
     summary = Summary(first)
     begun = time.monotonic()
-    for outcome in _outcomes(range(first, first + count), min(workers or os.cpu_count() or 1, count)):
-        summary.add(outcome)
-        summary.seconds = time.monotonic() - begun
-        progress(summary)
+    with contextlib.suppress(KeyboardInterrupt):
+        for outcome in _outcomes(range(first, first + count), min(workers or os.cpu_count() or 1, count)):
+            summary.add(outcome)
+            summary.seconds = time.monotonic() - begun
+            progress(summary)
     return summary
 
 
