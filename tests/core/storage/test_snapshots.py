@@ -197,3 +197,43 @@ def test_a_full_disk_loses_no_snapshot_that_was_there() -> None:
         snapshot(disk, journal)
     assert not disk.folder().names(".tmp")
     assert newest_snapshot(disk.folder(), journal) is not None
+
+
+def test_a_snapshot_of_records_that_the_journal_doesnt_have_is_skipped() -> None:
+    ahead, behind = MemoryDisk(), MemoryDisk()
+    journal = opened(ahead)
+    write(journal, 4)
+    shorter = opened(behind)
+    write(shorter, 3)
+    write_snapshot(behind.folder(), ENGINE, journal.epoch, journal.head, "d1" * 32, b"state at 4")
+    assert newest_snapshot(behind.folder(), shorter) is None
+
+
+def test_a_segment_of_another_history_stops_the_start() -> None:
+    """Its own records are in order and it begins at the right one: only the chain tells."""
+    disk, other = MemoryDisk(), MemoryDisk()
+    for each, count in ((disk, 12), (other, 12)):
+        journal = opened(each)
+        journal.begin([b'{"of": "%s"}' % (b"one" if each is disk else b"two")]).result()
+        write(journal, count)
+    name = disk.folder().names()[-1]
+    assert name == other.folder().names()[-1]
+    disk.put(FOLDER, name, other.bytes_of(FOLDER, name))
+    with pytest.raises(JournalDamagedError, match="doesn't continue"):
+        opened(disk)
+
+
+def test_a_wiped_record_with_a_sound_group_behind_it_is_damage_and_no_torn_tail() -> None:
+    disk = MemoryDisk()
+    journal = Journal.open(disk.folder(), ENGINE, inline=True, allocation_step_bytes=8_192)
+    first = len(disk.bytes_of(FOLDER, disk.folder().names()[0]).rstrip(b"\0"))
+    for _ in range(4):
+        journal.begin([b'{"padding": "%s"}' % (b"x" * 900)]).result()
+    name = disk.folder().names()[0]
+    whole = disk.bytes_of(FOLDER, name)
+    disk.kill()
+    # From the first record on to the end of its sector and the two behind it: as if they had never been written.
+    end = (first // 512 + 3) * 512
+    disk.put(FOLDER, name, whole[:first] + bytes(end - first) + whole[end:])
+    with pytest.raises(JournalDamagedError):
+        Journal.open(disk.folder(), ENGINE, inline=True, allocation_step_bytes=8_192)
