@@ -11,7 +11,7 @@ import pytest
 
 from core.kernel import decide
 from core.kernel.decide_authority import decide_mandate_revoke
-from core.kernel.decide_orders import decide_order
+from core.kernel.decide_orders import decide_amend, decide_order
 from core.kernel.decide_risk import decide_rules
 from core.kernel.inputs import Balances
 from core.orders.machine import Order
@@ -320,3 +320,29 @@ def test_what_a_fee_leaves_is_sold_in_whole_lots(world: World) -> None:
     world.fill(ids[R.ENTRY], QUANTITY, fee="0.00001")
     assert world.order(ids[R.STOP]).armed_quantity == QUANTITY - 10
     assert sent_as(world) == (T.LIMIT, Side.SELL, QUANTITY - 10, 6_200_000)
+
+
+def used(world: World) -> str:
+    return world.kernel.mandates[BY.mandate_id].notional_used_quote
+
+
+def test_a_held_order_counts_as_asked_for_when_it_leaves(world: World) -> None:
+    ids = entered(world)
+    before = world.kernel.activity.count("order", "global", 1_000, world.now_ns)
+    trade(world, STOPPED)
+    world.close(ids[R.TAKE_PROFIT])
+    assert world.kernel.activity.count("order", "global", 1_000, world.now_ns) == before + 1
+
+
+@pytest.mark.parametrize(("price", "in_place", "total"), [
+    (5_990_000, False, "6000"), (6_010_000, False, "6010"), (5_990_000, True, "6000"), (6_010_000, True, "6010"),
+])  # fmt: skip
+def test_an_amendment_takes_of_the_mandates_allowance_what_it_adds(
+    world: World, price: int, in_place: bool, total: str
+) -> None:
+    order_id = resting(world, ENTRY)
+    able = msgspec.structs.replace(PLAIN, can_amend_price=in_place)
+    decided = decide_amend(world.kernel, order_id, None, price, BY, world.inputs_of(), able, world.now_ns)
+    assert not isinstance(decided, Refusal)
+    world.apply(decided)
+    assert Decimal(used(world)) == Decimal(total)
