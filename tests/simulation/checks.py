@@ -37,6 +37,9 @@ from tests.simulation.feed import Feed
 from tests.simulation.machine import Life
 from tests.simulation.model import ITEMS, TIGHTNESS, Known, Model, rate_of, terms_of, within
 
+BALANCE_CHECK = "RISK_BALANCE_INSUFFICIENT"
+NO_BALANCE = "insufficient balance"
+
 
 class Invariant(StrEnum):
     SUBMITTED_ONCE = "no order is sent twice"
@@ -76,6 +79,7 @@ class Checks:
         self.sequence = 0
         self.foreign: set[str] = set()
         self.renewed_ns = 0
+        self._covered: set[str] = set()
         self._hash_hex = ""
         self._exchange = exchange
         self._disk = disk
@@ -184,13 +188,13 @@ class Checks:
                 self._asked(event)
             case OrderTriggered():
                 intent = self.model.orders[event.client_order_id].let_go()
-                self._leaving(intent, event.ts_ns, event.market)
+                self._leaving(event, intent)
             case ApprovalDecided():
                 if event.suggestion_id in self.model.consumed:
                     self.fail(Invariant.INTENDED_ONCE, f"approval {event.suggestion_id} was consumed again")
                 if event.intent is not None:
                     self._new(event.intent)
-                    self._leaving(event.intent, event.ts_ns, event.market)
+                    self._leaving(event, event.intent)
             case OrderAmendRequested():
                 self._amended(event)
             case OrderFilled():
@@ -218,6 +222,8 @@ class Checks:
         match event:
             case OrderAccepted() if held is None or held.venue_order_id != event.venue_order_id:
                 self.fail(Invariant.TRUTH, f"{order_id} is accepted here as {event.venue_order_id} and {there} there")
+            case OrderRejected() if order_id in self._covered and NO_BALANCE in event.refusal.message:
+                self.fail(Invariant.LIMITS, f"{order_id} was let through beyond what the account holds")
             case OrderRejected() if held is not None:
                 self.fail(Invariant.RESOLVED, f"{order_id} is rejected here ({event.refusal.code}) and {there} there")
             case OrderClosed() if self.model.orders[order_id].is_held and held is None:
@@ -240,13 +246,16 @@ class Checks:
             return
         self._authorised(event)
         if not event.is_held:
-            self._leaving(event.intent, event.ts_ns, event.market)
+            self._leaving(event, event.intent)
         elif event.replaces is None:
             self._switched(event.intent)
             self._thawed(event.intent)
 
-    def _leaving(self, intent: OrderIntent, ts_ns: int, market: MarketInputs) -> None:
-        model, order_id = self.model, intent.client_order_id
+    def _leaving(self, event: OrderIntended | ApprovalDecided | OrderTriggered, intent: OrderIntent) -> None:
+        model, order_id, ts_ns, market = self.model, intent.client_order_id, event.ts_ns, event.market
+        if any(check.name == BALANCE_CHECK for check in event.checks) and intent.price is not None and not self.foreign:
+            # Nobody else draws on the account, and the price is the order's own: what was checked is enough.
+            self._covered.add(order_id)
         self._switched(intent)
         opened = len(model.live_orders()) + 1
         if opened > model.limits(intent, "max_open_orders"):

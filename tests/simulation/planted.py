@@ -16,11 +16,13 @@ from core.kernel.kernel import Kernel
 from core.kernel.state import State
 from core.orders.machine import Order
 from core.risk import checks
+from core.risk.inputs import RiskInputs
 from core.runtime import follow
 from core.runtime.dispatch import Dispatcher
 from core.runtime.follow import Unanswered, VenueFollower
 from core.runtime.sequencer import Sequencer
 from core.types.codes import ReasonCode, Refusal
+from core.types.events import RiskCheckRecord
 from core.types.orders import OrderStatus
 from core.venues.ports import SubmitRefused, SubmitUnknown
 from tests.core.storage.faults import MemoryFile
@@ -115,6 +117,17 @@ def self_trade_unchecked(patch: Patch) -> None:
 
 def freeze_unchecked(patch: Patch) -> None:
     _without(patch, "frozen")
+
+
+def balance_unchecked(patch: Patch) -> None:
+    """It is looked at, and always found to be enough."""
+    _by_the_oracle(patch)
+
+    def enough(inputs: RiskInputs) -> RiskCheckRecord | None:
+        record = checks._balance(inputs)
+        return None if record is None else msgspec.structs.replace(record, passed=True)
+
+    patch.setattr(checks, "CHECKS", tuple(enough if check is checks._balance else check for check in checks.CHECKS))
 
 
 def switch_unchecked(patch: Patch) -> None:
@@ -229,6 +242,7 @@ BUGS = (
     Bug("an approval can be used again", approvals_not_consumed, frozenset({Invariant.INTENDED_ONCE})),
     Bug("what the disk refused stays", failed_write_not_undone, frozenset({Invariant.REPLAY, Invariant.ALIVE})),
     Bug("the kill switch isn't looked at", switch_unchecked, frozenset({Invariant.KILL_SWITCH})),
+    Bug("any balance is enough", balance_unchecked, frozenset({Invariant.LIMITS})),
     Bug("legs of one group are at the venue together", sisters_not_looked_at, frozenset({Invariant.GROUPS})),
     Bug("an enlarged order may be filled too early", amendment_outrun_by_fills, frozenset({Invariant.ALIVE})),
     Bug("one open order too many", open_orders_off_by_one, frozenset({Invariant.LIMITS})),

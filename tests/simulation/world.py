@@ -389,5 +389,5 @@ def _quote(symbol: str, tick: int) -> Quote:
 
 def _totals(plan: Plan) -> dict[str, Decimal]:
     if plan.small_balances:
-        return {"USDT": Decimal(4_000), "BTC": Decimal("0.06"), "ETH": Decimal("0.9")}
+        return {"USDT": Decimal(1_500), "BTC": Decimal("0.02"), "ETH": Decimal("0.4")}
     return {"USDT": Decimal(100_000), "BTC": Decimal(1), "ETH": Decimal(20)}
