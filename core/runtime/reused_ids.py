@@ -43,6 +43,9 @@ class ReusedIds:
     def capabilities(self) -> VenueCapabilities:
         return self._venue.capabilities
 
+    def now_ns(self) -> int | None:
+        return self._venue.now_ns()
+
     async def instruments(self) -> tuple[Instrument, ...]:
         return await self._venue.instruments()
 

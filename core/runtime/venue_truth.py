@@ -28,7 +28,7 @@ FILLS_OVERLAP_NS = 60 * NS_PER_S
 
 class VenueTruth(msgspec.Struct, frozen=True):
     """What the venue said, and when it was asked (by the engine's clock, and in asked_s by the loop's, which nobody
-    sets). trades are of the symbols named in asked.
+    sets; venue_ns is the venue's own time of then, where it is known). trades are of the symbols named in asked.
 
     balances were asked for before the trades: a fill that changed them is among those.
 
@@ -45,6 +45,7 @@ class VenueTruth(msgspec.Struct, frozen=True):
     asked: tuple[str, ...] = ()
     balances: Mapping[str, Decimal] = {}
     asked_s: float = 0.0
+    venue_ns: int | None = None
 
 
 class _Through(msgspec.Struct, frozen=True):
@@ -76,24 +77,30 @@ class VenueReader:
         if symbols is None:
             symbols = self._symbols_of_this_turn(venue_name, is_whole=is_whole)
         balances = await self._venue.balances()
+        # Known by now: that was a signed request.
+        venue_ns = self._venue.now_ns()
+        if venue_ns is not None:
+            venue_ns -= round((asyncio.get_running_loop().time() - asked_s) * NS_PER_S)
         orders, positions = await self._venue.all_open_orders(), await self._venue.positions()
         trades: list[VenueTrade] = []
         for symbol in symbols:
             trades += await self._venue.trades_since(symbol, self._since_ns(venue_name, symbol))
         return VenueTruth(
-            asked_ns, orders, positions, known_orders, known_positions, trades, symbols, balances, asked_s
+            asked_ns, orders, positions, known_orders, known_positions, trades, symbols, balances, asked_s, venue_ns
         )
 
     def settled(self, truth: VenueTruth) -> None:
         """Everything in it is in the journal.
 
-        The time until when fills are here moves on by no more than has passed: a clock that is set an hour ahead would
-        leave out what is filled in the hour that follows.
+        The time until when fills are here is the venue's; where that isn't known it moves on by no more than has
+        passed: a clock that is set an hour ahead would leave out what is filled in the hour that follows.
         """
         for symbol in truth.asked:
-            through_ns = truth.asked_ns
+            through_ns = truth.asked_ns if truth.venue_ns is None else truth.venue_ns
             before = self._through.get(symbol)
-            if before is not None:
+            if before is not None and truth.venue_ns is not None:
+                through_ns = max(before.through_ns, through_ns)
+            elif before is not None:
                 passed_ns = round((truth.asked_s - before.asked_s) * NS_PER_S)
                 through_ns = max(before.through_ns, min(through_ns, before.through_ns + passed_ns))
             self._through[symbol] = _Through(through_ns, truth.asked_s)

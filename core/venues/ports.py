@@ -164,6 +164,10 @@ class VenuePort(Protocol):
 
     @property
     def capabilities(self) -> VenueCapabilities: ...
+    def now_ns(self) -> int | None:
+        """The venue's clock as it is known here, which goes on when the machine's is set; None when it isn't known."""
+        ...
+
     async def amend(self, intent: OrderIntent, quantity: int, price: int | None) -> AmendResult:
         """Change a resting order in place, within the capabilities; never raises for a venue that doesn't answer."""
         ...

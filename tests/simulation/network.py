@@ -185,6 +185,9 @@ class SimVenue:
             can_amend_price=self._exchange.amends_prices,
         )
 
+    def now_ns(self) -> int | None:
+        return self._exchange.now_ns()
+
     async def instruments(self) -> tuple[Instrument, ...]:
         return await self._read(lambda: tuple(self._exchange.instruments.values()))
 

@@ -185,6 +185,9 @@ class BinanceAccount(ABC, Generic[TradeBody]):
             await self.order_socket.aclose()
         await self.rest.aclose()
 
+    def now_ns(self) -> int | None:
+        return self.rest.clock.now_ns() if self.rest.clock.known else None
+
     async def instruments(self) -> tuple[Instrument, ...]:
         """What can be traded. A symbol whose rules can't be read is left out, with a warning; one that was asked for
         and isn't listed is logged as an error. Takes over the rate limits that the venue tells."""

@@ -149,6 +149,10 @@ class CcxtVenue:
         bodies = await ask(self._exchange, "fetch_open_orders", lambda: self._exchange.fetch_open_orders(symbol))
         return [_order_of(body, instrument, body.get("clientOrderId") or "") for body in bodies]
 
+    def now_ns(self) -> int | None:
+        """Not known: the library tells no venue's time without asking."""
+        return None
+
     async def all_open_orders(self) -> list[VenueOrder]:
         """Raises VenueUnavailableError, also where the exchange lists them by symbol only."""
         # ccxt's own warning about the request's weight is an exception by default.

@@ -53,6 +53,9 @@ class TakingVenue:
     async def positions(self) -> list[VenuePosition]:
         return self.held
 
+    def now_ns(self) -> int | None:
+        return None
+
     async def all_open_orders(self) -> list[VenueOrder]:
         return []
 

@@ -57,6 +57,10 @@ class Venue:
         self.cancels: list[str] = []
         self.is_answering = True
         self.events: list[UserEvent] = []
+        self.clock_ns: Callable[[], int | None] = lambda: None
+
+    def now_ns(self) -> int | None:
+        return self.clock_ns()
 
     async def instruments(self) -> tuple[Instrument, ...]:
         return (BTC,)
@@ -306,6 +310,19 @@ def test_a_clock_that_is_set_forward_hides_no_fill_of_an_order_that_came_and_wen
     house.wait(1)
     house.clock.advance_ns(HOUR_NS)
     house.wait(SWEEP_INTERVAL_S + 1)
+    house.venue.fill_a_foreign_order(NOW_NS + house.scheduler.now_ns)
+
+    house.wait(SWEEP_INTERVAL_S + 1)
+
+    assert house.kernel.positions[ACCOUNT, "paper", "BTCUSDT"].quantity == 100
+
+
+def test_a_clock_that_is_wrong_from_the_start_hides_no_fill_where_the_venues_time_is_known(house: House) -> None:
+    house.venue.clock_ns = lambda: NOW_NS + house.scheduler.now_ns
+    house.clock.advance_ns(HOUR_NS)
+    house.venue.events = [UserStreamConnected()]
+    house.follow()
+    house.wait(1)
     house.venue.fill_a_foreign_order(NOW_NS + house.scheduler.now_ns)
 
     house.wait(SWEEP_INTERVAL_S + 1)
