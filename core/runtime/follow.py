@@ -352,8 +352,9 @@ class VenueFollower:
         order = service.kernel.orders.get(order_id, asked_of)
         if order.status not in {OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED} or seen.quantity is None:
             return
-        if (order.intent, order.pending_amend) != (asked_of.intent, asked_of.pending_amend):
-            # It changed while the venue was asked: what it said may be older.
+        has_changed = (order.intent, order.pending_amend) != (asked_of.intent, asked_of.pending_amend)
+        if has_changed or seen.filled_quantity < order.filled_quantity:
+            # It changed while the venue was asked, or the answer stands behind the fills: what it said may be older.
             return
         quantity, price = seen.quantity, seen.price if order.intent.order_type.has_limit_price else None
         if (quantity, price) != (order.intent.quantity, order.intent.price):

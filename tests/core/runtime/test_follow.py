@@ -304,6 +304,21 @@ def test_what_fills_an_enlarged_order_may_outrun_the_answer_to_its_amendment(
     assert house.kernel.kill_switch is KillSwitch.NORMAL
 
 
+def test_an_answer_that_stands_behind_the_fills_takes_no_terms_back(house: House) -> None:
+    order_id = house.order(quantity="0.001")
+    house.venue.events = [*reports(house.kernel.orders[order_id].intent, 200, (100,))]
+    house.follow()
+    house.wait(1)
+    assert house.kernel.orders[order_id].intent.quantity == 200
+
+    house.run(house.follower.reconcile(order_id), 1)
+
+    assert (house.kernel.orders[order_id].intent.quantity, house.status(order_id)) == (
+        200,
+        OrderStatus.PARTIALLY_FILLED,
+    )
+
+
 def test_a_clock_that_is_set_forward_hides_no_fill_of_an_order_that_came_and_went_unseen(house: House) -> None:
     house.venue.events = [UserStreamConnected()]
     house.follow()
