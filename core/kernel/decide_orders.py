@@ -333,6 +333,8 @@ def _amend_problem(kernel: Kernel, order: Order, quantity: int | None, price: in
         return _amend_invalid(f"a {intent.order_type} order can't be amended; cancel it and ask for another")
     if quantity is not None and quantity <= order.filled_quantity:
         return _amend_invalid("the new total quantity must be above what is filled already")
+    if quantity is not None and quantity > intent.quantity and order.parent_id is not None:
+        return _amend_invalid("an exit can't be made larger than what its entry has filled")
     if (quantity or intent.quantity, price or intent.price) == (intent.quantity, intent.price):
         return _amend_invalid("neither quantity nor price would change")
     return None

@@ -491,6 +491,17 @@ def test_an_amended_take_profit_keeps_its_stop_and_an_amended_entry_its_exits(wo
     assert sent_as(world) == (T.MARKET, Side.SELL, QUANTITY, None)
 
 
+def test_an_exit_cant_be_made_larger_than_what_was_entered(world: World) -> None:
+    ids = world.ask(BRACKET)
+    world.accept(ids[R.ENTRY])
+    world.fill(ids[R.ENTRY], QUANTITY)
+    world.accept(ids[R.TAKE_PROFIT])
+    refusal = amend(world, ids[R.TAKE_PROFIT], QUANTITY + 1, None)
+    assert refusal is not None
+    assert refusal.code is ReasonCode.ORDER_AMEND_INVALID
+    assert amend(world, ids[R.TAKE_PROFIT], QUANTITY - 1, None) is None
+
+
 SHAPES: list[tuple[str, GroupKind, dict[OrderRole, OrderRequest], str]] = [
     ("no exit", GroupKind.BRACKET, {R.ENTRY: ENTRY}, "has an entry and"),
     ("no entry", GroupKind.BRACKET, {R.TAKE_PROFIT: PROFIT, R.STOP: STOP}, "has an entry and"),
