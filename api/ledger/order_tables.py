@@ -86,12 +86,14 @@ _INSERT_CONSUMED = insert(
     "engine_id suggestion_id version digest account_id asker_id client_order_id sequence consumed_at",
     "refusal checks signatures",
 )
-# only_from: the status moves only from these; empty for all. A fill that was projected already adds nothing.
+# only_from: the status moves only from these; empty for all. A fill that was projected already adds nothing. An order
+# that is amended to what it has filled is filled.
 _UPDATE_ORDER = text(
     """
     UPDATE orders SET
         status = CASE WHEN CAST(:status AS text) IS NOT NULL
                        AND (:only_from = '' OR status = ANY (string_to_array(:only_from, ','))) THEN :status
+                      WHEN CAST(:quantity AS numeric) = filled_quantity THEN 'FILLED'
                       ELSE status END,
         venue_order_id = coalesce(:venue_order_id, venue_order_id),
         refusal = coalesce(CAST(:refusal AS jsonb), refusal),

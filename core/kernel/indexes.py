@@ -34,10 +34,11 @@ class OrderIndexes:
     def held_in(self, instrument: InstrumentKey) -> tuple[str, ...]:
         return tuple(self._held_by_market.get(instrument, ()))
 
-    def oldest_final(self, count: int, orders: Mapping[str, Order]) -> list[str]:
-        """The final orders that were touched longest ago, oldest first; each is given once, unless keep_final says."""
+    def oldest_final(self, count: int, orders: Mapping[str, Order], until_ns: int) -> list[str]:
+        """The final orders that were touched longest ago and until then, oldest first; each is given once, unless
+        keep_final says."""
         found: list[str] = []
-        while self._by_age and len(found) < count:
+        while self._by_age and len(found) < count and self._by_age[0][0] <= until_ns:
             updated_ns, order_id = heappop(self._by_age)
             order = orders.get(order_id)
             is_so = order is not None and order.status.is_final and order.updated_ns == updated_ns

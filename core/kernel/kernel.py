@@ -86,6 +86,8 @@ from core.types.orders import OrderStatus, requested_order_id
 
 SNAPSHOT_SCHEMA = "veloz.kernel-snapshot/1"
 FINAL_ORDERS_KEPT = 5_000
+FINAL_ORDERS_KEPT_NS = 10 * NS_PER_S
+"""However many there are: a venue may tell of an order's last fills after its end."""
 RULES_VERSIONS_KEPT = 20
 TIDY_INTERVAL_EVENTS = 512
 GRANTS_KEPT_NS = 24 * 3600 * NS_PER_S
@@ -449,7 +451,7 @@ class Kernel(Holdings):
         for mandate_id in [k for k, v in self.mandates.items() if v.expires_ns + GRANTS_KEPT_NS <= now_ns]:
             put(self.mandates, mandate_id, None)
         excess = len(self.index.final) - FINAL_ORDERS_KEPT
-        for order_id in self.index.oldest_final(excess, self.orders):
+        for order_id in self.index.oldest_final(excess, self.orders, now_ns - FINAL_ORDERS_KEPT_NS):
             self._retire(order_id)
 
     def _retire(self, order_id: str) -> None:

@@ -222,7 +222,9 @@ class Checks:
         match event:
             case OrderAccepted() if held is None or held.venue_order_id != event.venue_order_id:
                 self.fail(Invariant.TRUTH, f"{order_id} is accepted here as {event.venue_order_id} and {there} there")
-            case OrderRejected() if order_id in self._covered and NO_BALANCE in event.refusal.message:
+            case OrderRejected() if (
+                order_id in self._covered and not self.foreign and NO_BALANCE in event.refusal.message
+            ):
                 self.fail(Invariant.LIMITS, f"{order_id} was let through beyond what the account holds")
             case OrderRejected() if held is not None:
                 self.fail(Invariant.RESOLVED, f"{order_id} is rejected here ({event.refusal.code}) and {there} there")

@@ -363,6 +363,7 @@ class _Limits:
     def __init__(self, plan: Plan) -> None:
         self._plan: tuple[tuple[ModuleType, str, int], ...] = (
             (kernel, "FINAL_ORDERS_KEPT", plan.final_orders_kept),
+            (kernel, "FINAL_ORDERS_KEPT_NS", 0),
             (kernel, "TIDY_INTERVAL_EVENTS", plan.tidy_interval_events),
             (sequencer, "BATCH_LIMIT", plan.batch_limit),
             (sequencer, "UNRECORDED_LIMIT", plan.unrecorded_limit),

@@ -20,6 +20,7 @@ from core.types.events import (
     JournalEvent,
     KillSwitchChanged,
     OrderAccepted,
+    OrderAmended,
     OrderBecameUnknown,
     OrderClosed,
     OrderFilled,
@@ -132,6 +133,15 @@ async def test_the_order_and_its_suggestion_follow_the_journal(
     await project(projection, *events)
     assert rows(with_suggestion, "SELECT status FROM orders") == [(order_status,)]
     assert rows(with_suggestion, "SELECT status, client_order_id FROM suggestions") == [(suggestion_status, ORDER_ID)]
+
+
+@pytest.mark.parametrize(("quantity", "order_status"), [(20_000, "FILLED"), (30_000, "PARTIALLY_FILLED")])
+async def test_an_order_amended_to_what_it_has_filled_is_filled(
+    with_suggestion: PostgresDatabase, projection: Projection, quantity: int, order_status: str
+) -> None:
+    amended = OrderAmended(ts_ns=START_NS + 9, client_order_id=ORDER_ID, quantity=quantity, price=None)
+    await project(projection, approval(), accepted(), fill(1, 20_000, PARTIAL), amended)
+    assert rows(with_suggestion, "SELECT status, quantity FROM orders") == [(order_status, Decimal(quantity) / 100_000)]
 
 
 async def test_a_refusal_at_send_fails_the_suggestion_with_its_code(

@@ -6,17 +6,24 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from core.kernel import decide
 from core.kernel import kernel as kernel_module
 from core.kernel.decide import FillReport
-from core.kernel.kernel import Kernel
+from core.kernel.kernel import FINAL_ORDERS_KEPT_NS, Kernel
 from core.types.codes import ReasonCode, Refusal
+from core.types.events import EquityObserved
 from core.types.orders import OrderStatus
-from tests.core.approvals import NOW_NS, decide_on, proposal, started_kernel
+from tests.core.approvals import NOW_NS, decide_on, equity, proposal, started_kernel
 
 REFUSAL = Refusal(ReasonCode.ORDER_REJECTED_BY_VENUE, "no")
+
+
+def later(after_ns: int) -> EquityObserved:
+    """Something happens so long after the time for which an order is kept."""
+    return msgspec.structs.replace(equity(), ts_ns=NOW_NS + after_ns + FINAL_ORDERS_KEPT_NS)
 
 
 @pytest.fixture
@@ -30,6 +37,10 @@ def retired(monkeypatch: pytest.MonkeyPatch) -> tuple[Kernel, str]:
     assert decided.intent is not None
     order_id = decided.intent.client_order_id
     kernel.replay(decide.decide_rejected(kernel, order_id, REFUSAL, NOW_NS + 2))
+    assert order_id in kernel.orders, "the venue may still have something to say of it"
+    kernel.replay([later(1)])
+    assert order_id in kernel.orders
+    kernel.replay([later(2)])
     assert order_id not in kernel.orders
     assert kernel.knows_order(order_id)
     return kernel, order_id
