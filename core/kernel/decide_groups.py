@@ -11,7 +11,15 @@ from decimal import Decimal
 
 import msgspec
 
-from core.kernel.decide_orders import AskedBy, asked_before, authority_id, authority_refusal, refused, refused_before
+from core.kernel.decide_orders import (
+    AskedBy,
+    asked_before,
+    asked_otherwise,
+    authority_id,
+    authority_refusal,
+    refused,
+    refused_before,
+)
 from core.kernel.decide_risk import RiskSubject, run_risk, with_held
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
@@ -27,6 +35,7 @@ from core.types.orders import (
     OrderIntent,
     OrderRequest,
     OrderRole,
+    OrderStatus,
     OrderType,
     Side,
     TimeInForce,
@@ -90,6 +99,8 @@ def decide_group(
         return _invalid(problem)
     first = intents[roles[0]]
     if is_known:
+        if _is_another(kernel, group_id, intents):
+            return asked_otherwise(first.client_order_id)
         known = kernel.orders.get(first.client_order_id)
         return asked_before(kernel, known, first, authority, request_bytes, now_ns)
     decisions = {role: run_risk(kernel, RiskSubject(intents[role]), inputs, now_ns) for role in roles}
@@ -124,6 +135,15 @@ def decide_group(
         )
         for role in roles
     )
+
+
+def _is_another(kernel: Kernel, group_id: str, intents: dict[OrderRole, OrderIntent]) -> bool:
+    """Whether other orders were asked for under this id. What was let go has other terms by then, and says nothing."""
+    members = [kernel.orders[order_id] for order_id in kernel.index.groups.get(group_id, ())]
+    first = {OrderRole(order.role): order for order in members if order.role is not None and order.replaces is None}
+    if first and set(first) != set(intents):
+        return True
+    return any(first[role].status is OrderStatus.HELD and first[role].intent != intents[role] for role in first)
 
 
 def _intended(

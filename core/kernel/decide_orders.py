@@ -275,6 +275,14 @@ def refused_before(order_id: str) -> Refusal:
     )
 
 
+def asked_otherwise(order_id: str) -> Refusal:
+    return Refusal(
+        ReasonCode.ORDER_REQUEST_REPEATED,
+        "Another order was asked for with this request_id, or it was amended since. Ask with a new one.",
+        actual=order_id,
+    )
+
+
 def asked_before(
     kernel: Kernel,
     known: Order | None,
@@ -284,11 +292,7 @@ def asked_before(
     now_ns: int,
 ) -> Refusal | tuple[JournalEvent, ...]:
     if known is not None and known.intent != intent:
-        return Refusal(
-            ReasonCode.ORDER_REQUEST_REPEATED,
-            "Another order was asked for with this request_id, or it was amended since. Ask with a new one.",
-            actual=intent.client_order_id,
-        )
+        return asked_otherwise(intent.client_order_id)
     if isinstance(authority, SessionAuthority):
         refusal = session_refusal(kernel, authority, request_bytes, intent.account_id, None, now_ns)
         if refusal is not None:

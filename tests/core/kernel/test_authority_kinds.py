@@ -349,3 +349,12 @@ def test_the_record_of_each_order_tells_by_whose_authority_it_was() -> None:
     # The same is in the journal's bytes.
     for event in desk.events:
         assert decode_event(encode_event(event)) == event
+
+
+def test_asking_again_is_answered_to_who_may_ask_only() -> None:
+    desk = opened()
+    request = desk.request(request_id="mine")
+    assert desk.ask(request, *desk.signed(b"ticket")) in desk.kernel.orders
+    assert desk.ask(request, *desk.signed(b"ticket")) is None, "the first order is the answer"
+    forged, content = desk.signed(b"ticket", seed="66" * 32)
+    assert desk.ask(request, forged, content) is ReasonCode.AUTHORITY_SIGNATURE_INVALID

@@ -553,6 +553,26 @@ def test_asking_again_finds_the_first_group_also_when_the_price_has_moved(world:
     assert decide_group(world.kernel, OCO, BY, world.inputs_of(), PLAIN, world.now_ns) == ()
 
 
+@pytest.mark.parametrize(
+    "orders",
+    [
+        {R.ENTRY: ENTRY, R.TAKE_PROFIT: PROFIT},
+        {R.ENTRY: ENTRY, R.TAKE_PROFIT: PROFIT, R.STOP: asked(T.STOP, Side.SELL, stop_price=5_800_000)},
+        {R.ENTRY: asked(T.LIMIT, Side.BUY, MID - 1), R.TAKE_PROFIT: PROFIT, R.STOP: STOP},
+    ],
+    ids=["without its stop", "another stop", "another entry"],
+)
+def test_asking_for_other_orders_under_the_same_id_is_refused(
+    world: World, orders: dict[OrderRole, OrderRequest]
+) -> None:
+    world.ask(BRACKET)
+    again = decide_group(
+        world.kernel, msgspec.structs.replace(BRACKET, orders=orders), BY, world.inputs_of(), PLAIN, world.now_ns
+    )
+    assert isinstance(again, Refusal)
+    assert again.code is ReasonCode.ORDER_REQUEST_REPEATED
+
+
 def test_a_replayed_journal_holds_the_same_groups(world: World) -> None:
     ids = world.ask(BRACKET)
     world.accept(ids[R.ENTRY])

@@ -7,7 +7,7 @@ import pytest
 
 from core.types.clock import NS_PER_MS
 from core.types.codes import ReasonCode
-from tests.core.approvals import ACCOUNT, BTC
+from tests.core.approvals import ACCOUNT, BTC, equity
 from tests.core.kernel.desk import STRATEGY, Desk, opened, rules
 
 C = ReasonCode
@@ -104,3 +104,13 @@ def test_amendments_are_counted_at_every_level_too(level: str, code: ReasonCode 
     assert desk.amend(order, 9_999) is None
     desk.amended(order, 9_999)
     assert desk.amend(order, 9_998) == code
+
+
+def test_a_loss_of_yesterday_is_not_todays() -> None:
+    desk = opened(rules(max_daily_loss_quote='"1000"'))
+    lost = equity(day_start_equity="1000000", equity="998000")
+    desk.apply(lost)
+    assert desk.strategy_order() is ReasonCode.RISK_DAILY_LOSS_EXCEEDED
+    desk.apply(msgspec.structs.replace(lost, day="2027-01-14"))
+    assert desk.strategy_order() in desk.kernel.orders, desk.refusal
+    assert desk.checks["RISK_DAILY_LOSS_EXCEEDED"].actual == "0"
