@@ -258,6 +258,9 @@ class VenueFollower:
 
     async def _sweep_once(self, cause: str) -> bool:
         """Everything that the venue shows beside everything that is here, and what differs mended."""
+        if not self._service.kernel.listed:
+            # The venue hasn't told its instruments yet: there is nothing to compare by.
+            return False
         try:
             await self._reconciler.run(dry_run=False, requested_by=f"engine:{cause}")
         except (VenueUnavailableError, JournalUnavailableError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
@@ -16,7 +17,7 @@ from core.market.hub import MarketHub
 from core.risk.kill_switch import KillSwitch
 from core.runtime.follow import ARRIVAL_MARGIN_MS, SWEEP_INTERVAL_S, VenueFollower
 from core.runtime.service import EngineService
-from core.storage.journal import Journal
+from core.storage.journal import Journal, JournalUnavailableError
 from core.types.clock import NS_PER_S, ManualClock
 from core.types.codes import ReasonCode, refuse
 from core.types.instruments import Instrument
@@ -36,8 +37,9 @@ from core.venues.ports import (
     VenueOrder,
     VenuePosition,
     VenueTrade,
+    VenueUnavailableError,
 )
-from tests.core.approvals import ACCOUNT, BTC, ENGINE_ID, NOW_NS, decide_on, proposal, started_events
+from tests.core.approvals import ACCOUNT, BTC, ENGINE_ID, NOW_NS, decide_on, equity, proposal, started_events
 from tests.core.storage.faults import MemoryDisk
 from tests.simulation.loop import Scheduler, SimLoop, run_for
 
@@ -56,6 +58,7 @@ class Venue:
         self.trades: list[VenueTrade] = []
         self.cancels: list[str] = []
         self.is_answering = True
+        self.tells_instruments = True
         self.events: list[UserEvent] = []
         self.clock_ns: Callable[[], int | None] = lambda: None
 
@@ -63,6 +66,8 @@ class Venue:
         return self.clock_ns()
 
     async def instruments(self) -> tuple[Instrument, ...]:
+        if not self.tells_instruments:
+            raise VenueUnavailableError("not yet")
         return (BTC,)
 
     async def submit(self, intent: OrderIntent) -> SubmitResult:
@@ -137,7 +142,7 @@ class NoBus:
 class House:
     """An engine's service and follower on a virtual loop, its clock apart from it."""
 
-    def __init__(self) -> None:
+    def __init__(self, instruments: tuple[Instrument, ...] = (BTC,)) -> None:
         self.scheduler = Scheduler()
         self.crashes: list[str] = []
         self.loop = SimLoop(self.scheduler, self.crashes.append)
@@ -153,7 +158,7 @@ class House:
             await until.wait()
 
         self.follower = VenueFollower(self.service, lambda: hub, silent_feed, RECV_WINDOW_MS)
-        self.record(started_events)
+        self.record(lambda: started_events(instruments=instruments))
 
     def record(self, decision: Callable[[], Any]) -> None:
         self.run(self.service.record(lambda _now_ns: decision()))
@@ -230,6 +235,22 @@ def reports(intent: OrderIntent, quantity: int, fills: tuple[int, ...]) -> Itera
 def house() -> Iterator[House]:
     house = House()
     yield house
+    house.loop.die()
+
+
+def test_a_journal_that_heals_before_the_venue_has_told_its_instruments_ends_nothing() -> None:
+    house = House(instruments=())
+    house.venue.tells_instruments = False
+    house.venue.events.append(UserStreamConnected())
+    following = house.follow()
+    house.disk.write_errors.append(OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(JournalUnavailableError):
+        house.record(lambda: (equity(),))
+    house.wait(5)
+    assert not following.done()
+    house.venue.tells_instruments = True
+    house.wait(5)
+    assert house.service.surroundings.venue_connected
     house.loop.die()
 
 
