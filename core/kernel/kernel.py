@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 import msgspec
 
@@ -23,7 +23,7 @@ from core.kernel.records import (
     FundingTotal,
     RulesVersion,
 )
-from core.kernel.state import Savepoint
+from core.kernel.state import Savepoint, Table
 from core.orders.machine import (
     ImpossibleTransitionError,
     Order,
@@ -99,6 +99,9 @@ class _Asked(msgspec.Struct):
 
     request_id: str
     client_order_id: str = ""
+
+
+G = TypeVar("G", SessionState, MandateState)
 
 
 class _Snapshot(msgspec.Struct, frozen=True):
@@ -257,12 +260,13 @@ class Kernel(Holdings):
             case SessionOpened():
                 put(self.sessions, event.grant.session_id, SessionState.opened(event))
             case SessionClosed():
-                put(self.sessions, event.session_id, self.sessions[event.session_id].close())
+                put(self.sessions, event.session_id, _granted(self.sessions, event.session_id).close())
             case MandateInstalled():
                 put(self.mandates, event.mandate.mandate_id, MandateState.installed(event))
             case MandateRevoked():
+                mandate = _granted(self.mandates, event.mandate_id)
                 self._remember(event.authority)
-                put(self.mandates, event.mandate_id, self.mandates[event.mandate_id].revoke())
+                put(self.mandates, event.mandate_id, mandate.revoke())
             case _:
                 assert_never(event)
 
@@ -467,6 +471,14 @@ class Kernel(Holdings):
             return
         self._state.put(self.orders, order_id, None)
         self._state.put(self.retired, short_id(order_id), True)
+
+
+def _granted(table: Table[str, G], grant_id: str) -> G:
+    """Its opening may be undone by a disk that failed, and its end have gone ahead."""
+    grant = table.get(grant_id)
+    if grant is None:
+        raise ImpossibleTransitionError(f"{grant_id} of {table.name} is unknown to this engine")
+    return grant
 
 
 def _cancel(order: Order) -> CancelOrder:

@@ -166,7 +166,9 @@ class Model:
             case ApprovalDecided():
                 self.consumed[event.suggestion_id] = self.consumed.get(event.suggestion_id, 0) + 1
                 if event.intent is not None:
-                    self._opened(Known(event.intent, "INTENDED", event.intent.quantity, event.intent.price))
+                    worth = Fraction(msgspec.json.decode(event.proposal)["notional_quote"])
+                    terms = (event.intent.quantity, event.intent.price)
+                    self._opened(Known(event.intent, "INTENDED", *terms, notional=worth))
                     self._left(event.intent, event.ts_ns)
             case OrderAdopted():
                 self._opened(

@@ -18,7 +18,15 @@ from core.kernel.kernel import Kernel
 from core.orders.machine import ImpossibleTransitionError, OverFillError
 from core.risk.kill_switch import KillSwitch
 from core.types.codes import ReasonCode, Refusal
-from core.types.events import JournalEvent, RiskRulesInstalled, RosterInstalled, decode_event, encode_event
+from core.types.events import (
+    JournalEvent,
+    MandateRevoked,
+    RiskRulesInstalled,
+    RosterInstalled,
+    SessionClosed,
+    decode_event,
+    encode_event,
+)
 from core.types.orders import OrderStatus, client_order_id
 from tests.core.approvals import (
     ACCOUNT,
@@ -314,3 +322,18 @@ def test_a_roster_goes_forward_only() -> None:
     assert event.roster.version == 2
     kernel.apply(event)
     assert decide.decide_roster(kernel, signed_roster(), AFTER_NS) == ()  # an older file takes nothing back
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        SessionClosed(ts_ns=AFTER_NS, session_id="never", requested_by="user", reason=""),
+        MandateRevoked(ts_ns=AFTER_NS, mandate_id="never", requested_by="user", reason=""),
+    ],
+)
+def test_the_end_of_what_never_was_cant_follow(event: JournalEvent) -> None:
+    kernel = started_kernel()
+    before = kernel.state_digest()
+    with pytest.raises(ImpossibleTransitionError, match="never"):
+        kernel.apply(event)
+    assert kernel.state_digest() == before

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from core.authority.session import grant_bytes, sign_session
 from core.kernel import decide
+from core.kernel.decide_authority import decide_session_close, decide_session_open
 from core.kernel.effects import CancelOrder, Effect, PublishTrading, SubmitOrder
 from core.kernel.kernel import Kernel
 from core.orders.machine import ImpossibleTransitionError
@@ -18,7 +20,8 @@ from core.storage.journal import Journal, JournalUnavailableError
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import ApprovalDecided, JournalEntry, JournalEvent, KillSwitchChanged
 from core.types.orders import client_order_id
-from tests.core.approvals import ENGINE_ID, LIVE_INPUTS, NOW_NS, approve, proposal, started_events
+from tests.core.approvals import ENGINE_ID, LIVE_INPUTS, NOW_NS, TRADER_SEED, approve, proposal, started_events
+from tests.core.kernel.desk import grant
 from tests.core.storage.faults import MemoryDisk
 
 WAIT_S = 10.0
@@ -227,6 +230,30 @@ async def test_what_went_ahead_stays_when_the_batch_before_it_is_undone(rig: Rig
     assert await rig.tighten(KillSwitch.HALTED) == Recorded(
         (rig.performed[-1][0].event,) if isinstance(rig.performed[-1][0], PublishTrading) else (), ()
     )
+
+
+async def test_the_end_of_a_session_whose_opening_is_undone_goes_with_it(rig: Rig) -> None:
+    """given a session that is closed while its opening is on its way to a disk that fails, both never were."""
+    what = grant()
+    signed = bytes(sign_session(TRADER_SEED, what))
+    gate = rig.disk.hang_sync()
+    opening = asyncio.create_task(
+        rig.sequencer.record(
+            lambda now_ns: decide_session_open(rig.kernel, grant_bytes(what), "trader", signed, now_ns)
+        )
+    )
+    await asyncio.to_thread(rig.disk.syncing.wait, WAIT_S)
+    async with asyncio.timeout(WAIT_S):
+        await rig.sequencer.record_safety(
+            lambda now_ns: decide_session_close(rig.kernel, what.session_id, "user-trader", "", now_ns)
+        )
+    rig.disk.sync_errors.append(OSError(errno.EIO, "Input/output error"))
+    gate.set()
+    with pytest.raises(JournalUnavailableError):
+        await opening
+    assert what.session_id not in rig.kernel.sessions
+    assert not rig.sequencer.owes
+    assert await rig.tighten(KillSwitch.HALTED) != ()
 
 
 async def test_safety_is_recorded_before_what_comes_after_it(rig: Rig) -> None:
