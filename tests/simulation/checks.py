@@ -255,7 +255,10 @@ class Checks:
 
     def _leaving(self, event: OrderIntended | ApprovalDecided | OrderTriggered, intent: OrderIntent) -> None:
         model, order_id, ts_ns, market = self.model, intent.client_order_id, event.ts_ns, event.market
-        if any(check.name == BALANCE_CHECK for check in event.checks) and intent.price is not None and not self.foreign:
+        if not any(check.name == BALANCE_CHECK for check in event.checks):
+            # What the account holds wasn't known: this one may take what others were promised.
+            self._covered.clear()
+        elif intent.price is not None and not self.foreign:
             # Nobody else draws on the account, and the price is the order's own: what was checked is enough.
             self._covered.add(order_id)
         self._switched(intent)
@@ -282,6 +285,8 @@ class Checks:
             quantity=event.quantity - known.filled,
             price=known.price if event.price is None else event.price,
         )
+        if not any(check.name == BALANCE_CHECK for check in event.checks):
+            self._covered.clear()
         lowers = event.quantity < known.quantity and rest.price == known.price
         if not (lowers and model.effective_switch == "REDUCE_ONLY"):
             self._switched(rest)
