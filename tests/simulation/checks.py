@@ -102,6 +102,8 @@ class Checks:
     def on_begun(self, life: Life) -> None:
         """A life has recovered: what was durable and not heard of is taken in, what was heard of must be there."""
         journal, kernel = life.journal, life.kernel
+        # Its timer begins with it, by the clock that it has now.
+        self.renewed_ns = life.clock.now_ns()
         whole = Kernel()
         last_hash = ""
         unheard = []
