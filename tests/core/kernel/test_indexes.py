@@ -36,9 +36,9 @@ def apply(index: OrderIndexes, orders: dict[str, Order], changes: list[Any]) -> 
     return undo
 
 
-@given(CHANGES, CHANGES, st.integers(0, 6))
+@given(CHANGES, CHANGES, st.integers(0, 6), st.integers(-1, 9))
 def test_the_oldest_final_orders_are_those_that_sorting_all_of_them_gives(
-    kept: list[Any], undone: list[Any], count: int
+    kept: list[Any], undone: list[Any], count: int, until_ns: int
 ) -> None:
     index, orders = OrderIndexes(), dict[str, Order]()
     apply(index, orders, kept)
@@ -49,8 +49,8 @@ def test_the_oldest_final_orders_are_those_that_sorting_all_of_them_gives(
             orders[order_id] = old
     final = sorted((order.updated_ns, name) for name, order in orders.items() if order.status.is_final)
     assert set(index.final) == {name for _, name in final}
-    found = index.oldest_final(count, orders)
-    assert found == [name for _, name in final[:count]]
+    found = index.oldest_final(count, orders, until_ns)
+    assert found == [name for updated_ns, name in final[:count] if updated_ns <= until_ns]
     for name in found:
         index.keep_final(orders[name])
-    assert index.oldest_final(10, orders) == [name for _, name in final]
+    assert index.oldest_final(10, orders, 9) == [name for _, name in final]
