@@ -102,8 +102,6 @@ class Checks:
     def on_begun(self, life: Life) -> None:
         """A life has recovered: what was durable and not heard of is taken in, what was heard of must be there."""
         journal, kernel = life.journal, life.kernel
-        # Its timer begins with it, by the clock that it has now.
-        self.renewed_ns = life.clock.now_ns()
         whole = Kernel()
         last_hash = ""
         unheard = []
@@ -130,6 +128,8 @@ class Checks:
             self.counted("durable and never told")
             self._take(entry.sequence, entry.hash_hex, entry.payload)
         self.answered_switch = "NORMAL"
+        # Its timer begins with it, by the clock that it has now.
+        self.renewed_ns = life.clock.now_ns()
 
     def on_idle(self, life: Life) -> None:
         """Between two steps, nothing on its way to the disk."""
