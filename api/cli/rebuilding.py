@@ -90,8 +90,12 @@ async def _rebuild(settings: Settings, *, keep: bool, show: bool) -> RebuildResu
     client = EngineClient(engine_address(settings), settings.read_secret(ENGINE_TOKEN))
     engine = create_engine(settings, DatabaseRole.LEDGER, statement_timeout_ms=STATEMENT_TIMEOUT_MS, pool_size=1)
     try:
-        status = await client.status()
-        return await rebuild(engine, client, status.engine_id, status.journal_sequence, progress, keep=keep)
+        engine_id = (await client.status()).engine_id
+
+        async def read_head() -> int:
+            return (await client.status()).journal_sequence
+
+        return await rebuild(engine, client, engine_id, read_head, progress, keep=keep)
     finally:
         await engine.dispose()
         await client.close()

@@ -1,14 +1,14 @@
 """Makes the projections of one engine again from its journal's first entry, and says what came out differently.
 
-All of it is one transaction: readers see the old rows until it ends, a kill leaves them as they were. It holds the
-cursor's row, so the ledger's own projection waits meanwhile; numbering goes on. Audit records, suggestions and reviews
-are not touched.
+It ends where the ledger stands: what comes after goes the ledger's way, with its audit records. All of it is one
+transaction: readers see the old rows until it ends, a kill leaves them as they were. It holds the cursor's row, so the
+ledger's own projection waits meanwhile; numbering goes on. Audit records, suggestions and reviews are not touched.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from psycopg.errors import LockNotAvailable
@@ -47,7 +47,6 @@ _CREATE_CURSOR = text(
     "INSERT INTO projection_cursors (name, engine_id, sequence) VALUES (:name, :engine_id, 0) ON CONFLICT DO NOTHING"
 )
 _HOLD_CURSOR = text("SELECT sequence FROM projection_cursors WHERE name = :name AND engine_id = :engine_id FOR UPDATE")
-_SET_CURSOR = text("UPDATE projection_cursors SET sequence = :sequence WHERE name = :name AND engine_id = :engine_id")
 
 
 class TableComparison(msgspec.Struct, frozen=True):
@@ -65,7 +64,7 @@ class TableComparison(msgspec.Struct, frozen=True):
 
 
 class RebuildResult(msgspec.Struct, frozen=True):
-    """compared_at is the sequence at which both sides stood; the projections now stand at sequence."""
+    """compared_at is the sequence at which both sides stand; sequence was the journal's last at that time."""
 
     engine_id: str
     compared_at: int
@@ -92,28 +91,31 @@ async def rebuild(
     engine: AsyncEngine,
     journal: JournalSource,
     engine_id: str,
-    head_sequence: int,
+    read_head: Callable[[], Awaitable[int]],
     progress: Callable[[int, int], None],
     *,
     keep: bool = True,
 ) -> RebuildResult:
-    """Rebuild up to head_sequence of the engine's journal; keep=False compares and leaves everything as it was.
+    """Rebuild up to the ledger's cursor; keep=False compares and leaves everything as it was.
 
-    engine is of role ledger. progress gets the entries done and those in all. Raises RebuildBusyError, JournalGapError
-    for a stream with a hole, RefusalError for an engine that doesn't answer (DatabaseUnavailableError for a database).
+    engine is of role ledger. read_head gives the journal's last sequence; it is asked once the cursor is held, so that
+    the projections can't be ahead of it. progress gets the entries done and those in all. Raises RebuildBusyError,
+    JournalGapError for a stream with a hole or a journal that ends before the projections do, RefusalError for an
+    engine that doesn't answer (DatabaseUnavailableError for a database).
     """
     try:
         async with transaction(engine) as connection:
             cursor = await _hold_cursor(connection, engine_id)
-            compared_at = min(cursor, head_sequence)
+            head_sequence = await read_head()
+            if head_sequence < cursor:
+                raise JournalGapError(
+                    f"the journal of {engine_id} ends at {head_sequence}, but {cursor} of its entries are projected"
+                )
             for table in TABLES:
                 await _set_aside(connection, table, engine_id)
-            tables: tuple[TableComparison, ...] = ()
-            if compared_at == 0:
-                tables = await _compare(connection, engine_id)
             async with contextlib.aclosing(as_generator(journal.stream_journal(0))) as entries:
                 done = 0
-                while done < head_sequence:
+                while done < cursor:
                     entry = await anext(entries)
                     if entry.sequence != done + 1 or entry.engine_id != engine_id:
                         raise JournalGapError(
@@ -121,13 +123,10 @@ async def rebuild(
                         )
                     await project_event(connection, entry, entry.event())
                     done += 1
-                    if done == compared_at:
-                        tables = await _compare(connection, engine_id)
-                    if done % PROGRESS_INTERVAL_ENTRIES == 0 or done == head_sequence:
-                        progress(done, head_sequence)
-            position = {"name": CURSOR_NAME, "engine_id": engine_id, "sequence": head_sequence}
-            await connection.execute(_SET_CURSOR, position)
-            result = RebuildResult(engine_id, compared_at, head_sequence if keep else cursor, keep, tables)
+                    if done % PROGRESS_INTERVAL_ENTRIES == 0 or done == cursor:
+                        progress(done, cursor)
+            tables = await _compare(connection, engine_id)
+            result = RebuildResult(engine_id, cursor, head_sequence, keep, tables)
             if not keep:
                 raise _CheckedOnly(result)
             return result

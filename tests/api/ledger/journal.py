@@ -62,6 +62,10 @@ class MemoryJournal:
     async def report_ledger(self, progress: LedgerProgress) -> None:
         self.reports.append(progress)
 
+    async def head(self) -> int:
+        """The last entry's sequence."""
+        return len(self.entries)
+
     async def stream_journal(self, after_sequence: int) -> AsyncIterator[JournalEntry]:
         self.streams += 1
         position = after_sequence

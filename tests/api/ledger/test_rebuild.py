@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.ledger.projection import Projection, ProjectionBusyError
+from api.ledger.projection import JournalGapError, Projection, ProjectionBusyError
 from api.ledger.rebuild import TABLES, RebuildBusyError, rebuild
 from core.text.redaction import Redactor
 from tests.api.ledger.journal import ENGINE_ID, MemoryJournal
@@ -177,7 +177,7 @@ async def test_a_kill_between_any_two_statements_loses_and_repeats_nothing(
     after_kills = contents(database)
     await project_all(projection, journal)
     assert contents(database) == after_kills
-    result = await rebuild(ledger_engine, journal, ENGINE_ID, len(journal.entries), lambda *_: None)
+    result = await rebuild(ledger_engine, journal, ENGINE_ID, journal.head, lambda *_: None)
     assert result.is_equal, result
     assert contents(database) == after_kills
 
@@ -194,11 +194,11 @@ async def test_a_rebuild_finds_and_mends_what_was_changed(
     progress: list[tuple[int, int]] = []
     count = len(journal.entries)
 
-    checked = await rebuild(ledger_engine, journal, ENGINE_ID, count, lambda *_: None, keep=False)
+    checked = await rebuild(ledger_engine, journal, ENGINE_ID, journal.head, lambda *_: None, keep=False)
     assert not checked.is_equal
     assert contents(database) == wrong
 
-    result = await rebuild(ledger_engine, journal, ENGINE_ID, count, lambda *done: progress.append(done))
+    result = await rebuild(ledger_engine, journal, ENGINE_ID, journal.head, lambda *done: progress.append(done))
     different = {table.table: (table.only_before, table.only_after) for table in result.tables if not table.is_equal}
     assert different == {"positions": (1, 1), "fills": (0, 1)}
     assert progress[-1] == (count, count)
@@ -211,10 +211,14 @@ async def test_while_a_rebuild_holds_the_cursor_nothing_else_projects(
     *before, last = journal.entries
     for entry in before:
         await projection.project(entry)
+
+    async def head() -> int:
+        return len(before)
+
     tried: list[type[BaseException]] = []
     others: list[Callable[[], Awaitable[object]]] = [
         lambda: projection.project(last),
-        lambda: rebuild(ledger_engine, journal, ENGINE_ID, len(before), lambda *_: None),
+        lambda: rebuild(ledger_engine, journal, ENGINE_ID, head, lambda *_: None),
     ]
 
     class Interrupted:
@@ -229,10 +233,52 @@ async def test_while_a_rebuild_holds_the_cursor_nothing_else_projects(
             for entry in before:
                 yield entry
 
-    result = await rebuild(ledger_engine, Interrupted(), ENGINE_ID, len(before), lambda *_: None)
+    result = await rebuild(ledger_engine, Interrupted(), ENGINE_ID, head, lambda *_: None)
     assert tried == [ProjectionBusyError, RebuildBusyError]
     assert result.is_equal
     assert await projection.project(last)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+async def test_what_the_journal_and_the_ledger_gain_until_the_cursor_is_held_is_no_difference(
+    database: PostgresDatabase, ledger_engine: AsyncEngine, projection: Projection, journal: MemoryJournal, keep: bool
+) -> None:
+    *before, last = journal.entries
+    for entry in before:
+        await projection.project(entry)
+
+    class Late:
+        """An engine whose last entry is projected when the rebuild begins to look."""
+
+        def __init__(self) -> None:
+            self.was_projected: list[bool | type[BaseException]] = []
+
+        async def head(self) -> int:
+            try:
+                self.was_projected.append(await projection.project(last))
+            except ProjectionBusyError as error:
+                self.was_projected.append(type(error))
+            return len(journal.entries)
+
+    late = Late()
+    result = await rebuild(ledger_engine, journal, ENGINE_ID, late.head, lambda *_: None, keep=keep)
+    assert late.was_projected == [ProjectionBusyError]
+    assert (result.compared_at, result.sequence, result.is_equal) == (len(before), len(journal.entries), True)
+    # What the rebuild didn't reach still comes with its audit records.
+    assert await projection.project(last)
+    recorded = rows(database, f"SELECT count(*) FROM audit.inbox WHERE record_id LIKE '{ENGINE_ID}:{last.sequence}:%'")
+    assert recorded[0][0] > 0
+
+
+async def test_a_journal_that_ends_before_the_projections_do_changes_nothing(
+    database: PostgresDatabase, ledger_engine: AsyncEngine, projection: Projection, journal: MemoryJournal
+) -> None:
+    await project_all(projection, journal)
+    true = contents(database)
+    journal.entries.pop()
+    with pytest.raises(JournalGapError, match=f"ends at {len(journal.entries)}, but {len(journal.entries) + 1}"):
+        await rebuild(ledger_engine, journal, ENGINE_ID, journal.head, lambda *_: None)
+    assert contents(database) == true
 
 
 async def test_the_api_sees_only_what_belongs_to_its_accounts(
