@@ -234,7 +234,8 @@ def decide_rollback(
 
 
 def available(kernel: Kernel, balances: Balances, without: Order | None = None) -> dict[str, Decimal]:
-    """What the venue said there is, less what our orders take: all of an order that changed since, else its rest."""
+    """What the venue said there is, less what our orders take: all of an order that changed since it was asked, else
+    its rest. One that changed at that very time counts too: a clock that was set back stands still for long."""
     left = dict(balances.total)
     for key in kernel.listed:
         instrument = kernel.instruments[key]
@@ -272,7 +273,7 @@ def _with_given_back(
 def _taken_by(kernel: Kernel, order: Order, as_of_ns: int) -> tuple[str, Decimal] | None:
     if order.status in {OrderStatus.REJECTED, OrderStatus.HELD}:
         return None
-    whole = order.updated_ns > as_of_ns or order.status in UNANSWERED
+    whole = order.updated_ns >= as_of_ns or order.status in UNANSWERED
     if not whole and order.status.is_final:
         return None
     return _reservation(kernel, order, order.intent.quantity if whole else order.remaining_quantity)

@@ -91,7 +91,7 @@ void ExposureBook::count_reserved(std::size_t at, const OrderFacts &order, int s
     const auto found = late_.try_emplace(key, 0).first;
     found->second += sign;
     if (found->second == 0) late_.erase(found);
-    if (order.updated_ns > since_ns_) market.late[side].add(whole.scale, sign * rest);
+    if (order.updated_ns >= since_ns_) market.late[side].add(whole.scale, sign * rest);
 }
 
 void ExposureBook::set_position(std::string_view account, std::string_view venue, std::string_view symbol,
@@ -126,8 +126,8 @@ Exact ExposureBook::reserved(std::string_view asset, std::int64_t as_of_ns) {
     // What lies between the time that was asked about last and this one changes sides.
     const bool is_later = as_of_ns > since_ns_;
     const std::int64_t from_ns = std::min(as_of_ns, since_ns_), until_ns = std::max(as_of_ns, since_ns_);
-    auto item = late_.upper_bound(Late{from_ns, markets_.size(), 0, 0, 0});
-    for (; item != late_.end() && std::get<0>(item->first) <= until_ns; ++item) {
+    auto item = late_.lower_bound(Late{from_ns, 0, 0, 0, 0});
+    for (; item != late_.end() && std::get<0>(item->first) < until_ns; ++item) {
         const auto &[updated_ns, at, side, scale, amount] = item->first;
         for (std::int64_t n = 0; n < item->second; ++n)
             markets_[at].late[static_cast<std::size_t>(side)].add(scale, is_later ? -amount : amount);

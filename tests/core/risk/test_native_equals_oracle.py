@@ -315,14 +315,15 @@ def test_what_is_available_equals_a_walk_over_all_orders_also_after_an_undo(seed
 
 
 def test_an_order_that_was_filled_since_the_balances_were_told_takes_all_of_it() -> None:
-    """given an order older than the balances, filled after them: the venue's figure still held what it has spent."""
+    """given an order older than the balances, filled after them or at the same time of a clock that stands still: the
+    venue's figure still held what it has spent."""
     kernel = started_kernel()
     intent = OrderIntent(
         ACCOUNT, "paper", "BTCUSDT", Side.BUY, OrderType.LIMIT, TimeInForce.GTC, 10_000, 6_000_000, 2, 5, "vz1"
     )
     order = Order(intent, OrderStatus.FILLED, NOW_NS, NOW_NS + 20, None, None, "6000", filled_quantity=10_000)
     kernel._state.put(kernel.orders, "vz1", order)
-    for as_of_ns, left in ((NOW_NS + 10, 4_000), (NOW_NS + 20, 10_000)):
+    for as_of_ns, left in ((NOW_NS + 10, 4_000), (NOW_NS + 20, 4_000), (NOW_NS + 21, 10_000), (NOW_NS + 20, 4_000)):
         balances = Balances({"USDT": Decimal(10_000)}, as_of_ns)
         assert available(kernel, balances)["USDT"] == walked(kernel, balances)["USDT"] == left
 
