@@ -25,6 +25,7 @@ from api.risk.endpoints import router as risk_router
 from api.runs.endpoints import router as runs_router
 from api.services import Services, open_services
 from api.suggestions.endpoints import router as suggestions_router
+from api.tools.endpoints import router as tools_router
 from core.config import Settings
 
 CONCURRENT_REQUESTS_LIMIT = 1_000
@@ -44,6 +45,7 @@ def create_app(services: Services) -> FastAPI:
         metrics_router,
         auth_router,
         runs_router,
+        tools_router,
         suggestions_router,
         orders_router,
         portfolio_router,

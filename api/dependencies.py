@@ -32,7 +32,22 @@ def _principal(
     return _services(request).tokens.read(credentials.credentials)
 
 
-CurrentPrincipal = Annotated[Principal, Depends(_principal)]
+Caller = Annotated[Principal, Depends(_principal)]
+"""Whoever the access token speaks for, an agent too: for routes that reach nothing but the tool gateway."""
+
+
+def _human(principal: Caller) -> Principal:
+    if principal.kind != "human":
+        raise refuse(
+            ReasonCode.AUTH_ROLE_NOT_PERMITTED,
+            "An agent may call its tools and nothing else. Its owner has to do this.",
+            limit="human",
+            actual=principal.kind,
+        )
+    return principal
+
+
+CurrentPrincipal = Annotated[Principal, Depends(_human)]
 
 
 def require_role(principal: Principal, *roles: Role) -> None:

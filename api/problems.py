@@ -9,6 +9,7 @@ import msgspec
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -34,6 +35,9 @@ _STATUS_BY_CODE = {
     ReasonCode.RESOURCE_NOT_FOUND: HTTPStatus.NOT_FOUND,
     ReasonCode.MARKET_INSTRUMENT_UNKNOWN: HTTPStatus.NOT_FOUND,
     ReasonCode.SERVICE_INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
+    ReasonCode.TOOL_UNKNOWN: HTTPStatus.NOT_FOUND,
+    ReasonCode.TOOL_NOT_PERMITTED: HTTPStatus.FORBIDDEN,
+    ReasonCode.TOOL_FAILED: HTTPStatus.INTERNAL_SERVER_ERROR,
     ReasonCode.TOOL_DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
 }
 _STATUS_BY_CATEGORY = {
@@ -44,7 +48,24 @@ _STATUS_BY_CATEGORY = {
     "COPILOT": HTTPStatus.BAD_GATEWAY,
 }
 
+# Until the longest of the windows behind a code has surely let one more through.
+_RETRY_AFTER_S = {ReasonCode.AUTH_RATE_EXCEEDED: 60}
+DEFAULT_RETRY_AFTER_S = 1
+
 log = structlog.get_logger("api")
+
+
+class ProblemResponse(BaseModel):
+    """RFC 9457, with our stable `code`; limit and actual where there are any."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    limit: str | None = None
+    actual: str | None = None
+    unit: str | None = None
 
 
 def status_of(code: ReasonCode) -> HTTPStatus:
@@ -64,6 +85,9 @@ def problem(refusal: Refusal, headers: dict[str, str] | None = None, **members: 
         "code": refusal.code.value,
     } | members
     body |= {name: value for name in ("limit", "actual", "unit") if (value := getattr(refusal, name)) is not None}
+    if status is HTTPStatus.TOO_MANY_REQUESTS:
+        retry_after_s = _RETRY_AFTER_S.get(refusal.code, DEFAULT_RETRY_AFTER_S)
+        headers = {"Retry-After": str(retry_after_s)} | (headers or {})
     return Response(msgspec.json.encode(body), status.value, headers, MEDIA_TYPE)
 
 

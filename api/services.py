@@ -21,6 +21,7 @@ from api.runs.event_log import RunEventLog
 from api.runs.loading import LoadingCopilot
 from api.runs.service import RunService
 from api.suggestions.repository import SqlSuggestionStore
+from api.tools.service import ToolService
 from api.transactions import Transactions
 from audit.keys import PersonKeys
 from audit.redact import warm
@@ -56,6 +57,7 @@ class Services(msgspec.Struct, frozen=True):
     suggestions: SqlSuggestionStore
     approvals: Approvals
     results: SqlResultStore
+    tools: ToolService
     audit: AuditReader
     engine: EngineClient
     events: RunEventLog
@@ -131,6 +133,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             redactor=redactor,
         ),
         results=results,
+        tools=ToolService(measured, ids),
         audit=AuditReader(api_database, person_keys, trail, ids),
         engine=engine,
         events=events,

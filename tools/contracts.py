@@ -18,7 +18,11 @@ class Role(StrEnum):
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who is asking. account_ids is the whole scope; an empty tuple sees no account."""
+    """Who is asking. account_ids is the whole scope; an empty tuple sees no account.
+
+    An agent acts on_behalf_of its owner, with the owner's role; tools then names all that it may call. None sets no
+    bound beside the role's.
+    """
 
     user_id: str
     username: str
@@ -26,6 +30,16 @@ class Principal(msgspec.Struct, frozen=True):
     account_ids: tuple[str, ...]
     kind: Literal["human", "agent"] = "human"
     on_behalf_of: str | None = None
+    tools: frozenset[str] | None = None
+
+    @property
+    def person_id(self) -> str:
+        """The human who answers for what is asked: four eyes count people."""
+        return self.on_behalf_of or self.user_id
+
+    def may_use(self, tool: str) -> bool:
+        """Whether the principal's own list holds the tool; the role's permission is the policy's to say."""
+        return self.tools is None or tool in self.tools
 
 
 class ToolCall(msgspec.Struct, frozen=True):
@@ -59,7 +73,7 @@ class ToolResult(msgspec.Struct, frozen=True):
 
 
 class ToolDescription(msgspec.Struct, frozen=True):
-    """A tool as a model or an MCP client sees it. input_schema is JSON Schema."""
+    """A tool as a model or an MCP client sees it. The schemas are JSON Schema, of arguments and of a result's data."""
 
     name: str
     version: str
@@ -67,6 +81,7 @@ class ToolDescription(msgspec.Struct, frozen=True):
     description: str
     input_schema: dict[str, Any]
     schema_digest_hex: str
+    output_schema: dict[str, Any] = {}
 
 
 class Gateway(Protocol):

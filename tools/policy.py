@@ -71,6 +71,14 @@ class Policy:
         account is the account that the call is about; None asks whether any account would do (for describing).
         """
         accounts = AccountScope.GRANTED if definition.scope.needs_account else AccountScope.NONE
+        if not principal.may_use(definition.name):
+            return Refusal(
+                ReasonCode.TOOL_NOT_PERMITTED,
+                f"{definition.name} isn't among the tools of this agent. Its owner may make one that has it.",
+                limit=", ".join(sorted(principal.tools or ())) or "no tool",
+                actual=definition.name,
+                unit="tool",
+            )
         if (principal.role, definition.name, accounts) not in self._allowed or principal.role not in definition.roles:
             needed = sorted(role.value for role, tool, _ in self._allowed if tool == definition.name)
             return Refusal(

@@ -114,7 +114,13 @@ class ToolDefinition:
 
     def describe(self) -> ToolDescription:
         return ToolDescription(
-            self.name, self.version, self.kind, self.description, self.input_schema, self.schema_digest_hex
+            self.name,
+            self.version,
+            self.kind,
+            self.description,
+            self.input_schema,
+            self.schema_digest_hex,
+            self.output_schema,
         )
 
 
