@@ -355,7 +355,17 @@ async def _call(call: ModelToolCall, refusal: Refusal | None, context: RunContex
         )
     )
     data = result.data if result.refusal is None else _refusal_cells(result.refusal)
-    return CallRecord(call.id, call.name, arguments, data, result.refusal, result.as_of_ns, result.mode)
+    return CallRecord(
+        call.id,
+        call.name,
+        arguments,
+        data,
+        result.refusal,
+        result.as_of_ns,
+        result.mode,
+        result.scope,
+        result.source,
+    )
 
 
 def _refusal_cells(refusal: Refusal) -> dict[str, Any]:
@@ -369,6 +379,8 @@ def _result_content(record: CallRecord) -> dict[str, Any]:
         "mode": record.mode,
         "as_of_ns": str(record.as_of_ns),
         "as_of": format_utc_us(record.as_of_ns),
+        "source": list(record.source),
+        "scope": list(record.scope),
         "data": {} if refused else record.result,
         "refusal": record.result["refusal"] if refused else None,
     }

@@ -38,6 +38,8 @@ class CallRecord(msgspec.Struct, frozen=True):
     refusal: Refusal | None
     as_of_ns: int
     mode: str
+    scope: tuple[str, ...] = ()
+    source: tuple[str, ...] = ()
 
 
 class RunRequest(msgspec.Struct, frozen=True):

@@ -103,6 +103,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         suggestion_ttl_s=settings.copilot.suggestion_ttl_s,
         max_tool_calls_per_run=settings.copilot.max_tool_calls_per_run,
         mode=settings.mode,
+        venue=settings.venue.kind,
         redactor=redactor,
         policy=policy,
         registry=registry,

@@ -12,7 +12,7 @@ from core.types.codes import ReasonCode, refuse
 from core.types.views import OrderView, PositionView, RiskCheckView
 from knowledge.search import QUERY_LIMIT_CHARS, RESULTS_LIMIT, ReviewHit
 from tools.market_tools import EVERYONE, READ_TIMEOUT_MS, SymbolInput
-from tools.registry import DataScope, ToolContext, ToolDefinition
+from tools.registry import DataScope, Source, ToolContext, ToolDefinition
 from tools.values import Cells, DecimalText, ToolInput, ToolOutput, WholeInput, WholeText, utc_text
 
 SEARCH_TIMEOUT_MS = 5_000
@@ -310,6 +310,7 @@ ACCOUNT_TOOLS = (
         run=_get_positions,
         roles=EVERYONE,
         scope=DataScope.ACCOUNT,
+        sources=(Source.ENGINE_PORTFOLIO,),
         timeout_ms=READ_TIMEOUT_MS,
     ),
     ToolDefinition(
@@ -325,6 +326,7 @@ ACCOUNT_TOOLS = (
         run=_get_open_orders,
         roles=EVERYONE,
         scope=DataScope.ACCOUNT,
+        sources=(Source.ENGINE_ORDERS,),
         timeout_ms=READ_TIMEOUT_MS,
     ),
     ToolDefinition(
@@ -340,6 +342,7 @@ ACCOUNT_TOOLS = (
         run=_get_risk_state,
         roles=EVERYONE,
         scope=DataScope.ACCOUNT,
+        sources=(Source.ENGINE_RISK,),
         timeout_ms=READ_TIMEOUT_MS,
     ),
     ToolDefinition(
@@ -355,6 +358,7 @@ ACCOUNT_TOOLS = (
         run=_search_reviews,
         roles=EVERYONE,
         scope=DataScope.REVIEWS,
+        sources=(Source.SQL_REVIEWS,),
         timeout_ms=SEARCH_TIMEOUT_MS,
         cost=2,
     ),
@@ -371,6 +375,7 @@ ACCOUNT_TOOLS = (
         run=_get_suggestion,
         roles=EVERYONE,
         scope=DataScope.ACCOUNT,
+        sources=(Source.SQL_SUGGESTIONS,),
         timeout_ms=READ_TIMEOUT_MS,
         untrusted=True,
     ),

@@ -28,12 +28,14 @@ def build_gateway(
     suggestion_ttl_s: int,
     max_tool_calls_per_run: int,
     mode: str,
+    venue: str = "",
     redactor: Redactor | None = None,
     policy: Policy | None = None,
     limiter: Limiter | None = None,
     registry: Registry | None = None,
 ) -> ToolGateway:
-    """suggestion_ttl_s and max_tool_calls_per_run come from settings.copilot, mode from settings.mode."""
+    """suggestion_ttl_s and max_tool_calls_per_run come from settings.copilot, mode from settings.mode, venue from
+    settings.venue.kind."""
     reads = ReadOnlyEngine(engine)
     ports = ToolPorts(
         engine=reads,
@@ -55,4 +57,5 @@ def build_gateway(
         limiter=limiter,
         redactor=redactor,
         mode=mode,
+        venue=venue,
     )

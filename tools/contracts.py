@@ -57,7 +57,8 @@ class ToolResult(msgspec.Struct, frozen=True):
     """What the gateway released: redacted, stamped and audited.
 
     data is JSON-able with every decimal as plain text; figures point into it by JSON path. When refusal is set,
-    data is empty. digest_hex is SHA-256 over the RFC 8785 form of data. untrusted marks text from outside.
+    data is empty. digest_hex is SHA-256 over the RFC 8785 form of data. untrusted marks text from outside. source says
+    which process, table and venue the data came from; it is empty for a refusal.
     """
 
     call_id: str
@@ -70,10 +71,15 @@ class ToolResult(msgspec.Struct, frozen=True):
     as_of_ns: int
     digest_hex: str
     untrusted: bool = False
+    source: tuple[str, ...] = ()
 
 
 class ToolDescription(msgspec.Struct, frozen=True):
-    """A tool as a model or an MCP client sees it. The schemas are JSON Schema, of arguments and of a result's data."""
+    """A tool as a model or an MCP client sees it. Both schemas are JSON Schema, draft 2020-12.
+
+    permission is what the caller needs, such as `account:read`; source where the data comes from; cost is in rate
+    tokens.
+    """
 
     name: str
     version: str
@@ -82,6 +88,12 @@ class ToolDescription(msgspec.Struct, frozen=True):
     input_schema: dict[str, Any]
     schema_digest_hex: str
     output_schema: dict[str, Any] = {}
+    permission: str = ""
+    scope: str = ""
+    source: tuple[str, ...] = ()
+    cost: int = 1
+    timeout_ms: int = 0
+    untrusted: bool = False
 
 
 class Gateway(Protocol):

@@ -11,7 +11,7 @@ from core.market.indicators import NAMES, compute, create, parameters, parse, va
 from core.market.intervals import Interval as Bars
 from core.types.views import KlineView
 from tools.market_tools import EVERYONE, KLINES_LIMIT, READ_TIMEOUT_MS, Interval, SymbolInput
-from tools.registry import DataScope, ToolContext, ToolDefinition
+from tools.registry import DataScope, Source, ToolContext, ToolDefinition
 from tools.values import Cells, DecimalText, ToolInput, ToolOutput, WholeInput, WholeText, utc_text
 
 INDICATORS_LIMIT = 8
@@ -167,6 +167,7 @@ INDICATOR_TOOLS = (
         run=_get_indicators,
         roles=EVERYONE,
         scope=DataScope.MARKET,
+        sources=(Source.ENGINE_MARKET,),
         timeout_ms=READ_TIMEOUT_MS,
         cost=2,
     ),

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 from core.types.orders import Side
 from core.types.views import KlineView, LevelView
 from tools.contracts import Role
-from tools.registry import DataScope, ToolContext, ToolDefinition
+from tools.registry import DataScope, Source, ToolContext, ToolDefinition
 from tools.values import (
     Cells,
     DecimalInput,
@@ -408,6 +408,7 @@ MARKET_TOOLS = (
         run=_list_instruments,
         roles=EVERYONE,
         scope=DataScope.MARKET,
+        sources=(Source.ENGINE_MARKET,),
         timeout_ms=READ_TIMEOUT_MS,
     ),
     ToolDefinition(
@@ -424,6 +425,7 @@ MARKET_TOOLS = (
         run=_get_ticker,
         roles=EVERYONE,
         scope=DataScope.MARKET,
+        sources=(Source.ENGINE_MARKET,),
         timeout_ms=READ_TIMEOUT_MS,
     ),
     ToolDefinition(
@@ -440,6 +442,7 @@ MARKET_TOOLS = (
         run=_get_order_book,
         roles=EVERYONE,
         scope=DataScope.MARKET,
+        sources=(Source.ENGINE_MARKET,),
         timeout_ms=READ_TIMEOUT_MS,
     ),
     ToolDefinition(
@@ -455,6 +458,7 @@ MARKET_TOOLS = (
         run=_get_klines,
         roles=EVERYONE,
         scope=DataScope.MARKET,
+        sources=(Source.ENGINE_MARKET,),
         timeout_ms=READ_TIMEOUT_MS,
         cost=2,
     ),
@@ -473,6 +477,7 @@ MARKET_TOOLS = (
         run=_get_feed_health,
         roles=EVERYONE,
         scope=DataScope.MARKET,
+        sources=(Source.ENGINE_MARKET,),
         timeout_ms=READ_TIMEOUT_MS,
     ),
     ToolDefinition(
@@ -489,6 +494,7 @@ MARKET_TOOLS = (
         run=_estimate_execution,
         roles=EVERYONE,
         scope=DataScope.MARKET,
+        sources=(Source.ENGINE_MARKET,),
         timeout_ms=READ_TIMEOUT_MS,
     ),
 )

@@ -25,7 +25,7 @@ from tools.contracts import Principal, ToolCall, ToolDescription, ToolResult
 from tools.limits import GatewayLimits, Limiter
 from tools.policy import Policy
 from tools.ports import ResultStore, StoredResult, Trail
-from tools.registry import DataScope, Registry, ToolContext, ToolDefinition, ToolPorts
+from tools.registry import Registry, ToolContext, ToolDefinition, ToolPorts
 from tools.values import ToolInput, ToolOutput
 
 NAME_LIMIT_CHARS = 64
@@ -51,7 +51,8 @@ class _Attempt:
 
 
 class ToolGateway:
-    """Implements tools.contracts.Gateway. mode is the engine's, stated on every result."""
+    """Implements tools.contracts.Gateway. mode is the engine's, stated on every result; venue the one it trades at,
+    stated on results that come from the engine."""
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class ToolGateway:
         redactor: Redactor | None = None,
         limiter: Limiter | None = None,
         mode: str = DEFAULT_MODE,
+        venue: str = "",
     ) -> None:
         self._registry = registry
         self._policy = policy
@@ -75,6 +77,7 @@ class ToolGateway:
         self._limiter = limiter or Limiter(limits, ports.clock)
         self._redactor = redactor or Redactor()
         self._mode = mode
+        self._venue = venue
 
     def describe(self, principal: Principal) -> list[ToolDescription]:
         """The tools that this principal may call."""
@@ -177,14 +180,20 @@ class ToolGateway:
             as_of_ns=output.as_of_ns,
             digest_hex=hashlib.sha256(canonical).hexdigest(),
             untrusted=definition.untrusted,
+            source=self._source(definition),
         )
         return result, canonical
 
-    def _outcome_cells(self, attempt: _Attempt, result: ToolResult) -> dict[str, str]:
+    def _source(self, definition: ToolDefinition) -> tuple[str, ...]:
+        venue = (f"venue:{self._venue}",) if self._venue and any(part.is_engine for part in definition.sources) else ()
+        return tuple(part.value for part in definition.sources) + venue
+
+    def _outcome_cells(self, attempt: _Attempt, result: ToolResult) -> dict[str, Any]:
         now_ns = self._clock.now_ns()
         return {
             "result_digest": result.digest_hex,
             "as_of_ns": str(result.as_of_ns),
+            "source": list(result.source),
             "data_age_ms": str((now_ns - result.as_of_ns) // NS_PER_MS),
             "duration_ms": str((now_ns - attempt.started_ns) // NS_PER_MS),
         }
@@ -251,6 +260,7 @@ class ToolGateway:
             "tool": attempt.tool,
             "tool_version": definition.version if definition else None,
             "schema_digest": definition.schema_digest_hex if definition else None,
+            "output_schema_digest": definition.output_digest_hex if definition else None,
             "kind": definition.kind if definition else None,
             "call_id": plain_text(call.call_id, NAME_LIMIT_CHARS),
             "span_id": call.trace.span_id,
@@ -310,6 +320,6 @@ def _account_of(call: ToolCall) -> str:
 
 
 def _scope(definition: ToolDefinition, account_id: str) -> tuple[str, ...]:
-    if definition.scope is DataScope.MARKET:
-        return (DataScope.MARKET.value,)
+    if not definition.scope.needs_account:
+        return (definition.scope.value,)
     return (f"{definition.scope.value}:{account_id}",)

@@ -32,15 +32,39 @@ NAMES_SHOWN_LIMIT = 50
 
 
 class DataScope(StrEnum):
-    """What a tool's result is about: MARKET is open to all; the others belong to one account."""
+    """What a tool's result is about: MARKET and SYSTEM are open to all; the others belong to one account."""
 
     MARKET = "market"
+    SYSTEM = "system"
     ACCOUNT = "account"
     REVIEWS = "reviews"
 
     @property
     def needs_account(self) -> bool:
-        return self is not DataScope.MARKET
+        return self not in {DataScope.MARKET, DataScope.SYSTEM}
+
+
+class Source(StrEnum):
+    """Where a tool's data comes from: the process, and which part or table of it."""
+
+    ENGINE_MARKET = "engine:market"
+    ENGINE_PORTFOLIO = "engine:portfolio"
+    ENGINE_ORDERS = "engine:orders"
+    ENGINE_RISK = "engine:risk"
+    ENGINE_MANDATES = "engine:mandates"
+    ENGINE_JOURNAL = "engine:journal"
+    ENGINE_STATUS = "engine:status"
+    SQL_ORDERS = "sql:orders"
+    SQL_FILLS = "sql:fills"
+    SQL_REFUSALS = "sql:order_refusals"
+    SQL_SUGGESTIONS = "sql:suggestions"
+    SQL_REVIEWS = "sql:reviews"
+    SQL_RESULTS = "sql:tool_results"
+    GATEWAY = "gateway"
+
+    @property
+    def is_engine(self) -> bool:
+        return self.startswith("engine:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +95,8 @@ class ToolContext:
 
 @dataclass(frozen=True)
 class ToolDefinition:
-    """One tool. cost is in rate tokens; roles is the outer bound, within which the policy decides."""
+    """One tool. cost is in rate tokens; roles is the outer bound, within which the policy decides. sources are stated
+    on each result; every tool of the catalogue names its own."""
 
     name: str
     version: str
@@ -85,6 +110,7 @@ class ToolDefinition:
     timeout_ms: int
     cost: int = 1
     untrusted: bool = False
+    sources: tuple[Source, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.name.isidentifier(), self.name
@@ -100,6 +126,16 @@ class ToolDefinition:
     @cached_property
     def output_schema(self) -> dict[str, Any]:
         return self.output_model.model_json_schema(mode="serialization")
+
+    @property
+    def permission(self) -> str:
+        """What a caller needs: what the data is about, and what is done with it."""
+        return f"{self.scope.value}:{self.kind}"
+
+    @cached_property
+    def output_digest_hex(self) -> str:
+        """SHA-256 over the output schema in RFC 8785 form."""
+        return hashlib.sha256(rfc8785.dumps(self.output_schema)).hexdigest()
 
     @cached_property
     def schema_digest_hex(self) -> str:
@@ -121,6 +157,12 @@ class ToolDefinition:
             self.input_schema,
             self.schema_digest_hex,
             self.output_schema,
+            self.permission,
+            self.scope.value,
+            tuple(source.value for source in self.sources),
+            self.cost,
+            self.timeout_ms,
+            self.untrusted,
         )
 
 

@@ -27,7 +27,7 @@ from core.types.views import (
 from tools.account_tools import AccountOnlyInput
 from tools.contracts import Role
 from tools.market_tools import EstimateCells, QuantityInput, SideInput, SymbolInput
-from tools.registry import DataScope, ToolContext, ToolDefinition
+from tools.registry import DataScope, Source, ToolContext, ToolDefinition
 from tools.suggestion_writer import checks_cells
 from tools.suggestions import Suggestion, SuggestionStatus
 from tools.values import (
@@ -421,6 +421,7 @@ SUGGESTION_TOOLS = (
         run=_suggest_order,
         roles=frozenset({Role.TRADER}),
         scope=DataScope.ACCOUNT,
+        sources=(Source.ENGINE_MARKET, Source.ENGINE_RISK, Source.SQL_SUGGESTIONS),
         timeout_ms=SUGGEST_TIMEOUT_MS,
         cost=4,
     ),

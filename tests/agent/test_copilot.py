@@ -399,4 +399,11 @@ async def test_the_outcome_is_plain_json(copilot: Copilot) -> None:
     stored = json.loads(json.dumps(asked.outcome.as_dict()))
     assert set(stored) == {"answer", "figures", "tool_calls", "suggestion_id", "usage"}
     assert {"text", "value", "call_id", "path"} == set(stored["figures"][0])
-    assert {"call_id", "tool", "arguments", "result", "refusal", "as_of_ns", "mode"} == set(stored["tool_calls"][0])
+    (call,) = stored["tool_calls"]
+    assert set(call) == {
+        *("call_id", "tool", "arguments", "result", "refusal"),
+        *("as_of_ns", "mode", "scope", "source"),
+    }
+    assert (call["mode"], call["scope"], call["source"]) == ("PAPER", ["market"], ["engine:market", "venue:paper"])
+    (sent,) = [json.loads(event["content"]) for event in asked.wire if event["type"] == "TOOL_CALL_RESULT"]
+    assert (sent["scope"], sent["source"]) == (call["scope"], call["source"])

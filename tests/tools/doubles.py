@@ -446,6 +446,7 @@ class House:
             suggestion_ttl_s=300,
             max_tool_calls_per_run=max_calls_per_run,
             mode="PAPER",
+            venue="paper",
             limiter=limiter,
             registry=registry,
         )

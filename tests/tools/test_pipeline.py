@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import Any
 
 import msgspec
@@ -261,7 +262,39 @@ async def test_results_are_stamped_with_time_mode_and_scope() -> None:
     house = House()
     result = await house.ask("get_positions")
     assert (result.as_of_ns, result.mode, result.scope) == (house.clock.now_ns(), "PAPER", (f"account:{ACCOUNT}",))
+    assert house.trail.records[0].payload["mode"] == "PAPER"
     assert house.results.stored[result.call_id].account_id == ACCOUNT
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "source"),
+    [
+        ("get_ticker", {"symbol": "BTCUSDT"}, ("engine:market", "venue:paper")),
+        ("get_positions", {}, ("engine:portfolio", "venue:paper")),
+        ("search_reviews", {"query": "losses"}, ("sql:reviews",)),
+    ],
+)
+async def test_a_result_and_its_record_say_where_the_data_came_from(
+    name: str, arguments: dict[str, Any], source: tuple[str, ...]
+) -> None:
+    house = House()
+    result = await house.ask(name, **arguments)
+    assert result.source == source
+    assert house.trail.records[0].payload["source"] == list(source)
+
+
+async def test_a_refusal_came_from_nowhere() -> None:
+    house = House()
+    result = await house.ask("get_ticker", symbol="DOGEUSDT")
+    assert (result.source, "source" in house.trail.records[0].payload) == ((), False)
+
+
+async def test_the_schema_of_the_result_is_recorded_by_its_digest() -> None:
+    house = House()
+    await house.ask("get_ticker", symbol="BTCUSDT")
+    tool = build_registry().get("get_ticker")
+    digest = hashlib.sha256(rfc8785.dumps(tool.output_model.model_json_schema(mode="serialization"))).hexdigest()
+    assert house.trail.records[0].payload["output_schema_digest"] == tool.output_digest_hex == digest
 
 
 async def test_secrets_in_results_and_arguments_are_redacted_before_they_leave() -> None:

@@ -360,6 +360,16 @@ def test_schema_digests_are_stable_and_differ() -> None:
     assert len(set(digests)) == len(digests)
 
 
+def test_each_tool_says_where_its_data_comes_from_and_what_it_takes_to_call_it() -> None:
+    assert [tool.name for tool in build_registry() if not tool.sources] == []
+    described = {tool.name: tool for tool in House().gateway.describe(TRADER)}
+    ticker, positions = described["get_ticker"], described["get_positions"]
+    assert (ticker.permission, ticker.scope, ticker.source) == ("market:read", "market", ("engine:market",))
+    assert (positions.permission, positions.timeout_ms, positions.cost) == ("account:read", 2_000, 1)
+    assert described["suggest_order"].permission == "account:suggest"
+    assert set(positions.output_schema["properties"]) >= {"as_of_ns", "as_of", "account_id", "positions"}
+
+
 def test_no_schema_takes_unknown_arguments() -> None:
     for tool in build_registry():
         assert tool.input_schema["additionalProperties"] is False, tool.name

@@ -59,6 +59,7 @@ async def test_a_call_is_released_with_its_stamp_and_its_record(house: House) ->
     answer = await call(house, "get_ticker", {"symbol": "btc/usdt"}, traceparent=TRACEPARENT)
     body = answer.json()
     assert (body["tool"], body["mode"], body["scope"]) == ("get_ticker", "PAPER", ["market"])
+    assert body["source"] == ["engine:market", "venue:paper"]
     assert body["data"]["symbol"] == "BTCUSDT"
     assert body["trace_id"] == normalise_trace_id(TRACEPARENT.split("-")[1])
     assert records(house, body["trace_id"]) == [("user-trader", Action.TOOL_CALLED.value, "ok")]
