@@ -8,6 +8,7 @@ DRIFT_TURNS_LIMIT times in a row tightens its kill switch, because it doesn't co
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 
@@ -19,6 +20,7 @@ from core.orders.machine import Order
 from core.portfolio.positions import EXACT
 from core.risk.kill_switch import KillSwitch
 from core.runtime.dispatch import SUBMIT_TIMEOUT_S
+from core.runtime.reused_ids import is_reused, name_here
 from core.runtime.service import EngineService
 from core.runtime.venue_truth import VenueReader, VenueTruth
 from core.types.authority import ExternalAuthority
@@ -46,6 +48,8 @@ IN_FLIGHT_S = int(SUBMIT_TIMEOUT_S + 5)
 OBSERVED_AT_LEAST_NS = 300 * NS_PER_S
 """Until when fills were asked for goes to the journal so often, when nothing else changes."""
 ORDERS_OF_FILLS_LIMIT = 1_000
+ORDER_TOLD_WITHIN_S = 4.0
+"""A venue may tell of an order later than of its fills: one that it hasn't told of by then is made of them."""
 DRIFT_TURNS_LIMIT = 3
 OWN_CAUSE = "engine:"
 SWEEP_CAUSE = "engine:sweep"
@@ -82,6 +86,7 @@ class Reconciler:
         self._record_fill = record_fill
         self._look_up = look_up
         self._drift_turns = 0
+        self._untold_since_s: dict[tuple[str, str], float] = {}
         self._reader = VenueReader(service.kernel, service.venue, service.clock, service.surroundings.account_id)
 
     async def run(self, *, dry_run: bool, requested_by: str) -> ReconciliationView:
@@ -192,43 +197,34 @@ class Reconciler:
 
     async def _take_missing_fills(self, truth: VenueTruth) -> None:
         """By way of their orders, which know more; what came and went unseen is adopted first."""
-        kernel = self._service.kernel
+        kernel, now_s = self._service.kernel, asyncio.get_running_loop().time()
         orders: dict[tuple[str, str], list[VenueTrade]] = {}
         for trade in missing_trades(kernel, truth.trades):
             orders.setdefault((trade.symbol, trade.venue_order_id), []).append(trade)
+        self._untold_since_s = {key: self._untold_since_s.get(key, now_s) for key in orders}
         # The next turn finds those beyond the limit.
-        for (symbol, _), trades in list(orders.items())[:ORDERS_OF_FILLS_LIMIT]:
-            order_id = trades[0].client_order_id
-            if order_id and order_id not in kernel.orders:
-                seen = await self._service.venue.order(symbol, order_id)
-                if seen is not None:
-                    await self.adopt(seen)
-            if order_id and order_id in kernel.orders:
-                await self._look_up(order_id)
-                for trade in trades:
-                    # An order says at most so many of its fills, and an old one none.
-                    await self._record_fill(trade, order_id)
-            else:
-                await self._adopt_by_fills(trades)
+        for key, trades in list(orders.items())[:ORDERS_OF_FILLS_LIMIT]:
+            await self._take_fills(trades, self._untold_since_s[key])
 
-    async def _adopt_by_fills(self, trades: Sequence[VenueTrade]) -> None:
-        """The venue tells of the fills and not of their order any more: it was what they add up to."""
-        first, order_id = trades[0], order_id_of(trades[0])
-        quantity = sum(trade.quantity for trade in trades)
-        seen = VenueOrder(
-            symbol=first.symbol,
-            client_order_id=order_id,
-            venue_order_id=first.venue_order_id,
-            status=OrderStatus.FILLED,
-            filled_quantity=quantity,
-            ts_event_ns=first.ts_event_ns,
-            side=first.side,
-            order_type=OrderType.MARKET,
-            time_in_force=TimeInForce.IOC,
-            quantity=quantity,
-        )
-        if await self.adopt(seen) and order_id in self._service.kernel.orders:
+    async def _take_fills(self, trades: Sequence[VenueTrade], untold_since_s: float) -> None:
+        """Of one order at the venue, which is adopted first when it isn't known here."""
+        kernel, first = self._service.kernel, trades[0]
+        # What was adopted before it in this turn may have taken its id.
+        order_id = name_here(kernel, first.client_order_id, first.venue_order_id)
+        is_over = is_reused(order_id)
+        if order_id and order_id not in kernel.orders:
+            seen = await self._service.venue.order(first.symbol, order_id)
+            if seen is not None and seen.venue_order_id == first.venue_order_id:
+                await self.adopt(seen)
+            is_over = is_over or seen is not None
+        if order_id and order_id in kernel.orders:
+            await self._look_up(order_id)
+        elif not order_id or is_over or asyncio.get_running_loop().time() >= untold_since_s + ORDER_TOLD_WITHIN_S:
+            order_id = order_id or order_id_of(first)
+            await self.adopt(_made_of(trades, order_id))
+        if order_id in kernel.orders:
             for trade in trades:
+                # An order says at most so many of its fills, and an old one none.
                 await self._record_fill(trade, order_id)
 
     async def adopt(self, seen: VenueOrder) -> bool:
@@ -288,6 +284,23 @@ def compare(kernel: Kernel, truth: VenueTruth, account_id: str, venue: str) -> t
         found.extend(_position_difference(kernel, position, account_id, venue, truth))
     found.extend(_balance_differences(kernel, truth, account_id, venue))
     return tuple(found)
+
+
+def _made_of(trades: Sequence[VenueTrade], order_id: str) -> VenueOrder:
+    """The venue tells of the fills and not of their order any more: it was what they add up to."""
+    first, quantity = trades[0], sum(trade.quantity for trade in trades)
+    return VenueOrder(
+        symbol=first.symbol,
+        client_order_id=order_id,
+        venue_order_id=first.venue_order_id,
+        status=OrderStatus.FILLED,
+        filled_quantity=quantity,
+        ts_event_ns=first.ts_event_ns,
+        side=first.side,
+        order_type=OrderType.MARKET,
+        time_in_force=TimeInForce.IOC,
+        quantity=quantity,
+    )
 
 
 def order_id_of(trade: VenueTrade) -> str:

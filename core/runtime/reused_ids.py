@@ -106,13 +106,23 @@ class ReusedIds:
         return trade if name == trade.client_order_id else msgspec.structs.replace(trade, client_order_id=name)
 
     def _here(self, client_order_id: str, venue_order_id: str) -> str:
-        known = self._kernel.orders.get(client_order_id)
-        if known is None or known.venue_order_id in {None, venue_order_id}:
-            return client_order_id
-        if not isinstance(known.authority, ExternalAuthority):
-            # One of ours under another venue id is a contradiction, and told as one.
-            return client_order_id
-        return f"{client_order_id}{SEPARATOR}{venue_order_id}"
+        return name_here(self._kernel, client_order_id, venue_order_id)
+
+
+def name_here(kernel: Kernel, client_order_id: str, venue_order_id: str) -> str:
+    """The id that an order of the venue has in this kernel, also when client_order_id is that id already."""
+    known = kernel.orders.get(client_order_id)
+    if known is None or known.venue_order_id in {None, venue_order_id}:
+        return client_order_id
+    if not isinstance(known.authority, ExternalAuthority):
+        # One of ours under another venue id is a contradiction, and told as one.
+        return client_order_id
+    return f"{client_order_id}{SEPARATOR}{venue_order_id}"
+
+
+def is_reused(client_order_id: str) -> bool:
+    """Whether a later order may have the id at the venue by now."""
+    return SEPARATOR in client_order_id
 
 
 def _there(client_order_id: str) -> str:

@@ -108,13 +108,22 @@ def test_an_order_that_ended_here_and_is_open_there_freezes(house: House, said: 
     assert house.kernel.frozen[ACCOUNT].startswith(f"{FREEZE_REASON}order.terms {order_id}")
 
 
-@pytest.mark.parametrize("order_id", ["", "long-gone"])
-def test_fills_whose_order_the_venue_tells_of_no_more_are_taken_over_once(house: House, order_id: str) -> None:
+@pytest.mark.parametrize(("order_id", "is_waited_for"), [("", False), ("long-gone", True)])
+def test_fills_whose_order_the_venue_tells_of_no_more_are_taken_over_once(
+    house: House, order_id: str, is_waited_for: bool
+) -> None:
+    """An order that could be told of yet is waited for, while nothing else trades."""
     accepted(house)
     house.venue.trades = [
         VenueTrade("BTCUSDT", trade_id, "99", order_id, Side.SELL, 6_000_000, 200, Decimal(0), "USDT", False, NOW_NS)
         for trade_id in (41, 42)
     ]
+    house.wait(SWEEP_INTERVAL_S)
+    assert (ACCOUNT in house.kernel.frozen, (ACCOUNT, "paper", "BTCUSDT") in house.kernel.positions) == (
+        is_waited_for,
+        not is_waited_for,
+    )
+    house.wait(DRIFT_SWEEP_INTERVAL_S)
     for _ in range(2):
         house.wait(SWEEP_INTERVAL_S)
         order = house.kernel.orders[order_id or "venue-99"]

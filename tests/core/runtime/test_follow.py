@@ -16,6 +16,7 @@ from core.kernel.kernel import Kernel
 from core.market.hub import MarketHub
 from core.risk.kill_switch import KillSwitch
 from core.runtime.follow import ARRIVAL_MARGIN_MS, SWEEP_INTERVAL_S, VenueFollower
+from core.runtime.reconcile import FREEZE_REASON
 from core.runtime.service import EngineService
 from core.storage.journal import Journal, JournalUnavailableError
 from core.types.clock import NS_PER_S, ManualClock
@@ -364,6 +365,28 @@ def test_a_clock_that_is_wrong_from_the_start_hides_no_fill_where_the_venues_tim
     house.wait(SWEEP_INTERVAL_S + 1)
 
     assert house.kernel.positions[ACCOUNT, "paper", "BTCUSDT"].quantity == 100
+
+
+def test_an_order_of_somebody_else_that_the_venue_tells_of_after_its_first_fills_keeps_its_terms(house: House) -> None:
+    """given a foreign order of 300 whose first fill of 100 is told before the order is, when the rest follows, then all
+    of it is in the position and nothing halts."""
+    house.venue.events = [UserStreamConnected()]
+    house.follow()
+    house.wait(1)
+    house.venue.fill_a_foreign_order(NOW_NS + house.scheduler.now_ns)
+    told = msgspec.structs.replace(house.venue.shown.pop("web-1"), status=OrderStatus.PARTIALLY_FILLED, quantity=300)
+    house.run(house.service.reconcile(dry_run=False, requested_by="user-trader"), 1)
+    assert not house.kernel.knows_order("web-1")
+    assert house.kernel.frozen[ACCOUNT].startswith(FREEZE_REASON)
+
+    house.venue.shown["web-1"] = told
+    rest = msgspec.structs.replace(house.venue.trades[0], trade_id=6, quantity=200)
+    house.venue.trades.append(rest)
+    house.wait(SWEEP_INTERVAL_S + 1)
+
+    assert house.kernel.orders["web-1"].intent.quantity == 300
+    assert house.kernel.positions[ACCOUNT, "paper", "BTCUSDT"].quantity == 300
+    assert (house.kernel.frozen.get(ACCOUNT), house.kernel.kill_switch) == (None, KillSwitch.NORMAL)
 
 
 def test_what_nobody_expected_while_catching_up_ends_the_engine_and_isnt_lost(

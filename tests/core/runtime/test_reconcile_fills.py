@@ -120,3 +120,30 @@ async def test_until_when_fills_were_asked_for_is_in_the_journal(settings: Setti
         assert Decimal(last.totals["USDT"]) < Decimal(first.totals["USDT"])
     finally:
         await engine.close()
+
+
+async def test_two_orders_of_somebody_else_under_one_new_id_are_two_orders(settings: Settings, other: Client) -> None:
+    await lived_once(settings)
+    twice = MARKET_BUY | {"newClientOrderId": "twice"}
+    placed = [(await other.order(**twice)).json(), (await other.order(**(twice | {"quantity": "0.03"}))).json()]
+
+    engine = RunningEngine(settings)
+    await engine.start()
+    try:
+        assert await engine.position() == Decimal("0.05")
+        events = await journal_of(engine)
+        adopted = {event.venue_order_id: event.intent for event in events if isinstance(event, OrderAdopted)}
+        assert adopted.keys() == {str(order["orderId"]) for order in placed}
+        assert len({intent.client_order_id for intent in adopted.values()}) == len(placed)
+        for order in placed:
+            order_id = adopted[str(order["orderId"])].client_order_id
+            filled = {
+                event.trade_id
+                for event in events
+                if isinstance(event, OrderFilled) and event.client_order_id == order_id
+            }
+            assert filled == {fill["tradeId"] for fill in order["fills"]}
+        assert (await engine.client.status()).kill_switch == "NORMAL"
+        assert (await engine.client.reconcile(dry_run=True, requested_by="user-trader")).differences == ()
+    finally:
+        await engine.close()
