@@ -18,19 +18,43 @@ from audit.record import Action
 from core.text.redaction import Redactor
 from core.types.clock import Clock
 from core.types.codes import ReasonCode, Refusal, RefusalError
-from core.types.ids import IdSource, TraceContext, new_span_id, new_trace
+from core.types.ids import IdSource, TraceContext, new_trace
 from core.types.views import EngineStatusView, ExecutionOutcomeView, RiskCheckView
 from tools.arguments import plain_text
 from tools.contracts import Principal
+from tools.decision_trail import ID_LIMIT_CHARS, DecisionTrail, is_id, not_found, shown_cells, unfindable
 from tools.policy import Policy
 from tools.ports import SuggestionStore, Trail
-from tools.suggestions import Decision, Suggestion, SuggestionStatus, expired_refusal, refusal_of_status
+from tools.suggestions import (
+    Decision,
+    GivenSignature,
+    Suggestion,
+    SuggestionStatus,
+    expired_refusal,
+    refusal_of_status,
+)
 
 DECISIONS_IN_FLIGHT_LIMIT = 4
 REASON_LIMIT_CHARS = 1_000
 SIGNATURE_LIMIT_BYTES = 4_096
-ID_LIMIT_CHARS = 64
-VERSION_LIMIT = 1 << 31
+MORE_DUE = frozenset(
+    {
+        ReasonCode.APPROVAL_SIGNATURES_INSUFFICIENT,
+        ReasonCode.APPROVAL_SELF_NOT_COUNTED,
+        ReasonCode.RISK_CUSTOM_RULE_NEEDS_TWO_APPROVALS,
+    }
+)
+"""The engine found the signatures good, and not enough."""
+SIGNATURE_REFUSED = frozenset(
+    {
+        ReasonCode.AUTHORITY_SIGNATURE_INVALID,
+        ReasonCode.AUTHORITY_SIGNER_UNKNOWN,
+        ReasonCode.AUTHORITY_SIGNER_NOT_PERMITTED,
+        ReasonCode.AUTHORITY_KEY_PAPER_ONLY,
+    }
+)
+"""The engine found one signature bad; the refusal's actual names its key."""
+TWO_APPROVALS = 2
 
 ApprovalMethod = Literal["ed25519"]
 
@@ -42,14 +66,20 @@ class ExecutionPort(Protocol):
 
     async def status(self) -> EngineStatusView: ...
     async def execute_approval(
-        self, proposal: bytes, digest_hex: str, signatures: list[tuple[str, bytes]], trace: TraceContext
+        self,
+        proposal: bytes,
+        digest_hex: str,
+        signatures: list[tuple[str, bytes]],
+        trace: TraceContext,
+        approvals_at_least: int = 1,
     ) -> ExecutionOutcomeView: ...
 
 
 class ApprovalOutcome(msgspec.Struct, frozen=True):
     """How a decision ended. refusal is None when it took effect; status is the suggestion's after it.
 
-    consumed tells whether the engine used the approval up, which it also does when risk refuses at send.
+    consumed tells whether the engine used the approval up, which it also does when risk refuses at send. Without a
+    refusal it is either that, or one of several signatures that are due: approvals_given of approvals_due.
     """
 
     suggestion_id: str
@@ -62,6 +92,8 @@ class ApprovalOutcome(msgspec.Struct, frozen=True):
     journal_sequence: int | None = None
     checks: tuple[RiskCheckView, ...] = ()
     decided_at_ns: int | None = None
+    approvals_given: int | None = None
+    approvals_due: int | None = None
 
 
 class Approvals:
@@ -84,26 +116,26 @@ class Approvals:
     ) -> None:
         self._engine = engine
         self._suggestions = suggestions
-        self._trail = trail
         self._clock = clock
         self._ids = ids
         self._policy = policy or Policy()
         self._redactor = redactor or Redactor()
+        self._trail = DecisionTrail(trail, ids, self._policy)
         # Each decision holds a row, and so a database connection, while the engine answers.
         self._deciding = asyncio.Semaphore(DECISIONS_IN_FLIGHT_LIMIT)
 
     async def view(self, principal: Principal, suggestion_id: str, version: int | None = None) -> Suggestion:
-        """Show a suggestion, recorded. The first look of someone who may decide sets viewed_at.
+        """Show a suggestion, recorded. The first look of each who may decide is kept.
 
         Raises RefusalError(RESOURCE_NOT_FOUND) when it is absent or out of the principal's scope.
         """
         found = await self._in_scope(principal, suggestion_id, version)
         if found is None:
-            raise RefusalError(_not_found())
-        await self._record(principal, found, Action.SUGGESTION_VIEWED, "ok", self._span(found), {})
-        if found.viewed_at_ns is None and self._policy.decide_approval(principal) is None:
+            raise RefusalError(not_found())
+        await self._trail.decided(principal, found, Action.SUGGESTION_VIEWED, self._trail.span(found), {})
+        if principal.user_id not in found.views and self._policy.decide_approval(principal) is None:
             viewed = await self._suggestions.mark_viewed(
-                principal.account_ids, found.suggestion_id, found.version, self._clock.now_ns()
+                principal.account_ids, found.suggestion_id, found.version, principal.user_id, self._clock.now_ns()
             )
             found = viewed or found
         return found
@@ -121,26 +153,27 @@ class Approvals:
     ) -> ApprovalOutcome:
         """Hand a signed approval to the engine, once it stands to reason that the engine will take it.
 
-        trace is the request's own; the suggestion's trace goes on where there is a suggestion. Refusals, in this
-        order: AUTH_ROLE_NOT_PERMITTED, RESOURCE_NOT_FOUND, APPROVAL_DIGEST_MISMATCH, APPROVAL_VERSION_SUPERSEDED,
+        Where several are due the engine says so; the signature is kept, and goes to it again with the next one.
+        trace is the request's own; the suggestion's trace goes on where there is one. Refusals, in this order:
+        AUTH_ROLE_NOT_PERMITTED, RESOURCE_NOT_FOUND, APPROVAL_DIGEST_MISMATCH, APPROVAL_VERSION_SUPERSEDED,
         APPROVAL_ALREADY_CONSUMED, APPROVAL_NOT_PENDING, APPROVAL_EXPIRED, APPROVAL_SIGNATURES_INSUFFICIENT, then
         whatever the engine refuses with. SERVICE_ENGINE_UNAVAILABLE leaves the suggestion pending.
         """
         cells = {"digest": plain_text(digest_hex, 128), "key_id": plain_text(key_id, ID_LIMIT_CHARS), "method": method}
         trace = trace or new_trace(self._ids)
-        refusal = self._policy.decide_approval(principal) or _unfindable(suggestion_id, version)
+        refusal = self._policy.decide_approval(principal) or unfindable(suggestion_id, version)
         if refusal is not None:
             # Not to be decided by this principal, but the attempt belongs to the suggestion's trail.
             found = await self._in_scope(principal, suggestion_id)
-            step = self._span(found) if found else trace
+            step = self._trail.span(found) if found else trace
             return await self._refused(principal, suggestion_id, version, refusal, step, cells, found)
         async with (
             self._deciding,
             self._suggestions.deciding(principal.account_ids, suggestion_id, version) as decision,
         ):
             if decision is None:
-                return await self._refused(principal, suggestion_id, version, _not_found(), trace, cells)
-            step = self._span(decision.suggestion)
+                return await self._refused(principal, suggestion_id, version, not_found(), trace, cells)
+            step = self._trail.span(decision.suggestion)
             refusal = (
                 await self._why_not(decision, digest_hex)
                 or _unsigned(key_id, signature)
@@ -148,7 +181,15 @@ class Approvals:
             )
             if refusal is not None:
                 return await self._refused(principal, suggestion_id, version, refusal, step, cells, decision.suggestion)
-            return await self._execute(principal, decision, key_id, signature, step, cells)
+            own = GivenSignature(
+                user_id=principal.user_id,
+                key_id=key_id,
+                method=method,
+                signature=signature,
+                signed_at_ns=self._clock.now_ns(),
+                viewed_at_ns=decision.suggestion.views.get(principal.user_id),
+            )
+            return await self._execute(principal, decision, own, step, cells)
 
     async def reject(
         self, principal: Principal, suggestion_id: str, version: int, reason: str, trace: TraceContext | None = None
@@ -161,10 +202,10 @@ class Approvals:
         step = trace or new_trace(self._ids)
         kept = self._redactor.text(plain_text(reason, REASON_LIMIT_CHARS)).text
         cells: dict[str, Any] = {"decision": "reject", "reason": kept}
-        refusal = self._policy.decide_approval(principal) or _unfindable(suggestion_id, version)
+        refusal = self._policy.decide_approval(principal) or unfindable(suggestion_id, version)
         if refusal is not None:
             found = await self._in_scope(principal, suggestion_id)
-            step = self._span(found) if found else step
+            step = self._trail.span(found) if found else step
             await self._refused(principal, suggestion_id, version, refusal, step, cells, found)
             raise RefusalError(refusal)
         async with (
@@ -172,18 +213,18 @@ class Approvals:
             self._suggestions.deciding(principal.account_ids, suggestion_id, version) as decision,
         ):
             if decision is None:
-                refusal = _not_found()
+                refusal = not_found()
                 await self._refused(principal, suggestion_id, version, refusal, step, cells)
                 raise RefusalError(refusal)
             suggestion = decision.suggestion
-            step = self._span(suggestion)
+            step = self._trail.span(suggestion)
             refusal = refusal_of_status(suggestion)
             if refusal is not None:
                 await self._refused(principal, suggestion_id, version, refusal, step, cells, suggestion)
                 raise RefusalError(refusal)
             decided_at_ns = self._clock.now_ns()
-            cells |= _shown(suggestion, decided_at_ns)
-            await self._record(principal, suggestion, Action.SUGGESTION_REJECTED, "ok", step, cells)
+            cells |= shown_cells(suggestion, principal.user_id, decided_at_ns)
+            await self._trail.decided(principal, suggestion, Action.SUGGESTION_REJECTED, step, cells)
             await decision.record(
                 status=SuggestionStatus.REJECTED,
                 decided_by=principal.user_id,
@@ -230,31 +271,31 @@ class Approvals:
         self,
         principal: Principal,
         decision: Decision,
-        key_id: str,
-        signature: bytes,
+        own: GivenSignature,
         step: TraceContext,
         cells: dict[str, Any],
     ) -> ApprovalOutcome:
         suggestion = decision.suggestion
-        decided_at_ns = self._clock.now_ns()
-        cells = cells | _shown(suggestion, decided_at_ns)
-        await self._record(principal, suggestion, Action.SUGGESTION_APPROVED, "ok", step, cells)
+        given = tuple(item for item in suggestion.signatures if item.user_id != principal.user_id)
+        cells = cells | shown_cells(suggestion, principal.user_id, own.signed_at_ns)
+        cells["beside"] = [item.key_id for item in given]
+        await self._trail.decided(principal, suggestion, Action.SUGGESTION_APPROVED, step, cells)
         try:
-            outcome = await self._engine.execute_approval(
-                suggestion.proposal, suggestion.digest_hex, [(key_id, signature)], step
-            )
+            outcome = await self._ask_engine(principal, decision, given, own, step)
         except RefusalError as error:
             # Not reached, or no answer: the row stays pending. Had the engine taken it, a second try is refused there.
             return await self._refused(
                 principal, suggestion.suggestion_id, suggestion.version, error.refusal, step, cells, suggestion
             )
+        if outcome.refusal is not None and not outcome.consumed and outcome.refusal.code in MORE_DUE:
+            return await self._one_of_several(principal, decision, own, outcome.refusal, step, cells)
         status = suggestion.status
         if outcome.consumed:
             status = SuggestionStatus.APPROVED
             await decision.record(
                 status=status,
                 decided_by=principal.user_id,
-                decided_at_ns=decided_at_ns,
+                decided_at_ns=own.signed_at_ns,
                 refusal_code=outcome.refusal.code.value if outcome.refusal else None,
                 client_order_id=outcome.client_order_id,
             )
@@ -270,7 +311,64 @@ class Approvals:
             client_order_id=outcome.client_order_id,
             journal_sequence=outcome.journal_sequence,
             checks=outcome.checks,
-            decided_at_ns=decided_at_ns,
+            decided_at_ns=own.signed_at_ns,
+        )
+
+    async def _ask_engine(
+        self,
+        principal: Principal,
+        decision: Decision,
+        given: tuple[GivenSignature, ...],
+        own: GivenSignature,
+        step: TraceContext,
+    ) -> ExecutionOutcomeView:
+        """With all signatures that there are. One given earlier that the engine doesn't accept (the key was revoked, or
+        the row forged) is dropped, and then it is asked without it."""
+        suggestion = decision.suggestion
+        while True:
+            signatures = [(item.key_id, item.signature) for item in (*given, own)]
+            outcome = await self._engine.execute_approval(suggestion.proposal, suggestion.digest_hex, signatures, step)
+            refusal = outcome.refusal
+            if refusal is None or refusal.code not in SIGNATURE_REFUSED or refusal.actual == own.key_id:
+                return outcome
+            kept = tuple(item for item in given if item.key_id[:ID_LIMIT_CHARS] != refusal.actual)
+            if len(kept) == len(given):
+                return outcome
+            for dropped in set(given) - set(kept):
+                _log.warning("given_signature_dropped", code=refusal.code.value, key_id=dropped.key_id)
+                await self._trail.engine_refused(
+                    principal, suggestion, refusal, step, {"dropped_key_id": dropped.key_id, "user": dropped.user_id}
+                )
+                await decision.drop_signature(dropped.key_id)
+            given = kept
+
+    async def _one_of_several(
+        self,
+        principal: Principal,
+        decision: Decision,
+        own: GivenSignature,
+        more_due: Refusal,
+        step: TraceContext,
+        cells: dict[str, Any],
+    ) -> ApprovalOutcome:
+        """The engine wants more people: keep this one's signature, unless it is one that counts for nobody."""
+        suggestion = decision.suggestion
+        refusal = _never_counts(suggestion, own, more_due)
+        if refusal is not None:
+            return await self._refused(
+                principal, suggestion.suggestion_id, suggestion.version, refusal, step, cells, suggestion
+            )
+        due = _number(more_due.limit, TWO_APPROVALS)
+        await decision.keep_signature(own, due)
+        return ApprovalOutcome(
+            suggestion.suggestion_id,
+            suggestion.version,
+            suggestion.status,
+            None,
+            step.trace_id,
+            decided_at_ns=own.signed_at_ns,
+            approvals_given=_number(more_due.actual, 1),
+            approvals_due=due,
         )
 
     async def _record_engine_refusal(
@@ -278,14 +376,7 @@ class Approvals:
     ) -> None:
         """The engine has decided already and its journal says so: a record that fails here must not hide that."""
         try:
-            await self._record(
-                principal,
-                suggestion,
-                Action.APPROVAL_REFUSED,
-                refusal.code.value,
-                step,
-                cells | _refusal_cells(refusal),
-            )
+            await self._trail.engine_refused(principal, suggestion, refusal, step, cells)
         except RefusalError:
             _log.exception("engine_refusal_not_recorded", code=refusal.code.value, trace_id=step.trace_id)
 
@@ -303,7 +394,7 @@ class Approvals:
     async def _in_scope(
         self, principal: Principal, suggestion_id: str, version: int | None = None
     ) -> Suggestion | None:
-        if not _is_id(suggestion_id):
+        if not is_id(suggestion_id):
             return None
         return await self._suggestions.get(principal.account_ids, suggestion_id, version)
 
@@ -318,88 +409,38 @@ class Approvals:
         suggestion: Suggestion | None = None,
     ) -> ApprovalOutcome:
         """Record the attempt, then answer with the refusal."""
-        cells = cells | _refusal_cells(refusal)
+        await self._trail.attempt_refused(principal, suggestion_id, version, refusal, trace, cells, suggestion)
         name = plain_text(suggestion_id, ID_LIMIT_CHARS)
-        await self._trail.record(
-            action=Action.APPROVAL_REFUSED,
-            actor=principal.user_id,
-            actor_identity=principal.username,
-            on_behalf_of=principal.on_behalf_of,
-            resource=f"suggestion:{name}/{plain_text(str(version), ID_LIMIT_CHARS)}",
-            outcome=refusal.code.value,
-            trace_id=trace.trace_id,
-            account_id=suggestion.account_id if suggestion else None,
-            run_id=(suggestion.run_id or None) if suggestion else None,
-            suggestion_id=suggestion.suggestion_id if suggestion else None,
-            payload=cells,
-        )
         return ApprovalOutcome(name, version, suggestion.status if suggestion else None, refusal, trace.trace_id)
 
-    async def _record(
-        self,
-        principal: Principal,
-        suggestion: Suggestion,
-        action: Action,
-        outcome: str,
-        step: TraceContext,
-        cells: dict[str, Any],
-    ) -> None:
-        await self._trail.record(
-            action=action,
-            actor=principal.user_id,
-            actor_identity=principal.username,
-            on_behalf_of=principal.on_behalf_of,
-            resource=f"suggestion:{suggestion.suggestion_id}/{suggestion.version}",
-            outcome=outcome,
-            trace_id=step.trace_id,
-            account_id=suggestion.account_id,
-            run_id=suggestion.run_id or None,
-            suggestion_id=suggestion.suggestion_id,
-            payload={"policy_version": self._policy.version, "span_id": step.span_id, **cells},
+
+def _never_counts(suggestion: Suggestion, own: GivenSignature, more_due: Refusal) -> Refusal | None:
+    if own.user_id == suggestion.order.asker_id:
+        return Refusal(
+            ReasonCode.APPROVAL_SELF_NOT_COUNTED,
+            "You asked for this, or somebody did for you: where two are due, your own approval doesn't count. Two "
+            "other approvers must sign.",
+            limit=more_due.limit,
+            actual=more_due.actual,
+            unit="approvals",
         )
-
-    def _span(self, suggestion: Suggestion) -> TraceContext:
-        """The next step of the suggestion's own trace."""
-        return TraceContext(suggestion.trace_id, new_span_id(self._ids))
-
-
-def _shown(suggestion: Suggestion, decided_at_ns: int) -> dict[str, Any]:
-    viewed = suggestion.viewed_at_ns
-    return {
-        "digest": suggestion.digest_hex,
-        "viewed_at_ns": None if viewed is None else str(viewed),
-        "decided_at_ns": str(decided_at_ns),
-    }
-
-
-def _refusal_cells(refusal: Refusal) -> dict[str, Any]:
-    return {
-        "code": refusal.code.value,
-        "message": refusal.message,
-        "limit": refusal.limit,
-        "actual": refusal.actual,
-        "unit": refusal.unit,
-    }
-
-
-def _not_found() -> Refusal:
-    # The same whether it is absent or someone else's: an id tells nothing to who may not see it.
-    return Refusal(ReasonCode.RESOURCE_NOT_FOUND, "There is no such suggestion in your accounts. Check its id.")
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= ID_LIMIT_CHARS and value.isascii() and value.isprintable()
-
-
-def _unfindable(suggestion_id: object, version: object) -> Refusal | None:
-    """An id or a version that can't be one names no suggestion."""
-    if not _is_id(suggestion_id) or not isinstance(version, int) or not 0 < version < VERSION_LIMIT:
-        return _not_found()
+    if any(item.user_id == own.user_id for item in suggestion.signatures):
+        return Refusal(
+            ReasonCode.APPROVAL_SIGNATURES_INSUFFICIENT,
+            "You have signed this already, and once is all that counts of one person. Another approver must sign.",
+            limit=more_due.limit,
+            actual=more_due.actual,
+            unit="approvals",
+        )
     return None
 
 
+def _number(text: str | None, otherwise: int) -> int:
+    return int(text) if text is not None and text.isdigit() else otherwise
+
+
 def _unsigned(key_id: object, signature: object) -> Refusal | None:
-    if not _is_id(key_id) or not isinstance(signature, bytes) or not 0 < len(signature) <= SIGNATURE_LIMIT_BYTES:
+    if not is_id(key_id) or not isinstance(signature, bytes) or not 0 < len(signature) <= SIGNATURE_LIMIT_BYTES:
         return Refusal(
             ReasonCode.APPROVAL_SIGNATURES_INSUFFICIENT,
             "An approval is a signature: give the id of the signing key and its signature of the digest.",

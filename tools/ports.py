@@ -145,9 +145,9 @@ class SuggestionStore(Protocol):
         ...
 
     async def mark_viewed(
-        self, account_ids: tuple[str, ...], suggestion_id: str, version: int, at_ns: int
+        self, account_ids: tuple[str, ...], suggestion_id: str, version: int, user_id: str, at_ns: int
     ) -> Suggestion | None:
-        """Sets viewed_at when it isn't set yet; returns the row as it now is."""
+        """Keeps this person's first look, and viewed_at when it is the first at all; returns the row as it now is."""
         ...
 
     async def key_owner(self, key_id: str) -> str | None:

@@ -140,6 +140,7 @@ class SuggestOrderOutput(ToolOutput):
     suggestion_id: str
     version: WholeText
     status: str
+    approvals_due: WholeText | None
     digest: str
     expires_at: str
     valid_for_s: WholeText
@@ -196,6 +197,7 @@ async def _suggest_order(context: ToolContext, arguments: SuggestOrderInput) -> 
         rationale=redact_text(arguments.rationale).text,
         expires_at_ns=proposal.expires_ns,
         created_at_ns=around.status.now_ns,
+        approvals_due=view.approvals_due,
     )
     if view.refusal is not None:
         await context.ports.suggestion_writer.record_refused_check(context.principal, suggestion, view, view.refusal)
@@ -206,6 +208,7 @@ async def _suggest_order(context: ToolContext, arguments: SuggestOrderInput) -> 
         suggestion_id=suggestion.suggestion_id,
         version=suggestion.version,
         status=suggestion.status.value,
+        approvals_due=suggestion.approvals_due,
         digest=suggestion.digest_hex,
         expires_at=utc_text(suggestion.expires_at_ns),
         valid_for_s=(suggestion.expires_at_ns - suggestion.created_at_ns) // NS_PER_S,

@@ -25,11 +25,24 @@ class SuggestionStatus(StrEnum):
     NEEDS_REVIEW = "needs_review"
 
 
+class GivenSignature(msgspec.Struct, frozen=True, kw_only=True):
+    """An approver's signature over one version, kept until there are enough. The engine verifies it again."""
+
+    user_id: str
+    key_id: str
+    method: str
+    signature: bytes
+    signed_at_ns: int
+    viewed_at_ns: int | None = None
+
+
 class Suggestion(msgspec.Struct, frozen=True, kw_only=True):
     """One version of one suggestion.
 
     proposal holds the canonical bytes, digest_hex their digest; pre_trade is what was shown with it (checks, what-if,
-    market), every number as text. run_id is empty outside a copilot run.
+    market), every number as text. run_id is empty outside a copilot run. viewed_at_ns is the first look of anybody who
+    may decide; views has each person's own. approvals_due is as the engine last told it, None until it has; signatures
+    are those given while it takes more.
     """
 
     suggestion_id: str
@@ -51,6 +64,10 @@ class Suggestion(msgspec.Struct, frozen=True, kw_only=True):
     decision_reason: str | None = None
     refusal_code: str | None = None
     client_order_id: str | None = None
+    edited_by: str = ""
+    approvals_due: int | None = None
+    signatures: tuple[GivenSignature, ...] = ()
+    views: dict[str, int] = {}
 
     @property
     def order(self) -> Proposal:
@@ -86,6 +103,14 @@ class Decision(Protocol):
         client_order_id: str | None = None,
     ) -> None:
         """Move the row on from pending. A status that the ledger has already projected stays."""
+        ...
+
+    async def keep_signature(self, signature: GivenSignature, approvals_due: int) -> None:
+        """One of several that are due. One person's second takes the place of the first."""
+        ...
+
+    async def drop_signature(self, key_id: str) -> None:
+        """What the engine no longer accepts."""
         ...
 
 

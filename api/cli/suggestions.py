@@ -84,6 +84,12 @@ def approve(
         "signature": sign_digest(seed, shown_digest).hex() if seed else "",
     }
     outcome = session.request("POST", f"/api/v1/suggestions/{suggestion_id}/approve", body)
+    if not outcome["consumed"]:
+        told = (
+            f"Signed: {outcome['approvals_given']} of {outcome['approvals_due']} approvals. Another approver must sign."
+        )
+        typer.echo(json.dumps(outcome)) if as_json else typer.secho(told, fg="yellow")
+        return
     final = _follow(session, suggestion_id, wait_s)
     result = outcome | {"status": final["status"], "client_order_id": final["client_order_id"]}
     if as_json:
@@ -137,3 +143,7 @@ def _print_proposal(row: dict[str, Any]) -> None:
     for name in proposal.__struct_fields__:
         typer.echo(f"  {name:<20} {printable(getattr(proposal, name))}")
     typer.echo(f"  {'digest':<20} {digest}")
+    approvals = row["approvals"]
+    if approvals["due"]:
+        given = ", ".join(printable(item["user_id"]) for item in approvals["given"])
+        typer.echo(f"{len(approvals['given'])} of {approvals['due']} approvals{': ' + given if given else ''}.")

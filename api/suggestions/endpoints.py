@@ -77,13 +77,18 @@ async def get_status(suggestion_id: str, principal: CurrentPrincipal, services: 
 async def approve(
     suggestion_id: str, body: ApproveRequest, principal: CurrentPrincipal, services: CurrentServices
 ) -> dict[str, Any] | Response:
-    """Hand a signed approval to the engine. It is consumed once; a refusal by risk at send consumes it too."""
+    """Hand a signed approval to the engine. It is consumed once; a refusal by risk at send consumes it too.
+
+    202 when it is one of several that are due: it is kept, and `approvals_given` of `approvals_due` are there.
+    """
     outcome = await services.approvals.approve(
         principal, suggestion_id, body.version, body.digest, body.key_id, _signature(body.signature)
     )
     if outcome.refusal is not None:
         status = outcome.status.value if outcome.status else None
         return problem(outcome.refusal, consumed=outcome.consumed, suggestion_status=status, trace_id=outcome.trace_id)
+    if not outcome.consumed:
+        return Response(msgspec.json.encode(outcome), status_code=202, media_type="application/json")
     approved: dict[str, Any] = msgspec.to_builtins(outcome)
     return approved
 
@@ -112,6 +117,21 @@ def _shown(row: Suggestion) -> dict[str, Any]:
         "rationale": row.rationale,
         "expires_at": format_utc_us(row.expires_at_ns),
         "created_at": format_utc_us(row.created_at_ns),
+        "edited_by": row.edited_by or None,
+        "approvals": {
+            "due": row.approvals_due,
+            "given": [
+                {
+                    "user_id": given.user_id,
+                    "key_id": given.key_id,
+                    "method": given.method,
+                    "viewed_at": _moment(given.viewed_at_ns),
+                    "signed_at": _moment(given.signed_at_ns),
+                }
+                for given in row.signatures
+            ],
+        },
+        "views": {user_id: _moment(at_ns) for user_id, at_ns in row.views.items()},
         "viewed_at": _moment(row.viewed_at_ns),
         "decided_at": _moment(row.decided_at_ns),
         "decided_by": row.decided_by,

@@ -13,21 +13,32 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api.moments import from_ns, to_ns
 from api.transactions import Transactions
 from core.authority.proposal import parse_proposal
+from core.types.clock import NS_PER_US
 from core.types.codes import RefusalError
-from tools.suggestions import Suggestion, SuggestionStatus
+from tools.suggestions import GivenSignature, Suggestion, SuggestionStatus
 
 LIST_LIMIT = 200
 
 _COLUMNS = """
     id, version, account_id, asker_id, run_id, trace_id, status, proposal, digest, CAST(pre_trade AS text) AS pre_trade,
-    rationale, expires_at, created_at, viewed_at, decided_at, decided_by, decision_reason, refusal_code, client_order_id
+    rationale, expires_at, created_at, viewed_at, decided_at, decided_by, decision_reason, refusal_code,
+    client_order_id, edited_by, approvals_due,
+    (SELECT CAST(json_agg(json_build_array(s.user_id, s.key_id, s.method, encode(s.signature, 'hex'),
+                                           CAST(extract(epoch FROM s.signed_at) * 1000000 AS bigint),
+                                           CAST(extract(epoch FROM s.viewed_at) * 1000000 AS bigint))
+                          ORDER BY s.signed_at, s.user_id) AS text)
+     FROM suggestion_signatures s WHERE s.suggestion_id = suggestions.id AND s.version = suggestions.version
+    ) AS signatures,
+    (SELECT CAST(json_object_agg(v.user_id, CAST(extract(epoch FROM v.viewed_at) * 1000000 AS bigint)) AS text)
+     FROM suggestion_views v WHERE v.suggestion_id = suggestions.id AND v.version = suggestions.version
+    ) AS views
 """
 _INSERT = text(
     """
     INSERT INTO suggestions (id, version, account_id, asker_id, run_id, trace_id, status, proposal, digest, pre_trade,
-                             rationale, expires_at, created_at)
+                             rationale, expires_at, created_at, edited_by, approvals_due)
     VALUES (:id, :version, :account_id, :asker_id, :run_id, :trace_id, :status, :proposal, :digest,
-            CAST(:pre_trade AS jsonb), :rationale, :expires_at, :created_at)
+            CAST(:pre_trade AS jsonb), :rationale, :expires_at, :created_at, :edited_by, :approvals_due)
     """
 )
 _GET = text(
@@ -48,6 +59,25 @@ _LIST = text(
 _MARK_VIEWED = text(
     "UPDATE suggestions SET viewed_at = :at WHERE id = :id AND version = :version AND viewed_at IS NULL"
 )
+_ADD_VIEW = text(
+    """
+    INSERT INTO suggestion_views (suggestion_id, version, account_id, user_id, viewed_at)
+    SELECT id, version, account_id, :user_id, :at FROM suggestions WHERE id = :id AND version = :version
+    ON CONFLICT DO NOTHING
+    """
+)
+_DROP_SIGNATURE = text(
+    "DELETE FROM suggestion_signatures WHERE suggestion_id = :id AND version = :version "
+    "AND (key_id = :key_id OR user_id = :user_id)"
+)
+_KEEP_SIGNATURE = text(
+    """
+    INSERT INTO suggestion_signatures (suggestion_id, version, account_id, user_id, key_id, method, signature,
+                                       viewed_at, signed_at)
+    VALUES (:id, :version, :account_id, :user_id, :key_id, :method, :signature, :viewed_at, :signed_at)
+    """
+)
+_APPROVALS_DUE = text("UPDATE suggestions SET approvals_due = :due WHERE id = :id AND version = :version")
 # The ledger may have projected a later status already: that one stays, and only who decided is filled in.
 _DECIDE = text(
     """
@@ -90,6 +120,8 @@ class SqlSuggestionStore:
             "rationale": suggestion.rationale,
             "expires_at": from_ns(suggestion.expires_at_ns),
             "created_at": from_ns(suggestion.created_at_ns),
+            "edited_by": suggestion.edited_by,
+            "approvals_due": suggestion.approvals_due,
         }
         async with self._transactions((suggestion.account_id,)) as connection:
             await connection.execute(_INSERT, values)
@@ -119,11 +151,13 @@ class SqlSuggestionStore:
         return [_suggestion(row) for row in rows]
 
     async def mark_viewed(
-        self, account_ids: tuple[str, ...], suggestion_id: str, version: int, at_ns: int
+        self, account_ids: tuple[str, ...], suggestion_id: str, version: int, user_id: str, at_ns: int
     ) -> Suggestion | None:
         key = {"id": suggestion_id, "version": version}
+        at = {"at": from_ns(at_ns)}
         async with self._transactions(account_ids) as connection:
-            await connection.execute(_MARK_VIEWED, key | {"at": from_ns(at_ns)})
+            await connection.execute(_ADD_VIEW, key | at | {"user_id": user_id})
+            await connection.execute(_MARK_VIEWED, key | at)
             row = (await connection.execute(_GET, key)).one_or_none()
         return None if row is None else _suggestion(row)
 
@@ -169,6 +203,27 @@ class SqlDecision:
         }
         await self._connection.execute(_DECIDE, values)
 
+    async def keep_signature(self, signature: GivenSignature, approvals_due: int) -> None:
+        key = {"id": self._suggestion.suggestion_id, "version": self._suggestion.version}
+        values = {
+            "account_id": self._suggestion.account_id,
+            "user_id": signature.user_id,
+            "key_id": signature.key_id,
+            "method": signature.method,
+            "signature": signature.signature,
+            "viewed_at": None if signature.viewed_at_ns is None else from_ns(signature.viewed_at_ns),
+            "signed_at": from_ns(signature.signed_at_ns),
+        }
+        await self._connection.execute(
+            _DROP_SIGNATURE, key | {"key_id": signature.key_id, "user_id": signature.user_id}
+        )
+        await self._connection.execute(_KEEP_SIGNATURE, key | values)
+        await self._connection.execute(_APPROVALS_DUE, key | {"due": approvals_due})
+
+    async def drop_signature(self, key_id: str) -> None:
+        key = {"id": self._suggestion.suggestion_id, "version": self._suggestion.version}
+        await self._connection.execute(_DROP_SIGNATURE, key | {"key_id": key_id, "user_id": ""})
+
 
 def _suggestion(row: Row[Any]) -> Suggestion:
     proposal = bytes(row.proposal)
@@ -192,6 +247,23 @@ def _suggestion(row: Row[Any]) -> Suggestion:
         decision_reason=row.decision_reason,
         refusal_code=row.refusal_code,
         client_order_id=row.client_order_id,
+        edited_by=row.edited_by,
+        approvals_due=row.approvals_due,
+        signatures=tuple(_signature(*item) for item in msgspec.json.decode(row.signatures or "[]")),
+        views={user: at_us * NS_PER_US for user, at_us in msgspec.json.decode(row.views or "{}").items()},
+    )
+
+
+def _signature(
+    user_id: str, key_id: str, method: str, signature_hex: str, signed_us: int, viewed_us: int | None
+) -> GivenSignature:
+    return GivenSignature(
+        user_id=user_id,
+        key_id=key_id,
+        method=method,
+        signature=bytes.fromhex(signature_hex),
+        signed_at_ns=signed_us * NS_PER_US,
+        viewed_at_ns=None if viewed_us is None else viewed_us * NS_PER_US,
     )
 
 

@@ -20,6 +20,7 @@ from core.types.money import decimal_text
 from core.types.orders import Mode, OrderType, TimeInForce
 
 SIGNATURES_LIMIT = 16
+TWO_APPROVALS = 2
 VERSION_LENGTH_LIMIT = 18
 DECIMAL_LENGTH_LIMIT = 40
 PROPOSAL_LONGEST_NS = 24 * 3600 * NS_PER_S
@@ -67,11 +68,13 @@ def verify_approval(
     instrument_versions: Mapping[tuple[str, str], int],
     consumed: Mapping[str, int],
     now_ns: int,
+    at_least: int = 1,
 ) -> Refusal | Approved:
     """Check an approval in a fixed order; the first failing check is the answer.
 
     signatures are (key id, Ed25519 signature). instrument_versions is by (venue, symbol); consumed maps a suggestion
-    to the version of it that an order was decided on; now_ns is the engine's clock, which never goes back.
+    to the version of it that an order was decided on; now_ns is the engine's clock, which never goes back; at_least is
+    how many approvals the caller wants, where that is more than are due.
     """
     proposal = read_proposal(canonical)
     if isinstance(proposal, Refusal):
@@ -91,7 +94,7 @@ def verify_approval(
     if isinstance(counted, Refusal):
         return counted
     return (
-        approvals_due_problem(proposal, counted, roster, signed_notional_quote(proposal))
+        approvals_due_problem(proposal, counted, roster, signed_notional_quote(proposal), at_least)
         or _check_single_use(proposal, consumed)
         or check_expiry(proposal, now_ns)
         or check_instrument(proposal, instrument_versions)
@@ -172,18 +175,33 @@ def _one_per_user(
     return tuple(records.values())
 
 
+def approvals_due(roster: Roster, worth_quote: Decimal, at_least: int = 1) -> int:
+    """How many different people have to sign an order that is worth so much."""
+    return max(at_least, TWO_APPROVALS if worth_quote > threshold_quote(roster) else 1)
+
+
+def approvals_counted(proposal: Proposal, records: tuple[SignatureRecord, ...]) -> int:
+    """How many people that is: beside another's, the asker's own is nobody's."""
+    others = sum(1 for record in records if record.user_id != proposal.asker_id)
+    return others if others else len(records)
+
+
 def approvals_due_problem(
-    proposal: Proposal, records: tuple[SignatureRecord, ...], roster: Roster, worth_quote: Decimal
+    proposal: Proposal,
+    records: tuple[SignatureRecord, ...],
+    roster: Roster,
+    worth_quote: Decimal,
+    at_least: int = 1,
 ) -> Refusal | None:
     """Whether these signatures, all valid, are enough for an order that is worth so much."""
-    due = 2 if worth_quote > threshold_quote(roster) else 1
+    due = approvals_due(roster, worth_quote, at_least)
     others = sum(1 for record in records if record.user_id != proposal.asker_id)
     # Where two are due, the asker's own never makes up the number: it would be one pair of eyes twice.
     counted = others if due > 1 else len(records)
     if counted >= due:
         return None
     detail = {"limit": str(due), "actual": str(counted), "unit": "approvals"}
-    if len(records) >= due:
+    if len(records) >= due or (records and not others):
         return Refusal(
             ReasonCode.APPROVAL_SELF_NOT_COUNTED,
             "The asker's own approval doesn't count where two are due. Another approver must sign.",
@@ -191,8 +209,8 @@ def approvals_due_problem(
         )
     return Refusal(
         ReasonCode.APPROVAL_SIGNATURES_INSUFFICIENT,
-        f"{due} approvals by different people are due above {decimal_text(threshold_quote(roster))} quote, "
-        "one below. Have another approver sign."
+        f"{due} approvals by different people are due, above {decimal_text(threshold_quote(roster))} quote or where "
+        "the policy asks for them. Have another approver sign."
         if due > 1
         else "No approval that counts came with the proposal. An approver must sign it.",
         **detail,

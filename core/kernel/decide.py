@@ -16,6 +16,8 @@ from core.authority.proposal import Proposal, proposal_digest
 from core.authority.roster import RosterError, SignedRoster, roster_digest
 from core.authority.thaw import SignedThaw, verify_thaw
 from core.authority.verify import (
+    approvals_counted,
+    approvals_due,
     approvals_due_problem,
     check_expiry,
     check_identity,
@@ -54,6 +56,7 @@ from core.types.instruments import Instrument
 from core.types.money import decimal_text, from_scaled, to_scaled
 from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce, client_order_id
 
+NEEDS_TWO = ReasonCode.RISK_CUSTOM_RULE_NEEDS_TWO_APPROVALS
 THAW_CURE = (
     "This call can only tighten the kill switch. Thawing is administration: on the engine's host, with the root key, "
     "run `python -m core.runtime.thaw`."
@@ -137,6 +140,22 @@ def decide_check(kernel: Kernel, canonical: bytes, inputs: DecisionInputs, now_n
     return _run_risk(kernel, intent, proposal, None, inputs, now_ns)
 
 
+def approvals_due_now(
+    kernel: Kernel, canonical: bytes, decision: RiskDecision, inputs: DecisionInputs, now_ns: int
+) -> int | None:
+    """How many people would have to sign a proposal that decision is about; None when that can't be told."""
+    proposal = read_proposal(canonical)
+    if isinstance(proposal, Refusal) or decision.notional is None:
+        return None
+    intent = _intent(kernel, proposal, proposal_digest(canonical))
+    if isinstance(intent, Refusal):
+        return None
+    worth = max(signed_notional_quote(proposal), decision.notional)
+    by_one = _run_risk(kernel, intent, proposal, 1, inputs, now_ns)
+    by_rules = any(check.name == NEEDS_TWO and not check.passed for check in by_one.checks)
+    return approvals_due(kernel.roster, worth, APPROVALS_FOR_TWO if by_rules else 1)
+
+
 def decide_approval(
     kernel: Kernel,
     canonical: bytes,
@@ -146,6 +165,7 @@ def decide_approval(
     trace_id: str | None,
     inputs: DecisionInputs,
     now_ns: int,
+    approvals_at_least: int = 1,
 ) -> Refusal | ApprovalDecided:
     """Consume an approval: authority, then risk against this moment (I2, I3).
 
@@ -161,6 +181,7 @@ def decide_approval(
         instrument_versions=kernel.instrument_versions(),
         consumed=kernel.consumed,
         now_ns=now_ns,
+        at_least=approvals_at_least,
     )
     if isinstance(verdict, Refusal):
         return verdict
@@ -169,10 +190,14 @@ def decide_approval(
     if isinstance(intent, Refusal):
         decision = RiskDecision((), intent)
     else:
-        decision = _run_risk(kernel, intent, proposal, len(verdict.signatures), inputs, now_ns)
+        counted = approvals_counted(proposal, verdict.signatures)
+        decision = _run_risk(kernel, intent, proposal, counted, inputs, now_ns)
         # The threshold is in the reporting currency; the proposal's own numbers are in its quote asset.
         worth = max(signed_notional_quote(proposal), decision.notional or Decimal(0))
-        refusal = approvals_due_problem(proposal, verdict.signatures, kernel.roster, worth)
+        refusal = approvals_due_problem(proposal, verdict.signatures, kernel.roster, worth, approvals_at_least)
+        # A rule that wants two people doesn't use up what one of them has signed: the second can still sign it.
+        if refusal is None and _wants_two(decision):
+            refusal = decision.refusal
         if refusal is not None:
             return refusal
     return ApprovalDecided(
@@ -423,6 +448,10 @@ def open_intents_after_restart(kernel: Kernel, now_ns: int) -> tuple[OrderBecame
         for order in kernel.open_orders()
         for event in decide_unknown(kernel, order.intent.client_order_id, "the engine restarted meanwhile", now_ns)
     )
+
+
+def _wants_two(decision: RiskDecision) -> bool:
+    return decision.refusal is not None and decision.refusal.code is NEEDS_TWO
 
 
 def _identity(kernel: Kernel) -> EngineIdentity:

@@ -148,7 +148,12 @@ class EngineClient:
         return from_message(await self._call(self._stub.CheckProposal, request, CHECK_DEADLINE_S), PreTradeView)
 
     async def execute_approval(
-        self, proposal: bytes, digest_hex: str, signatures: list[tuple[str, bytes]], trace: TraceContext
+        self,
+        proposal: bytes,
+        digest_hex: str,
+        signatures: list[tuple[str, bytes]],
+        trace: TraceContext,
+        approvals_at_least: int = 1,
     ) -> ExecutionOutcomeView:
         """Consume an approval. Without an answer it isn't known whether it was consumed: the journal tells, and asking
         again can't execute it twice."""
@@ -156,6 +161,7 @@ class EngineClient:
             proposal=proposal,
             digest_hex=digest_hex,
             signatures=[pb.ApprovalSignature(key_id=key_id, signature=value) for key_id, value in signatures],
+            approvals_at_least=approvals_at_least,
         )
         answer = await self._call(
             self._stub.ExecuteApproval, request, EXECUTE_DEADLINE_S, (TRACEPARENT_KEY, trace.traceparent)

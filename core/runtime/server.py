@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
+from core.authority.verify import SIGNATURES_LIMIT
 from core.risk.kill_switch import KillSwitch
 from core.runtime._proto import engine_pb2 as pb
 from core.runtime._proto import engine_pb2_grpc
@@ -153,7 +154,11 @@ class EngineServicer(TradingCalls):
         async def answer() -> pb.ExecutionOutcome:
             signatures = [(item.key_id, item.signature) for item in request.signatures]
             outcome = await self._service.execute_approval(
-                request.proposal, request.digest_hex, signatures, trace_of(context)
+                request.proposal,
+                request.digest_hex,
+                signatures,
+                trace_of(context),
+                max(1, min(request.approvals_at_least, SIGNATURES_LIMIT)),
             )
             return to_message(outcome, pb.ExecutionOutcome)
 

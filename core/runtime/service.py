@@ -117,7 +117,8 @@ class EngineService:
         inputs = self._inputs_for(canonical)
         now_ns = self.clock.now_ns()
         decision = decide.decide_check(self.kernel, canonical, inputs, now_ns)
-        return views.pre_trade_view(decision, inputs.market.mid_price, now_ns)
+        due = decide.approvals_due_now(self.kernel, canonical, decision, inputs, now_ns)
+        return views.pre_trade_view(decision, inputs.market.mid_price, now_ns, due)
 
     async def execute_approval(
         self,
@@ -125,6 +126,7 @@ class EngineService:
         digest_hex: str,
         signatures: Sequence[tuple[str, bytes]],
         trace: TraceContext | None,
+        approvals_at_least: int = 1,
     ) -> ExecutionOutcomeView:
         """Consume an approval once, durably, and send its order. Answers before the venue does."""
 
@@ -137,6 +139,7 @@ class EngineService:
                 trace_id=_trace_id(trace),
                 inputs=self._inputs_for(canonical),
                 now_ns=now_ns,
+                approvals_at_least=approvals_at_least,
             )
             return decided if isinstance(decided, Refusal) else (decided,)
 

@@ -83,12 +83,15 @@ def risk_state_view(
     )
 
 
-def pre_trade_view(decision: RiskDecision, mid_price: str | None, now_ns: int) -> PreTradeView:
+def pre_trade_view(
+    decision: RiskDecision, mid_price: str | None, now_ns: int, approvals_due: int | None = None
+) -> PreTradeView:
     return PreTradeView(
         checks=check_views(decision.checks),
         refusal=decision.refusal,
         reference_price=None if mid_price is None else Decimal(mid_price),
         as_of_ns=now_ns,
+        approvals_due=approvals_due,
     )
 
 

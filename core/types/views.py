@@ -412,12 +412,14 @@ class ReconciliationView(msgspec.Struct, frozen=True):
 
 
 class PreTradeView(msgspec.Struct, frozen=True):
-    """The risk decision on a proposal at this moment: refusal is None when every check passed."""
+    """The risk decision on a proposal at this moment: refusal is None when every check passed. approvals_due is how
+    many different people would have to sign it, None when that can't be told."""
 
     checks: tuple[RiskCheckView, ...]
     refusal: Refusal | None
     reference_price: Decimal | None
     as_of_ns: int
+    approvals_due: int | None = None
 
 
 class ExecutionOutcomeView(msgspec.Struct, frozen=True):

@@ -42,7 +42,7 @@ from tools.limits import Limiter
 from tools.pipeline import ToolGateway
 from tools.ports import StoredResult
 from tools.registry import Registry
-from tools.suggestions import Suggestion, SuggestionStatus
+from tools.suggestions import GivenSignature, Suggestion, SuggestionStatus
 
 NOW_NS = 1_767_225_600_000_000_000
 ACCOUNT = "acct-demo"
@@ -51,6 +51,7 @@ IDS = SystemIdSource()
 
 TRADER = Principal("user-trader", "trader", Role.TRADER, (ACCOUNT,))
 APPROVER = Principal("user-approver", "approver", Role.APPROVER, (ACCOUNT,))
+SECOND = Principal("user-second", "second", Role.APPROVER, (ACCOUNT,))
 COMPLIANCE = Principal("user-compliance", "compliance", Role.COMPLIANCE, (ACCOUNT,))
 
 
@@ -82,6 +83,9 @@ class MemoryEngine:
         self.calls: list[str] = []
         self.executed: list[tuple[bytes, str, list[tuple[str, bytes]], TraceContext]] = []
         self.consumed: set[str] = set()
+        self.approvals_due = 1
+        self.unknown_keys: set[str] = set()
+        self.asked_to_execute: list[list[str]] = []
         self.risk_limits: tuple[RiskCheckView, ...] = (
             RiskCheckView(ReasonCode.RISK_PRICE_DRIFT_EXCEEDS_MAX.value, True, "50", None, "bps"),
             RiskCheckView(ReasonCode.RISK_INTENT_REPEATED.value, True, "5", None, "per 10000 ms", "global"),
@@ -240,11 +244,24 @@ class MemoryEngine:
         return PreTradeView((check,), refusal, Decimal("60000"), self.clock.now_ns())
 
     async def execute_approval(
-        self, proposal: bytes, digest_hex: str, signatures: list[tuple[str, bytes]], trace: TraceContext
+        self,
+        proposal: bytes,
+        digest_hex: str,
+        signatures: list[tuple[str, bytes]],
+        trace: TraceContext,
+        approvals_at_least: int = 1,
     ) -> ExecutionOutcomeView:
+        self.asked_to_execute.append([key_id for key_id, _ in signatures])
         if self.execution_failing is not None:
             raise self.execution_failing
         now_ns = self.clock.now_ns()
+        if refused := [key_id for key_id, _ in signatures if key_id in self.unknown_keys]:
+            unknown = Refusal(ReasonCode.AUTHORITY_SIGNER_UNKNOWN, "Unknown.", actual=refused[0])
+            return ExecutionOutcomeView(False, None, None, unknown, (), now_ns)
+        due = max(self.approvals_due, approvals_at_least)
+        if len(signatures) < due:
+            more = Refusal(ReasonCode.APPROVAL_SIGNATURES_INSUFFICIENT, "More.", str(due), str(len(signatures)))
+            return ExecutionOutcomeView(False, None, None, more, (), now_ns)
         if digest_hex in self.consumed:
             used = Refusal(ReasonCode.APPROVAL_ALREADY_CONSUMED, "Used.")
             return ExecutionOutcomeView(False, None, None, used, (), now_ns)
@@ -368,10 +385,10 @@ class MemorySuggestions:
         return self.key_owners.get(key_id)
 
     async def mark_viewed(
-        self, account_ids: tuple[str, ...], suggestion_id: str, version: int, at_ns: int
+        self, account_ids: tuple[str, ...], suggestion_id: str, version: int, user_id: str, at_ns: int
     ) -> Suggestion | None:
         row = self.rows[suggestion_id, version]
-        self.rows[suggestion_id, version] = msgspec.structs.replace(row, viewed_at_ns=row.viewed_at_ns or at_ns)
+        self.change(row, viewed_at_ns=row.viewed_at_ns or at_ns, views={user_id: at_ns} | row.views)
         return self.rows[suggestion_id, version]
 
     @asynccontextmanager
@@ -411,6 +428,17 @@ class MemoryDecision:
             refusal_code=refusal_code,
             client_order_id=client_order_id,
         )
+
+    async def keep_signature(self, signature: GivenSignature, approvals_due: int) -> None:
+        kept = tuple(item for item in self._stored() if item.user_id != signature.user_id)
+        self._store.change(self.suggestion, signatures=(*kept, signature), approvals_due=approvals_due)
+
+    async def drop_signature(self, key_id: str) -> None:
+        kept = tuple(item for item in self._stored() if item.key_id != key_id)
+        self._store.change(self.suggestion, signatures=kept)
+
+    def _stored(self) -> tuple[GivenSignature, ...]:
+        return self._store.rows[self.suggestion.suggestion_id, self.suggestion.version].signatures
 
 
 class MemoryReviews:

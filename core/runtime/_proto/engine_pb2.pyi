@@ -510,16 +510,18 @@ class CheckProposalRequest(_message.Message):
     def __init__(self, proposal: _Optional[bytes] = ...) -> None: ...
 
 class PreTrade(_message.Message):
-    __slots__ = ("checks", "refusal", "reference_price", "as_of_ns")
+    __slots__ = ("checks", "refusal", "reference_price", "as_of_ns", "approvals_due")
     CHECKS_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_PRICE_FIELD_NUMBER: _ClassVar[int]
     AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    APPROVALS_DUE_FIELD_NUMBER: _ClassVar[int]
     checks: _containers.RepeatedCompositeFieldContainer[RiskCheck]
     refusal: Refusal
     reference_price: str
     as_of_ns: int
-    def __init__(self, checks: _Optional[_Iterable[_Union[RiskCheck, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., reference_price: _Optional[str] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+    approvals_due: int
+    def __init__(self, checks: _Optional[_Iterable[_Union[RiskCheck, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., reference_price: _Optional[str] = ..., as_of_ns: _Optional[int] = ..., approvals_due: _Optional[int] = ...) -> None: ...
 
 class ApprovalSignature(_message.Message):
     __slots__ = ("key_id", "signature")
@@ -530,14 +532,16 @@ class ApprovalSignature(_message.Message):
     def __init__(self, key_id: _Optional[str] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class ExecuteApprovalRequest(_message.Message):
-    __slots__ = ("proposal", "digest_hex", "signatures")
+    __slots__ = ("proposal", "digest_hex", "signatures", "approvals_at_least")
     PROPOSAL_FIELD_NUMBER: _ClassVar[int]
     DIGEST_HEX_FIELD_NUMBER: _ClassVar[int]
     SIGNATURES_FIELD_NUMBER: _ClassVar[int]
+    APPROVALS_AT_LEAST_FIELD_NUMBER: _ClassVar[int]
     proposal: bytes
     digest_hex: str
     signatures: _containers.RepeatedCompositeFieldContainer[ApprovalSignature]
-    def __init__(self, proposal: _Optional[bytes] = ..., digest_hex: _Optional[str] = ..., signatures: _Optional[_Iterable[_Union[ApprovalSignature, _Mapping]]] = ...) -> None: ...
+    approvals_at_least: int
+    def __init__(self, proposal: _Optional[bytes] = ..., digest_hex: _Optional[str] = ..., signatures: _Optional[_Iterable[_Union[ApprovalSignature, _Mapping]]] = ..., approvals_at_least: _Optional[int] = ...) -> None: ...
 
 class ExecutionOutcome(_message.Message):
     __slots__ = ("consumed", "journal_sequence", "client_order_id", "refusal", "checks", "as_of_ns")

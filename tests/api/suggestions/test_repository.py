@@ -47,7 +47,7 @@ async def test_other_accounts_see_nothing_of_it(store: SqlSuggestionStore) -> No
     for scope in ((OTHER_ACCOUNT,), ()):
         assert await store.get(scope, row.suggestion_id) is None
         assert await store.list(scope) == []
-        assert await store.mark_viewed(scope, row.suggestion_id, 1, 1) is None
+        assert await store.mark_viewed(scope, row.suggestion_id, 1, "user-approver", 1) is None
         async with store.deciding(scope, row.suggestion_id, 1) as decision:
             assert decision is None
 
@@ -80,8 +80,8 @@ async def test_lists_are_newest_first_filtered_and_paged(store: SqlSuggestionSto
 async def test_viewed_at_is_set_once(store: SqlSuggestionStore) -> None:
     row = await suggestion()
     await store.insert(row)
-    first = await store.mark_viewed((ACCOUNT,), row.suggestion_id, 1, row.created_at_ns + 1_000)
-    again = await store.mark_viewed((ACCOUNT,), row.suggestion_id, 1, row.created_at_ns + 9_000)
+    first = await store.mark_viewed((ACCOUNT,), row.suggestion_id, 1, "user-approver", row.created_at_ns + 1_000)
+    again = await store.mark_viewed((ACCOUNT,), row.suggestion_id, 1, "user-approver", row.created_at_ns + 9_000)
     assert first is not None
     assert first.viewed_at_ns == row.created_at_ns + 1_000
     assert again == first

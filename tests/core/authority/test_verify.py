@@ -53,6 +53,7 @@ def verify(
         instrument_versions=overrides.get("versions", {("paper", "BTCUSDT"): 1}),
         consumed=consumed or {},
         now_ns=now_ns,
+        at_least=overrides.get("at_least", 1),
     )
 
 
@@ -72,6 +73,7 @@ def code(verdict: Refusal | Approved) -> str:
         (LARGE, (APPROVER, APPROVER), ReasonCode.APPROVAL_SIGNATURES_INSUFFICIENT),
         (LARGE, (APPROVER, TRADER), ReasonCode.APPROVAL_SELF_NOT_COUNTED),
         (LARGE | {"asker_id": "user-approver"}, (APPROVER, SECOND), ReasonCode.APPROVAL_SELF_NOT_COUNTED),
+        (LARGE, (TRADER,), ReasonCode.APPROVAL_SELF_NOT_COUNTED),
         (LARGE | {"notional_quote": "10"}, (APPROVER,), ReasonCode.APPROVAL_SIGNATURES_INSUFFICIENT),
         ({"notional_quote": "50001"}, (APPROVER,), ReasonCode.APPROVAL_SIGNATURES_INSUFFICIENT),
         ({"engine_id": "engine-2"}, (APPROVER,), ReasonCode.AUTHORITY_WRONG_ENGINE),
@@ -94,6 +96,26 @@ def test_a_proposal_with_signatures_is_judged(
     changes: dict[str, str], signers: tuple[tuple[str, str], ...], expected: str
 ) -> None:
     assert code(verify(proposal(**changes), *signers)) == expected
+
+
+@pytest.mark.parametrize(
+    ("at_least", "signers", "expected"),
+    [
+        (1, (APPROVER,), "approved"),
+        (0, (APPROVER,), "approved"),
+        (0, (), ReasonCode.APPROVAL_SIGNATURES_INSUFFICIENT),
+        (2, (APPROVER,), ReasonCode.APPROVAL_SIGNATURES_INSUFFICIENT),
+        (2, (APPROVER, TRADER), ReasonCode.APPROVAL_SELF_NOT_COUNTED),
+        (2, (APPROVER, SECOND), "approved"),
+        (3, (APPROVER, SECOND), ReasonCode.APPROVAL_SIGNATURES_INSUFFICIENT),
+    ],
+)
+def test_a_caller_may_want_more_approvals_than_are_due_and_never_fewer(
+    at_least: int, signers: tuple[tuple[str, str], ...], expected: str
+) -> None:
+    _, _, signatures = approve(proposal(), *(signers or (APPROVER,)))
+    verdict = verify(proposal(), signatures=signatures if signers else [], at_least=at_least)
+    assert code(verdict) == expected
 
 
 @pytest.mark.parametrize(

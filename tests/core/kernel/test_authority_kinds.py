@@ -10,9 +10,10 @@ import pytest
 from core.authority.administration import ADMINISTRATION_LONGEST_NS
 from core.authority.documents import CLOCK_SKEW_NS
 from core.authority.mandate import MANDATE_LONGEST_NS, mandate_bytes, mandate_digest
+from core.authority.proposal import proposal_bytes
 from core.authority.session import SESSION_LONGEST_NS, grant_bytes, sign_session
 from core.authority.verify import PROPOSAL_LONGEST_NS
-from core.kernel import decide_authority
+from core.kernel import decide, decide_authority
 from core.kernel.kernel import Kernel
 from core.types.authority import (
     ApprovalAuthority,
@@ -27,12 +28,14 @@ from core.types.orders import GroupKind, OrderRole, OrderType, Side
 from tests.core.approvals import (
     ACCOUNT,
     APPROVER_SEED,
+    LIVE_INPUTS,
     NOW_NS,
     ROOT_SEED,
     ROSTER,
     SECOND_SEED,
     TRADER_SEED,
     entry,
+    proposal,
 )
 from tests.core.kernel.desk import Desk, grant, mandate, opened, rules
 
@@ -78,6 +81,34 @@ def test_an_approval_cant_be_kept_for_long(created_ns: int, expires_ns: int, cod
     desk = Desk()
     answer = desk.approved(created_at_ns=str(created_ns), expires_at_ns=str(expires_ns))
     assert answer == code if code else answer in desk.kernel.orders, desk.refusal
+
+
+LARGE_NEEDS_TWO = """
+[[rule]]
+name = "large"
+when = "order.quantity > 0.1"
+action = "require_two_approvals"
+message = "large"
+"""
+
+
+def test_a_rule_that_wants_two_uses_up_nothing_and_never_counts_the_asker() -> None:
+    desk = opened(rules(LARGE_NEEDS_TWO))
+    same = {"suggestion_id": "sug-large", "quantity": "0.2"}
+    for signers in ([APPROVER], [APPROVER, TRADER]):
+        assert desk.approved(*signers, **same) is C.RISK_CUSTOM_RULE_NEEDS_TWO_APPROVALS, signers
+        assert "sug-large" not in desk.kernel.consumed
+    assert desk.approved(APPROVER, SECOND, **same) in desk.kernel.orders
+
+
+@pytest.mark.parametrize(
+    ("quantity", "rule", "due"), [("0.1", "", 1), ("0.83333", "", 1), ("0.83334", "", 2), ("0.2", LARGE_NEEDS_TWO, 2)]
+)
+def test_how_many_have_to_sign_is_told_before_anybody_does(quantity: str, rule: str, due: int) -> None:
+    desk = opened(rules(rule))
+    canonical = proposal_bytes(proposal(quantity=quantity))
+    decision = decide.decide_check(desk.kernel, canonical, LIVE_INPUTS, desk.now_ns)
+    assert decide.approvals_due_now(desk.kernel, canonical, decision, LIVE_INPUTS, desk.now_ns) == due
 
 
 # sessions
