@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api import health, problems
+from api.agents.endpoints import router as agents_router
 from api.audit_trail.endpoints import router as audit_router
 from api.auth.endpoints import router as auth_router
 from api.authority.endpoints import router as authority_router
@@ -44,6 +45,7 @@ def create_app(services: Services) -> FastAPI:
         health.router,
         metrics_router,
         auth_router,
+        agents_router,
         runs_router,
         tools_router,
         suggestions_router,

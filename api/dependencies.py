@@ -13,7 +13,7 @@ from tools.contracts import Principal, Role
 if TYPE_CHECKING:
     from api.services import Services
 
-_bearer = HTTPBearer(auto_error=False, description="The access token from /api/v1/auth/login.")
+_bearer = HTTPBearer(auto_error=False, description="The access token from /api/v1/auth/login, or an agent's.")
 
 
 def _services(request: Request) -> Services:
@@ -24,19 +24,19 @@ def _services(request: Request) -> Services:
 CurrentServices = Annotated["Services", Depends(_services)]
 
 
-def _principal(
+async def _principal(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Principal:
     if credentials is None:
         raise refuse(ReasonCode.AUTH_TOKEN_INVALID, "This address needs an access token: log in at /api/v1/auth/login.")
-    return _services(request).tokens.read(credentials.credentials)
+    return await _services(request).identity.of_token(credentials.credentials)
 
 
 Caller = Annotated[Principal, Depends(_principal)]
 """Whoever the access token speaks for, an agent too: for routes that reach nothing but the tool gateway."""
 
 
-def _human(principal: Caller) -> Principal:
+async def _human(principal: Caller) -> Principal:
     if principal.kind != "human":
         raise refuse(
             ReasonCode.AUTH_ROLE_NOT_PERMITTED,

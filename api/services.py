@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from api.agents.service import AgentService
 from api.audit_trail.service import AuditReader
+from api.auth.identity import Identity
 from api.auth.service import AuthService
 from api.auth.tokens import AccessTokens
 from api.metrics.gateway import MeasuredGateway
@@ -52,7 +54,9 @@ class Services(msgspec.Struct, frozen=True):
     settings: Settings
     transactions: Transactions
     tokens: AccessTokens
+    identity: Identity
     auth: AuthService
+    agents: AgentService
     runs: RunService
     suggestions: SqlSuggestionStore
     approvals: Approvals
@@ -117,11 +121,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 
     copilot = LoadingCopilot(build_copilot)
     tokens = AccessTokens(bytes.fromhex(settings.read_secret("jwt.key")), clock)
+    agents = AgentService(transactions, tokens, measured, trail, clock, ids)
     services = Services(
         settings=settings,
         transactions=transactions,
         tokens=tokens,
+        identity=Identity(tokens, agents),
         auth=AuthService(transactions, tokens, trail, clock, ids),
+        agents=agents,
         runs=RunService(copilot, events, transactions, trail, ids, settings.copilot.run_timeout_s, redactor),
         suggestions=suggestions,
         approvals=Approvals(

@@ -27,6 +27,9 @@ class Action(StrEnum):
     TOKEN_REFRESHED = "auth.token_refreshed"  # noqa: S105
     TOKEN_REUSE_DETECTED = "auth.token_reuse_detected"  # noqa: S105
     LOGOUT = "auth.logout"
+    AGENT_CREATED = "auth.agent_created"
+    AGENT_REVOKED = "auth.agent_revoked"
+    AGENT_TOKEN_ISSUED = "auth.agent_token_issued"  # noqa: S105
     QUESTION_ASKED = "copilot.question_asked"
     MODEL_CALLED = "copilot.model_called"
     ANSWER_GIVEN = "copilot.answer_given"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from api.auth.schemas import LoginRequest, MeResponse, RefreshRequest, TokenResponse
-from api.dependencies import CurrentPrincipal, CurrentServices
+from api.dependencies import Caller, CurrentServices
 
 router = APIRouter(prefix="/api/v1", tags=["auth"])
 
@@ -29,11 +29,13 @@ async def logout(body: RefreshRequest, services: CurrentServices) -> None:
 
 
 @router.get("/me")
-async def me(principal: CurrentPrincipal) -> MeResponse:
+async def me(principal: Caller) -> MeResponse:
     """Who the access token speaks for."""
     return MeResponse(
         user_id=principal.user_id,
         username=principal.username,
         role=principal.role.value,
         account_ids=list(principal.account_ids),
+        kind=principal.kind,
+        on_behalf_of=principal.on_behalf_of,
     )

@@ -28,7 +28,11 @@ class TokenResponse(BaseModel):
 
 
 class MeResponse(BaseModel):
+    """kind is human or agent; an agent acts on behalf of its owner."""
+
     user_id: str
     username: str
     role: str
     account_ids: list[str]
+    kind: str
+    on_behalf_of: str | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from typing import Any
 
 import jwt
 import msgspec
@@ -17,6 +18,8 @@ REFRESH_TOKEN_LIFETIME_S = 7 * 24 * 3600
 REFRESH_TOKEN_BYTES = 32
 ISSUER = "veloz"
 AUDIENCE = "veloz-api"
+AGENT_AUDIENCE = "veloz-agent"
+AGENT_TOKEN_LIFETIME_S = 300
 ALGORITHM = "HS256"
 
 
@@ -42,26 +45,51 @@ class AccessTokens:
         }
         return jwt.encode(claims, self._key, ALGORITHM)
 
+    def issue_to_agent(self, agent_id: str, ends_s: int) -> str:
+        """Names the agent and nothing that it may do: that is looked up at each call. ends_s is the agent's own end."""
+        now_s = self._clock.now_ns() // NS_PER_S
+        claims = {
+            "iss": ISSUER,
+            "aud": AGENT_AUDIENCE,
+            "sub": agent_id,
+            "iat": now_s,
+            "exp": min(now_s + AGENT_TOKEN_LIFETIME_S, ends_s),
+        }
+        return jwt.encode(claims, self._key, ALGORITHM)
+
     def read(self, token: str) -> Principal:
-        """Raises RefusalError: AUTH_TOKEN_INVALID or AUTH_TOKEN_EXPIRED."""
+        """A human's. Raises RefusalError: AUTH_TOKEN_INVALID (an agent's, too) or AUTH_TOKEN_EXPIRED."""
+        found = self.read_any(token)
+        if not isinstance(found, Principal):
+            raise refuse(ReasonCode.AUTH_TOKEN_INVALID, "The access token is an agent's. Log in as its owner.")
+        return found
+
+    def read_any(self, token: str) -> Principal | str:
+        """A human, or an agent's id. Raises RefusalError: AUTH_TOKEN_INVALID or AUTH_TOKEN_EXPIRED."""
         try:
             claims = jwt.decode(
                 token,
                 self._key,
                 [ALGORITHM],
-                audience=AUDIENCE,
+                audience=[AUDIENCE, AGENT_AUDIENCE],
                 issuer=ISSUER,
                 options={"require": ["exp", "iat", "sub"], "verify_exp": False, "verify_iat": False},
             )
-            principal = Principal(
-                claims["sub"], claims["username"], Role(claims["role"]), tuple(map(str, claims["accounts"]))
-            )
+            found = _whose(claims)
             expires_s = int(claims["exp"])
         except (jwt.InvalidTokenError, KeyError, ValueError, TypeError) as error:
             raise refuse(ReasonCode.AUTH_TOKEN_INVALID, "The access token isn't valid. Log in again.") from error
         if self._clock.now_ns() >= expires_s * NS_PER_S:
             raise refuse(ReasonCode.AUTH_TOKEN_EXPIRED, "The access token has expired. Refresh it or log in again.")
-        return principal
+        return found
+
+
+def _whose(claims: dict[str, Any]) -> Principal | str:
+    if claims["aud"] == AGENT_AUDIENCE:
+        return str(claims["sub"])
+    if claims["aud"] != AUDIENCE:
+        raise ValueError("a token is for one audience")
+    return Principal(claims["sub"], claims["username"], Role(claims["role"]), tuple(map(str, claims["accounts"])))
 
 
 class RefreshToken(msgspec.Struct, frozen=True):

@@ -9,7 +9,8 @@ import httpx2
 import pytest
 
 from api.auth import repository
-from api.auth.service import CONCURRENT_HASHES_LIMIT, FAILED_LOGINS_LIMIT
+from api.auth.failures import FAILED_LOGINS_LIMIT
+from api.auth.service import CONCURRENT_HASHES_LIMIT
 from api.auth.tokens import hash_refresh_token, new_refresh_token
 from audit.record import Action
 from core.types.codes import ReasonCode, RefusalError
@@ -31,6 +32,8 @@ async def test_a_login_gives_tokens_that_say_who_one_is(house: House) -> None:
         "username": "trader",
         "role": "trader",
         "account_ids": ["acct-demo"],
+        "kind": "human",
+        "on_behalf_of": None,
     }
 
 
@@ -85,6 +88,7 @@ async def test_nothing_is_open_without_a_good_token(house: House, method: str, p
 async def test_every_operation_but_login_and_health_asks_for_a_token(house: House) -> None:
     """Of every address that the service has, not of those that this file remembers."""
     open_to_all = {"/healthz", "/readyz", "/api/v1/auth/login", "/api/v1/auth/refresh", "/api/v1/auth/logout"}
+    open_to_all |= {"/api/v1/agents/token"}
     for path, operations in (await house.api.http.get("/openapi.json")).json()["paths"].items():
         for method in operations:
             if path in open_to_all:
