@@ -1,9 +1,15 @@
-"""Acting upon what is durable: submits, cancels, amendments and messages, each in a task of its own (I4, I5)."""
+"""Acting upon what is durable: submits, cancels, amendments and messages (I4, I5).
+
+A submit to a venue that can take it at once is no task: its bytes leave with those of its group, and its answer is
+recorded as it comes. All else runs in a task of its own.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+import contextlib
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
@@ -14,7 +20,7 @@ from core.kernel import decide
 from core.kernel.effects import AmendOrder, CancelOrder, Effect, PublishTrading, ReviewGroup, SubmitOrder
 from core.kernel.kernel import Kernel
 from core.risk.kill_switch import KillSwitch
-from core.runtime.sequencer import Sequencer
+from core.runtime.sequencer import Outcome, Sequencer
 from core.storage.journal import JournalUnavailableError
 from core.types.codes import ReasonCode, Refusal, RefusalError
 from core.types.events import JournalEntry, JournalEvent
@@ -49,6 +55,17 @@ class TradingBus(Protocol):
     def publish_trading(self, subject: str, payload: bytes, message_id: str) -> None: ...
 
 
+class _Published(msgspec.Struct):
+    engine_id: str
+    epoch: int
+    sequence: int
+    hash_hex: str
+    event: msgspec.Raw
+
+
+_PUBLISHED = msgspec.json.Encoder()
+
+
 class Dispatcher:
     """Carries out effects. on_order_changed hears of each order that has news, review of each group that has."""
 
@@ -61,16 +78,19 @@ class Dispatcher:
         self._bus = bus
         self._prompt = venue if isinstance(venue, PromptVenue) else None
         self._prepared: dict[str, object | None] = {}
+        self._sent: dict[str, OrderIntent] = {}
+        """Orders that were begun and whose answers aren't recorded yet."""
+        self._all_recorded: asyncio.Event | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cancelling: dict[str, int] = {}
 
     @property
     def busy_count(self) -> int:
         """How many calls to the venue and their records are under way."""
-        return len(self._tasks)
+        return len(self._tasks) + len(self._sent)
 
     def prepare(self, effects: Iterable[Effect]) -> None:
-        """Make ready, while the disk works, what perform will send if it may: nothing of it leaves."""
+        """Make ready, while the disk works, what send will need: nothing of it leaves."""
         if self._prompt is not None:
             orders = islice((effect.intent for effect in effects if isinstance(effect, SubmitOrder)), PREPARED_LIMIT)
             self._prepared = {intent.client_order_id: self._prepare_one(self._prompt, intent) for intent in orders}
@@ -83,21 +103,32 @@ class Dispatcher:
             _log.exception("prepare_failed", client_order_id=intent.client_order_id)
             return None
 
-    def perform(self, effects: tuple[Effect, ...], entry: JournalEntry | None) -> None:
-        """Begin what the effects ask for. entry is None for what went ahead without its record."""
+    def send(self, effects: Iterable[Effect]) -> None:
+        """Submit the orders among these effects. Their bytes are on the socket when it returns, where the venue can do
+        that."""
+        try:
+            for effect in effects:
+                if type(effect) is SubmitOrder:
+                    self._begin(effect.intent)
+        finally:
+            if self._prompt is not None:
+                self._flush(self._prompt)
+
+    def perform(self, effects: Iterable[Effect], entry: JournalEntry | None) -> None:
+        """Begin what else the effects ask for. entry is None for what went ahead without its record."""
         for effect in effects:
             match effect:
+                case PublishTrading():
+                    if entry is not None:
+                        self._publish(effect.event, entry)
                 case SubmitOrder():
-                    self._begin(effect.intent)
+                    continue
                 case CancelOrder():
                     self.spawn(self.cancel(effect.symbol, effect.client_order_id), "cancel", effect.client_order_id)
                 case AmendOrder():
                     self.spawn(self._amend(effect), "amend", effect.intent.client_order_id)
                 case ReviewGroup():
                     self.on_group_changed(effect.client_order_id)
-                case PublishTrading():
-                    if entry is not None:
-                        self._publish(effect.event, entry)
 
     def spawn(self, work: Coroutine[Any, Any, None], what: str, subject: str) -> None:
         """Run in the background; an error is logged, never lost. Their number is bounded where commands come in."""
@@ -107,11 +138,19 @@ class Dispatcher:
 
     async def stop(self) -> None:
         """Let running calls end, then cancel the rest. An intent without a result is resolved at the next start."""
-        if self._tasks:
-            _, running = await asyncio.wait(set(self._tasks), timeout=STOP_TIMEOUT_S)
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                while self._sent or self._tasks:
+                    self._all_recorded = asyncio.Event()
+                    if self._sent:
+                        await self._all_recorded.wait()
+                    if self._tasks:
+                        await asyncio.wait(set(self._tasks))
+        self._sent.clear()
+        running = set(self._tasks)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
     def cancel_once(self, symbol: str, order_id: str) -> None:
         """Begin to cancel, unless that is under way."""
@@ -142,33 +181,70 @@ class Dispatcher:
                 await asyncio.sleep(CANCEL_RETRY_S * attempt)
 
     def _begin(self, intent: OrderIntent) -> None:
-        """The order's bytes are on the socket when it returns, where the venue can do that."""
-        order_id, venue = intent.client_order_id, self._prompt
-        begun: Awaitable[SubmitResult] | None = None
-        if venue is not None and self._stopped(intent) is None:
-            prepared = self._prepared.pop(order_id, None) or self._prepare_one(venue, intent)
-            try:
-                begun = venue.begin(intent, prepared)
-            except Exception as error:
-                # Whatever went wrong here, the order may be live (I5).
-                _log.exception("submit_failed", client_order_id=order_id)
-                begun = _unknown(f"{type(error).__name__}: {error}")
-        self.spawn(self._submit(intent, begun), "submit", order_id)
+        if self._prompt is None or self._stopped(intent) is not None or not self._begin_at_once(self._prompt, intent):
+            self.spawn(self._submit(intent), "submit", intent.client_order_id)
 
-    async def _submit(self, intent: OrderIntent, begun: Awaitable[SubmitResult] | None) -> None:
-        """begun: the order was sent already, and this is its answer."""
+    def _begin_at_once(self, venue: PromptVenue, intent: OrderIntent) -> bool:
         order_id = intent.client_order_id
-        refusal = self._stopped(intent) if begun is None else None
-        result: SubmitResult = SubmitRefused(refusal) if refusal is not None else await self._send_once(intent, begun)
-        if isinstance(result, SubmitUnknown):
-            _log.warning("order_unknown", client_order_id=order_id, detail=result.detail)
+        prepared = self._prepared.pop(order_id, None) or self._prepare_one(venue, intent)
+        self._sent[order_id] = intent
+        try:
+            is_begun = venue.begin(intent, prepared, self._take_answer)
+        except Exception as error:
+            # Whatever went wrong here, the order may be live (I5).
+            _log.exception("submit_failed", client_order_id=order_id)
+            self._take_answer(intent, SubmitUnknown(f"{type(error).__name__}: {error}"))
+            return True
+        if not is_begun:
+            del self._sent[order_id]
+        return is_begun
+
+    def _flush(self, venue: PromptVenue) -> None:
+        try:
+            venue.flush()
+        except Exception:
+            # What was begun is told as unknown when its time is over.
+            _log.exception("flush_failed")
+
+    def _take_answer(self, intent: OrderIntent, result: SubmitResult) -> None:
+        order_id = intent.client_order_id
+        if order_id not in self._sent:
+            # It came after the stop.
+            return
+        _tell_unknown(order_id, result)
+        self.sequencer.record_then(
+            lambda now_ns: self._answered(order_id, result, now_ns), partial(self._answer_recorded, intent)
+        )
+
+    def _answer_recorded(self, intent: OrderIntent, outcome: Outcome) -> None:
+        order_id = intent.client_order_id
+        self._sent.pop(order_id, None)
+        if not self._sent and self._all_recorded is not None:
+            self._all_recorded.set()
+        if isinstance(outcome, JournalUnavailableError):
+            _tell_not_recorded(order_id, outcome)
+        elif isinstance(outcome, Exception):
+            _log.error("task_failed", task=f"submit {order_id}", error=f"{type(outcome).__name__}: {outcome}")
+            return
+        self.on_order_changed(order_id)
+        if self._is_to_be_cancelled(intent):
+            self.spawn(self.cancel(intent.symbol, order_id), "cancel", order_id)
+
+    def _is_to_be_cancelled(self, intent: OrderIntent) -> bool:
+        """A cancel that overtook its order found nothing at the venue."""
+        order = self._kernel.orders.get(intent.client_order_id)
+        if order is None or order.status.is_final:
+            return False
+        return order.cancel_requested or self._kernel.effective_kill_switch(intent.account_id) is KillSwitch.HALTED
+
+    async def _submit(self, intent: OrderIntent) -> None:
+        order_id = intent.client_order_id
+        refusal = self._stopped(intent)
+        result: SubmitResult = SubmitRefused(refusal) if refusal is not None else await self._submit_once(intent)
+        _tell_unknown(order_id, result)
         await self._record_answer(order_id, lambda now_ns: self._answered(order_id, result, now_ns))
         self.on_order_changed(order_id)
-        order = self._kernel.orders.get(order_id)
-        if order is None or order.status.is_final:
-            return
-        if order.cancel_requested or self._kernel.effective_kill_switch(intent.account_id) is KillSwitch.HALTED:
-            # A cancel that overtook its order found nothing at the venue.
+        if self._is_to_be_cancelled(intent):
             await self.cancel(intent.symbol, order_id)
 
     def _stopped(self, intent: OrderIntent) -> Refusal | None:
@@ -192,11 +268,8 @@ class Dispatcher:
             case SubmitUnknown():
                 return decide.decide_unknown(self._kernel, order_id, result.detail, now_ns)
 
-    async def _send_once(self, intent: OrderIntent, begun: Awaitable[SubmitResult] | None) -> SubmitResult:
+    async def _submit_once(self, intent: OrderIntent) -> SubmitResult:
         try:
-            if begun is not None:
-                # Its answer has a time limit of its own.
-                return await begun
             async with asyncio.timeout(SUBMIT_TIMEOUT_S):
                 return await self._venue.submit(intent)
         except TimeoutError:
@@ -243,19 +316,13 @@ class Dispatcher:
         try:
             await self.sequencer.record(decision)
         except JournalUnavailableError as error:
-            _log.error("answer_not_recorded", client_order_id=order_id, error=str(error))
+            _tell_not_recorded(order_id, error)
 
     def _publish(self, event: JournalEvent, entry: JournalEntry) -> None:
-        kind = str(event.__struct_config__.tag)
-        body = {
-            "engine_id": entry.engine_id,
-            "epoch": entry.epoch,
-            "sequence": entry.sequence,
-            "hash_hex": entry.hash_hex,
-            "event": msgspec.Raw(entry.payload),
-        }
+        engine_id, sequence = entry.engine_id, entry.sequence
+        body = _Published(engine_id, entry.epoch, sequence, entry.hash_hex, msgspec.Raw(entry.payload))
         self._bus.publish_trading(
-            f"trading.{entry.engine_id}.{kind}", msgspec.json.encode(body), f"{entry.engine_id}:{entry.sequence}"
+            f"trading.{engine_id}.{event.__struct_config__.tag}", _PUBLISHED.encode(body), f"{engine_id}:{sequence}"
         )
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
@@ -273,5 +340,11 @@ def _thrown(what: str, switch: KillSwitch) -> Refusal:
     )
 
 
-async def _unknown(detail: str) -> SubmitResult:
-    return SubmitUnknown(detail)
+def _tell_unknown(order_id: str, result: SubmitResult) -> None:
+    if isinstance(result, SubmitUnknown):
+        _log.warning("order_unknown", client_order_id=order_id, detail=result.detail)
+
+
+def _tell_not_recorded(order_id: str, error: JournalUnavailableError) -> None:
+    """The answer isn't lost: reconciliation asks the venue when the journal heals."""
+    _log.error("answer_not_recorded", client_order_id=order_id, error=str(error))

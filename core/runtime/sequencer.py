@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -35,8 +35,6 @@ SAFETY_PATIENCE_S = 0.2
 UNRECORDED_LIMIT = 1_000
 
 Decision = Callable[[int], Sequence[JournalEvent] | Refusal]
-Perform = Callable[[tuple[Effect, ...], JournalEntry | None], None]
-Prepare = Callable[[Iterable[Effect]], None]
 
 T = TypeVar("T")
 _log = structlog.get_logger("engine.sequencer")
@@ -46,6 +44,7 @@ class Commit(Protocol):
     """One group on its way to the disk."""
 
     def wait(self, timeout_s: float) -> bool: ...
+    def confirm(self) -> None: ...
     def result(self) -> Sequence[JournalEntry]: ...
     def notify(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None: ...
 
@@ -58,6 +57,22 @@ class GroupJournal(Protocol):
     def begin(self, payloads: Sequence[bytes], *, emergency: bool = False) -> Commit: ...
 
 
+class Acting(Protocol):
+    """Who does what events ask for. Nothing of it may block or raise."""
+
+    def prepare(self, effects: Iterable[Effect]) -> None:
+        """Make ready, while the disk works, what send will need. MUST NOT let anything of it out."""
+        ...
+
+    def send(self, effects: Iterable[Effect]) -> None:
+        """Submit the orders among these effects: their records are durable (I4)."""
+        ...
+
+    def perform(self, effects: Iterable[Effect], entry: JournalEntry | None) -> None:
+        """Everything but submits. entry is None for what went ahead without its record."""
+        ...
+
+
 class Recorded(msgspec.Struct, frozen=True):
     """What became durable; entries is empty for a safety command that went ahead without its record."""
 
@@ -65,9 +80,13 @@ class Recorded(msgspec.Struct, frozen=True):
     entries: tuple[JournalEntry, ...]
 
 
+Outcome = Recorded | Refusal | Exception
+
+
 class _Item(msgspec.Struct, eq=False):
     decision: Decision
-    done: asyncio.Future[Recorded | Refusal]
+    done: asyncio.Future[Recorded | Refusal] | None
+    then: Callable[[Outcome], None] | None = None
     events: tuple[JournalEvent, ...] = ()
     effects: tuple[tuple[Effect, ...], ...] = ()
     performed: bool = False
@@ -83,24 +102,15 @@ class _Flight(msgspec.Struct, eq=False):
 
 
 class Sequencer:
-    """The only one that changes the kernel. perform acts upon what is durable; prepare hears of effects that aren't,
-    while the disk works, and MUST NOT let anything of them out. Neither may block or raise."""
+    """The only one that changes the kernel."""
 
-    def __init__(
-        self,
-        kernel: Kernel,
-        journal: GroupJournal,
-        clock: Clock,
-        perform: Perform,
-        prepare: Prepare = lambda _effects: None,
-    ) -> None:
+    def __init__(self, kernel: Kernel, journal: GroupJournal, clock: Clock, acting: Acting) -> None:
         self.failures = 0
         self.error: str | None = None
         self._kernel = kernel
         self._journal = journal
         self._clock = clock
-        self._perform = perform
-        self._prepare = prepare
+        self._acting = acting
         self._waiting: deque[_Item] = deque()
         self._safety: deque[_Item] = deque()
         self._unrecorded: deque[JournalEvent] = deque()
@@ -121,8 +131,17 @@ class Sequencer:
         contradicts what is known, and what the decision raises. Once begun it goes on without its caller.
         """
         if len(self._waiting) >= WAITING_LIMIT:
-            raise JournalUnavailableError(f"{WAITING_LIMIT} commands are waiting for the disk already")
+            raise _too_many_waiting()
         return await self._enter(self._waiting, decision)
+
+    def record_then(self, decision: Decision, then: Callable[[Outcome], None]) -> None:
+        """As record, for whom a coroutine costs too much: then hears of the outcome, or of the error that record would
+        raise, in a step of the loop of its own."""
+        loop = asyncio.get_running_loop()
+        if len(self._waiting) >= WAITING_LIMIT:
+            loop.call_soon(then, _too_many_waiting())
+        else:
+            self._queue(loop, self._waiting, _Item(decision, None, then))
 
     async def record_safety(self, decision: Decision) -> Recorded | Refusal:
         """The same for a command that only reduces: it goes ahead without its record when there can't be one."""
@@ -165,13 +184,16 @@ class Sequencer:
 
     async def _enter(self, queue: deque[_Item], decision: Decision) -> Recorded | Refusal:
         loop = asyncio.get_running_loop()
-        item = _Item(decision, loop.create_future())
+        done: asyncio.Future[Recorded | Refusal] = loop.create_future()
+        self._queue(loop, queue, _Item(decision, done))
+        return await done
+
+    def _queue(self, loop: asyncio.AbstractEventLoop, queue: deque[_Item], item: _Item) -> None:
         queue.append(item)
         if self._flight is None:
             self._schedule(loop)
         elif queue is self._safety:
             self._watch_patience(loop)
-        return await item.done
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._scheduled:
@@ -199,7 +221,7 @@ class Sequencer:
             except JournalUnavailableError as error:
                 self._failed(error)
                 continue
-            self._prepare(effect for item in flight.items for effects in item.effects for effect in effects)
+            self._acting.prepare(_effects_of(flight))
             if flight.commit.wait(INLINE_WAIT_S):
                 self._landed()
             else:
@@ -245,24 +267,27 @@ class Sequencer:
         assert flight is not None
         assert flight.commit is not None
         try:
-            entries = flight.commit.result()
+            flight.commit.confirm()
         except JournalUnavailableError as error:
             self._failed(error)
             return
         self._flight = None
+        # Before all else: somebody waits for it, and for nothing that follows here.
+        self._acting.send(_effects_of(flight))
         self._kernel.commit()
+        entries, perform = flight.commit.result(), self._acting.perform
         if self.error is not None:
             _log.info("journal_available_again", recorded_late=flight.owed)
             self.error = None
         for entry in entries[: flight.owed]:
-            self._perform(_publications(self._unrecorded.popleft()), entry)
+            perform(_publications(self._unrecorded.popleft()), entry)
         position = flight.owed
         assert self._kernel.sequence - len(self._unrecorded) == self._journal.sequence
         for item in flight.items:
             own = tuple(entries[position : position + len(item.events)])
             position += len(item.events)
             for event, effects, entry in zip(item.events, item.effects, own, strict=True):
-                self._perform(_publications(event) if item.performed else effects, entry)
+                perform(_publications(event) if item.performed else effects, entry)
             _finish(item, Recorded(item.events, own))
 
     def _failed(self, error: JournalUnavailableError) -> None:
@@ -318,11 +343,11 @@ class Sequencer:
             # Carried out all the same; that it was asked for, only the log tells. Tightenings are few.
             _log.error("unrecorded_limit_reached", limit=UNRECORDED_LIMIT, cancel=event.client_order_id)
             intent = self._kernel.orders[event.client_order_id].intent
-            self._perform((CancelOrder(intent.venue, intent.symbol, event.client_order_id),), None)
+            self._acting.perform((CancelOrder(intent.venue, intent.symbol, event.client_order_id),), None)
             return
         effects = self._kernel.apply(event)
         self._unrecorded.append(event)
-        self._perform(effects, None)
+        self._acting.perform(effects, None)
 
     def _watch_patience(self, loop: asyncio.AbstractEventLoop) -> None:
         flight = self._flight
@@ -346,7 +371,7 @@ class Sequencer:
                 if not item.performed:
                     item.performed = True
                     for effects in item.effects:
-                        self._perform(effects, None)
+                        self._acting.perform(effects, None)
                     _finish(item, Recorded(item.events, ()))
         while self._safety:
             self._go_ahead(self._safety.popleft())
@@ -356,13 +381,26 @@ def _publications(event: JournalEvent) -> tuple[Effect, ...]:
     return (PublishTrading(event),)
 
 
+def _effects_of(flight: _Flight) -> Iterator[Effect]:
+    """Of what hasn't gone ahead already."""
+    return (effect for item in flight.items if not item.performed for effects in item.effects for effect in effects)
+
+
+def _too_many_waiting() -> JournalUnavailableError:
+    return JournalUnavailableError(f"{WAITING_LIMIT} commands are waiting for the disk already")
+
+
 def _finish(item: _Item, outcome: Recorded | Refusal) -> None:
-    if not item.done.done():
+    if item.then is not None:
+        asyncio.get_running_loop().call_soon(item.then, outcome)
+    elif item.done is not None and not item.done.done():
         item.done.set_result(outcome)
 
 
 def _fail(item: _Item, error: Exception) -> None:
-    if not item.done.done():
+    if item.then is not None:
+        asyncio.get_running_loop().call_soon(item.then, error)
+    elif item.done is not None and not item.done.done():
         item.done.set_exception(error)
         # The caller may have gone; its error isn't one that nobody looked at.
         item.done.exception()

@@ -98,7 +98,7 @@ class EngineService:
         self.clock = clock
         self.surroundings = Surroundings(kernel, hub, account_id, reporting_asset)
         self.dispatcher = Dispatcher(kernel, venue, bus)
-        self.sequencer = Sequencer(kernel, journal, clock, self.dispatcher.perform, self.dispatcher.prepare)
+        self.sequencer = Sequencer(kernel, journal, clock, self.dispatcher)
         self.dispatcher.sequencer = self.sequencer
         self._portfolio = PortfolioReader(kernel, self.surroundings)
         self.journal_keeper: JournalKeeper | None = None

@@ -118,11 +118,15 @@ class Commit:
             if not self._is_over:
                 finish()
 
-    def result(self) -> tuple[JournalEntry, ...]:
-        """The records as their readers get them. Raises JournalUnavailableError; only when it is over."""
+    def confirm(self) -> None:
+        """That the group is durable: raises JournalUnavailableError when it isn't; only when it is over."""
         assert self.is_over, "wait for the commit first"
         if self._error is not None:
             raise JournalUnavailableError(str(self._error)) from self._error
+
+    def result(self) -> tuple[JournalEntry, ...]:
+        """The records as their readers get them. Raises JournalUnavailableError; only when it is over."""
+        self.confirm()
         if not isinstance(self._entries, tuple):
             # Not in the writer: its caller waits meanwhile.
             self._entries = self._entries()

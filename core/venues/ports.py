@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from typing import Protocol, runtime_checkable
 
@@ -181,6 +181,10 @@ class VenuePort(Protocol):
         ...
 
 
+Told = Callable[[OrderIntent, SubmitResult], None]
+"""What is to be done with the answer to a submit. MUST NOT block or raise."""
+
+
 @runtime_checkable
 class PromptVenue(Protocol):
     """What a venue may offer beside VenuePort: an order's bytes are on the socket before its caller first waits."""
@@ -189,12 +193,16 @@ class PromptVenue(Protocol):
         """Make ready what begin will need. Sends nothing, and may have been for nothing."""
         ...
 
-    def begin(self, intent: OrderIntent, prepared: object | None) -> Awaitable[SubmitResult] | None:
-        """Send once, now; what it returns is awaited for the answer, in a time of the venue's own, and never raises for
-        what the venue or the network does.
+    def begin(self, intent: OrderIntent, prepared: object | None, told: Told) -> bool:
+        """Send once: the bytes leave with the flush that MUST follow in the same step. told hears of the answer, once,
+        in a time of the venue's own, and not before begin has returned.
 
-        None: that isn't possible at once, and nothing was sent; submit is the way then.
+        False: that isn't possible at once, and nothing was sent; submit is the way then.
         """
+        ...
+
+    def flush(self) -> None:
+        """Give the socket what was begun since, all of it together."""
         ...
 
 

@@ -56,6 +56,9 @@ class PatientCommit:
     def wait(self, _timeout_s: float) -> bool:
         return self._commit.is_over
 
+    def confirm(self) -> None:
+        self._commit.confirm()
+
     def result(self) -> tuple[JournalEntry, ...]:
         return self._commit.result()
 

@@ -47,7 +47,7 @@ def send_before_journal(patch: Patch) -> None:
         if not decide_one(self, item):
             return False
         for effects in item.effects:
-            self._perform(tuple(effect for effect in effects if isinstance(effect, SubmitOrder)), None)
+            self._acting.send(effects)
         item.effects = tuple(
             tuple(effect for effect in effects if not isinstance(effect, SubmitOrder)) for effects in item.effects
         )

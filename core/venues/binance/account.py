@@ -7,11 +7,11 @@ no byte left; everything else that isn't a success is unknown, and a submit is n
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from decimal import Decimal
 from random import Random
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 import structlog
@@ -44,6 +44,7 @@ from core.venues.ports import (
     SubmitResult,
     Submitted,
     SubmitUnknown,
+    Told,
     UserEvent,
     VenueFunding,
     VenueOrder,
@@ -66,6 +67,7 @@ KLINES_LIMIT = 20_000
 
 PLACE_ORDER = "order.place"
 
+_ORDER_ACK = msgspec.json.Decoder(wire_orders.NewOrderAck)
 TradeBody = TypeVar("TradeBody")
 Answer = TypeVar("Answer")
 _log = structlog.get_logger("venues.binance")
@@ -136,6 +138,7 @@ class BinanceAccount(ABC, Generic[TradeBody]):
             keepalive_s=keepalive_s,
             random=random,
         )
+        self._order_endpoint = endpoint_of("POST", self.rest.paths.order)
         self.order_socket: OrderSocket | None = None
         if websocket_api_url:
             self.order_socket = OrderSocket(
@@ -215,8 +218,11 @@ class BinanceAccount(ABC, Generic[TradeBody]):
             parameters = self._order_parameters(intent)
         except ValueError as error:
             return SubmitRefused(Refusal(ReasonCode.REQUEST_INVALID, f"The order was not sent: {error}."))
-        answer = self._send("POST", PLACE_ORDER, parameters, wire_orders.NewOrderAck, _priority_of(intent))
-        return await self._submitted(intent, answer)
+        try:
+            answer = await self._send("POST", PLACE_ORDER, parameters, wire_orders.NewOrderAck, _priority_of(intent))
+        except VenueUnavailableError as error:
+            return self._submitted(intent, error)
+        return self._submitted(intent, answer)
 
     def prepare(self, intent: OrderIntent) -> PreparedOrder | None:
         """As PromptVenue says."""
@@ -231,25 +237,34 @@ class BinanceAccount(ABC, Generic[TradeBody]):
         request = socket.prepare(PLACE_ORDER, parameters)
         return None if request is None else PreparedOrder(parameters, request)
 
-    def begin(self, intent: OrderIntent, prepared: object | None) -> Coroutine[Any, Any, SubmitResult] | None:
+    def begin(self, intent: OrderIntent, prepared: object | None, told: Told) -> bool:
         """As PromptVenue says."""
         socket = self.order_socket
         if socket is None or not isinstance(prepared, PreparedOrder):
-            return None
-        endpoint = endpoint_of("POST", self.rest.paths.order)
-        sent = socket.begin(prepared.request, endpoint, prepared.parameters, _priority_of(intent))
-        return None if sent is None else self._submitted(intent, socket.answer(sent, wire_orders.NewOrderAck))
+            return False
+        return socket.begin(
+            prepared.request,
+            self._order_endpoint,
+            prepared.parameters,
+            _priority_of(intent),
+            _ORDER_ACK,
+            lambda answer: told(intent, self._submitted(intent, answer)),
+        )
 
-    async def _submitted(self, intent: OrderIntent, answer: Awaitable[wire_orders.NewOrderAck]) -> SubmitResult:
-        try:
-            ack = await answer
-        except VenueUnavailableError as error:
-            return submit_outcome(error, self.product)
-        acknowledged = ack.symbol or intent.symbol, ack.client_order_id or intent.client_order_id
-        if acknowledged != (intent.symbol, intent.client_order_id) or ack.order_id < 0:
-            return SubmitUnknown(f"the venue acknowledged another order than was sent: {acknowledged}"[:200])
-        self._remember(intent.symbol, str(ack.order_id), intent.client_order_id)
-        return Submitted(str(ack.order_id))
+    def flush(self) -> None:
+        """As PromptVenue says."""
+        if self.order_socket is not None:
+            self.order_socket.flush()
+
+    def _submitted(self, intent: OrderIntent, answer: wire_orders.NewOrderAck | VenueUnavailableError) -> SubmitResult:
+        if isinstance(answer, VenueUnavailableError):
+            return submit_outcome(answer, self.product)
+        symbol, order_id = answer.symbol or intent.symbol, answer.client_order_id or intent.client_order_id
+        if symbol != intent.symbol or order_id != intent.client_order_id or answer.order_id < 0:
+            acknowledged = f"the venue acknowledged another order than was sent: {symbol}, {order_id}"
+            return SubmitUnknown(acknowledged[:200])
+        self._remember(intent.symbol, str(answer.order_id), intent.client_order_id)
+        return Submitted(str(answer.order_id))
 
     async def amend(self, intent: OrderIntent, quantity: int, price: int | None) -> AmendResult:
         """Change the order in place, asking once. Never raises for what the venue or the network does."""

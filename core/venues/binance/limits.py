@@ -9,7 +9,7 @@ Near a limit the less urgent give way: each priority may use only its share, and
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -180,6 +180,8 @@ class RateLimiter:
     def __init__(self, clock: ServerClock, rules: Iterable[RateRule]) -> None:
         self._clock = clock
         self._buckets: dict[tuple[str, int], Bucket] = {}
+        self._costs: dict[Endpoint, tuple[tuple[Bucket, int], ...]] = {}
+        """Of endpoints that cost the same whatever is asked; there are as many as the table has."""
         self._blocked_until_ns = 0
         self._is_banned = False
         self.rate_exceeded_count = 0
@@ -199,6 +201,7 @@ class RateLimiter:
                 )
             else:
                 bucket.limit = rule.limit
+        self._costs.clear()
 
     def acquire(self, endpoint: Endpoint, parameters: Parameters, priority: Priority) -> Reservation | Denied:
         """Leave to send now, or when to ask again."""
@@ -207,11 +210,7 @@ class RateLimiter:
             reason = "the venue has banned this address" if self._is_banned else "the venue asked to slow down"
             return Denied(blocked_ns / NS_PER_S, reason, is_blocked=True, is_banned=self._is_banned)
         now_ms = self._clock.now_ms()
-        costs = [
-            (bucket, cost, bucket.turn(now_ms))
-            for bucket in self._buckets.values()
-            if (cost := _cost_of(bucket.kind, endpoint, parameters)) or bucket.kind == REQUEST_WEIGHT
-        ]
+        costs = [(bucket, cost, bucket.turn(now_ms)) for bucket, cost in self._costs_of(endpoint, parameters)]
         lacking = [bucket for bucket, cost, _ in costs if not bucket.has_room(cost, priority)]
         if lacking:
             slowest = max(lacking, key=lambda bucket: bucket.rest_ms(now_ms))
@@ -231,9 +230,25 @@ class RateLimiter:
         for bucket, cost, _ in reservation.costs:
             bucket.release(cost)
 
+    def _costs_of(self, endpoint: Endpoint, parameters: Parameters) -> Sequence[tuple[Bucket, int]]:
+        known = self._costs.get(endpoint)
+        if known is not None:
+            return known
+        costs = tuple(
+            (bucket, cost)
+            for bucket in self._buckets.values()
+            if (cost := _cost_of(bucket.kind, endpoint, parameters)) or bucket.kind == REQUEST_WEIGHT
+        )
+        if isinstance(endpoint.weight, int):
+            self._costs[endpoint] = costs
+        return costs
+
     def settle(self, reservation: Reservation, headers: Mapping[str, str]) -> None:
         """The request was sent; headers (names in lower case) are the answer's, empty when there was none."""
-        told = _counts_in(headers)
+        self.settle_counted(reservation, _counts_in(headers))
+
+    def settle_counted(self, reservation: Reservation, told: Mapping[tuple[str, int], int]) -> None:
+        """The same with the venue's own counts, by kind and window in seconds."""
         now_ms = self._clock.now_ms()
         for bucket, cost, index in reservation.costs:
             bucket.turn(now_ms)

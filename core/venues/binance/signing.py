@@ -111,8 +111,8 @@ def signed_parameters(credential: Credential, parameters: Mapping[str, str | int
     https://developers.binance.com/docs/binance-spot-api-docs/websocket-api/request-security
     """
     named = {**parameters, "apiKey": credential.api_key}
-    payload = "&".join(f"{name}={named[name]}" for name in sorted(named))
-    return {**named, "signature": credential.signer.sign(payload)}
+    named["signature"] = credential.signer.sign("&".join([f"{name}={named[name]}" for name in sorted(named)]))
+    return named
 
 
 def _read(path: Path) -> str:

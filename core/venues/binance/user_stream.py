@@ -64,8 +64,14 @@ _WIRE_LOG.setLevel(logging.WARNING)  # below, the library logs paths and frames:
 _log = structlog.get_logger("venues.binance.user_stream")
 
 
-def open_websocket(url: str) -> connect:
-    """A WebSocket of this venue: bounded, uncompressed, pinged; reached directly when it is on this machine."""
+WRITE_LIMIT_BYTES = 32 * 1024
+
+
+def open_websocket(url: str, *, write_limit_bytes: int = WRITE_LIMIT_BYTES) -> connect:
+    """A WebSocket of this venue: bounded, uncompressed, pinged; reached directly when it is on this machine.
+
+    What is written beyond write_limit_bytes goes to the system at once, the rest when the loop comes round.
+    """
     return connect(
         url,
         proxy=None if is_loopback(url) else True,
@@ -76,6 +82,7 @@ def open_websocket(url: str) -> connect:
         ping_timeout=PING_TIMEOUT_S,
         max_size=MAX_MESSAGE_BYTES,
         max_queue=QUEUE_LIMIT_FRAMES,
+        write_limit=write_limit_bytes,
         logger=_WIRE_LOG,
     )
 

@@ -9,13 +9,13 @@ https://developers.binance.com/docs/binance-spot-api-docs/websocket-api/general-
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
-from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
@@ -43,6 +43,7 @@ LOGON = "session.logon"
 CONNECT = "connect"
 SUCCESS = 200
 MAX_RETRY_AFTER_S = 3 * 86_400
+COUNT_BEYOND_BELIEF = 10**9
 
 PREPARED_FOR_NS = 100 * NS_PER_MS
 """A request is signed anew when it could not be sent for longer: its timestamp grows old."""
@@ -84,6 +85,7 @@ class _Reply(msgspec.Struct, rename={"rate_limits": "rateLimits"}):
     rate_limits: list[_RateCount] = []
 
 
+_INTERVALS_S = {"SECOND": 1, "MINUTE": 60, "HOUR": 3_600, "DAY": 86_400}
 _REPLY = msgspec.json.Decoder(_Reply)
 _ENCODER = msgspec.json.Encoder()
 
@@ -99,14 +101,15 @@ class PreparedRequest(msgspec.Struct):
     is_sent: bool = False
 
 
-class SentRequest(msgspec.Struct, frozen=True):
-    """A request whose frame was given to the socket; to be awaited with OrderSocket.answer."""
+class _Begun(msgspec.Struct, eq=False):
+    """A request that was begun: told hears what the venue says, or why that isn't known, until_s of the loop's time."""
 
-    request_id: str
     method: str
     symbol: str
-    waiting: asyncio.Future[_Reply]
     reservation: Reservation
+    decoder: msgspec.json.Decoder[Any]
+    told: Callable[[Any], None]
+    until_s: float
 
 
 class OrderSocket:
@@ -122,7 +125,9 @@ class OrderSocket:
         self._task: asyncio.Task[None] | None = None
         self._connection: ClientConnection | None = None
         self._has_session = False
-        self._pending: dict[str, asyncio.Future[_Reply]] = {}
+        self._pending: dict[str, asyncio.Future[_Reply] | _Begun] = {}
+        self._begun: list[bytes] = []
+        self._overdue: asyncio.TimerHandle | None = None
         self._next_id = 0
         self.ready = asyncio.Event()
         """Set while there is a connection to send on."""
@@ -154,9 +159,17 @@ class OrderSocket:
         return PreparedRequest(connection, request_id, method, frame, self._rest.clock.monotonic_ns())
 
     def begin(
-        self, prepared: PreparedRequest, endpoint: Endpoint, parameters: Mapping[str, str], priority: Priority
-    ) -> SentRequest | None:
-        """Give a prepared request to the socket. None: it can't go out now, or not as it is; nothing was sent."""
+        self,
+        prepared: PreparedRequest,
+        endpoint: Endpoint,
+        parameters: Mapping[str, str],
+        priority: Priority,
+        decoder: msgspec.json.Decoder[T],
+        told: Callable[[T | VenueUnavailableError], None],
+    ) -> bool:
+        """Have a prepared request sent by the flush that MUST follow in the same step, and its answer told, once: what
+        decoder reads of it, or the error that BinanceRest.once would raise. False: it can't go out now, or not as it
+        is; nothing was sent."""
         rest, connection = self._rest, self._connection
         if (
             prepared.is_sent
@@ -166,40 +179,66 @@ class OrderSocket:
             or not rest.has_time()
             or rest.clock.monotonic_ns() - prepared.made_ns > PREPARED_FOR_NS
         ):
-            return None
+            return False
         reservation = rest.limiter.acquire(endpoint, parameters, priority)
         if isinstance(reservation, Denied):
-            return None
-        waiting: asyncio.Future[_Reply] = asyncio.get_running_loop().create_future()
-        self._pending[prepared.request_id] = waiting
+            return False
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._answer_timeout_s
+        self._pending[prepared.request_id] = _Begun(
+            prepared.method, parameters["symbol"], reservation, decoder, told, until_s
+        )
+        if self._overdue is None:
+            self._overdue = loop.call_at(until_s, self._give_up, loop)
         prepared.is_sent = True
-        connection.transport.write(prepared.frame)
-        return SentRequest(prepared.request_id, prepared.method, parameters["symbol"], waiting, reservation)
+        self._begun.append(prepared.frame)
+        return True
 
-    async def answer(self, sent: SentRequest, answer: type[T]) -> T:
-        """What the venue says to a request that was sent; await it once. Raises as BinanceRest.once."""
-        rest, headers = self._rest, dict[str, str]()
+    def flush(self) -> None:
+        """Give the socket the frames that were begun since, in one piece: with several the system is called once."""
+        frames, self._begun = self._begun, []
+        if frames:
+            assert self._connection is not None, "they were begun in this very step"
+            self._connection.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        """All have the same time: the one that was begun first is over first."""
+        self._overdue = None
+        for request_id, begun in list(self._pending.items()):
+            if not isinstance(begun, _Begun):
+                continue
+            if begun.until_s > loop.time():
+                self._overdue = loop.call_at(begun.until_s, self._give_up, loop)
+                return
+            del self._pending[request_id]
+            self._lost(begun, f"no answer within {self._answer_timeout_s} s")
+
+    def _lost(self, begun: _Begun, detail: str) -> None:
+        self._rest.limiter.settle_counted(begun.reservation, {})
+        self._tell(begun, BinanceTransportError(begun.method, detail, nothing_sent=False))
+
+    def _answered(self, begun: _Begun, reply: _Reply) -> None:
+        self._rest.limiter.settle_counted(begun.reservation, _counts_of(reply))
         try:
-            async with asyncio.timeout(self._answer_timeout_s):
-                reply = await sent.waiting
-            headers = _headers_of(reply)
-        except TimeoutError as error:
-            raise BinanceTransportError(
-                sent.method, f"no answer within {self._answer_timeout_s} s", nothing_sent=False
-            ) from error
-        except OSError as error:
-            raise BinanceTransportError(sent.method, f"{type(error).__name__}: {error}", nothing_sent=False) from error
-        finally:
-            self._pending.pop(sent.request_id, None)
-            rest.limiter.settle(sent.reservation, headers)
-        return self._read(reply, headers, sent.method, sent.symbol, answer)
+            answer = self._read(reply, begun.method, begun.symbol, begun.decoder)
+        except VenueUnavailableError as error:
+            self._tell(begun, error)
+        else:
+            self._tell(begun, answer)
 
-    def _read(self, reply: _Reply, headers: dict[str, str], method: str, symbol: str, answer: type[T]) -> T:
+    def _tell(self, begun: _Begun, answer: object) -> None:
+        try:
+            begun.told(answer)
+        except Exception:
+            # The connection has others that wait for their answers.
+            _log.exception("answer_not_taken", method=begun.method)
+
+    def _read(self, reply: _Reply, method: str, symbol: str, decoder: msgspec.json.Decoder[T]) -> T:
         if reply.status != SUCCESS or reply.error is not None:
             body = ErrorBody(reply.error.code, reply.error.msg) if reply.error else ErrorBody(0, "no error body")
-            raise self._rest.failure(method, reply.status, body, headers, symbol)
+            raise self._rest.failure(method, reply.status, body, _headers_of(reply), symbol)
         try:
-            return msgspec.json.decode(reply.result, type=answer)
+            return decoder.decode(reply.result)
         except msgspec.MsgspecError as error:
             raise VenueUnavailableError(f"{method}: the answer can't be read: {error}") from error
 
@@ -230,7 +269,7 @@ class OrderSocket:
             frame = _ENCODER.encode({"id": request_id, "method": method, "params": self._authorised(parameters)})
             reply = await self._exchange(connection, method, request_id, frame)
             headers.update(_headers_of(reply))
-            return self._read(reply, headers, method, parameters.get("symbol", ""), answer)
+            return self._read(reply, method, parameters.get("symbol", ""), msgspec.json.Decoder(answer))
 
     async def _exchange(self, connection: ClientConnection, method: str, request_id: str, frame: bytes) -> _Reply:
         waiting: asyncio.Future[_Reply] = asyncio.get_running_loop().create_future()
@@ -274,16 +313,25 @@ class OrderSocket:
             finally:
                 self._connection = None
                 self.ready.clear()
-                for waiting in self._pending.values():
-                    if not waiting.done():
-                        waiting.set_exception(ConnectionResetError("the order connection was lost before the answer"))
+                self._lose_pending()
             if loop.time() - started_s > STABLE_AFTER_S:
                 self._backoff.reset()
             await asyncio.sleep(max(wait_s, self._backoff.next_s()))
 
+    def _lose_pending(self) -> None:
+        lost, self._pending = self._pending, {}
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
+        for waiting in lost.values():
+            if isinstance(waiting, _Begun):
+                self._lost(waiting, "ConnectionResetError: the order connection was lost before the answer")
+            elif not waiting.done():
+                waiting.set_exception(ConnectionResetError("the order connection was lost before the answer"))
+
     async def _connect_and_read(self) -> None:
         await self._rest.ensure_time(LOGON, Priority.RECONCILE)
-        async with self._rest.leave_to_send("WS", CONNECT), open_websocket(self._url) as connection:
+        async with self._rest.leave_to_send("WS", CONNECT), _standing(self._url) as connection:
             self._has_session = False
             if isinstance(self._credential.signer, Ed25519Signer):
                 self._has_session = await self._log_on(connection)
@@ -315,12 +363,19 @@ class OrderSocket:
 
     def _take(self, frame: bytes) -> None:
         reply = _decoded(frame)
-        waiting = self._pending.get(reply.id) if isinstance(reply.id, str) else None
+        waiting = self._pending.pop(reply.id, None) if isinstance(reply.id, str) else None
         if waiting is None:
             # An answer that came too late, or no answer at all.
             _log.info("order_socket_unasked", id=reply.id, status=reply.status)
+        elif isinstance(waiting, _Begun):
+            self._answered(waiting, reply)
         elif not waiting.done():
             waiting.set_result(reply)
+
+
+def _standing(url: str) -> connect:
+    """What is written goes out at once: an order doesn't wait for the loop to come round."""
+    return open_websocket(url, write_limit_bytes=0)
 
 
 def _decoded(frame: bytes) -> _Reply:
@@ -331,6 +386,15 @@ def _decoded(frame: bytes) -> _Reply:
         raise VenueUnavailableError(
             f"order connection: a message of {len(frame)} bytes can't be read: {error}"
         ) from error
+
+
+def _counts_of(reply: _Reply) -> dict[tuple[str, int], int]:
+    """The venue's counts, as RateLimiter.settle_counted takes them."""
+    return {
+        (item.rate_limit_type, item.interval_num * _INTERVALS_S.get(item.interval, 0)): item.count
+        for item in reply.rate_limits
+        if 0 <= item.count < COUNT_BEYOND_BELIEF
+    }
 
 
 def _headers_of(reply: _Reply) -> dict[str, str]:

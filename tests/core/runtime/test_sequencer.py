@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import pytest
 
@@ -47,10 +47,16 @@ class Rig:
         self.kernel = Kernel()
         self.performed: list[tuple[Effect, JournalEntry | None]] = []
         self.prepared: list[Effect] = []
-        self.sequencer = Sequencer(self.kernel, self.journal, Clock(), self._perform, self.prepared.extend)
+        self.sequencer = Sequencer(self.kernel, self.journal, Clock(), self)
 
-    def _perform(self, effects: tuple[Effect, ...], entry: JournalEntry | None) -> None:
-        self.performed.extend((effect, entry) for effect in effects)
+    def prepare(self, effects: Iterable[Effect]) -> None:
+        self.prepared.extend(effects)
+
+    def send(self, effects: Iterable[Effect]) -> None:
+        self.performed.extend((effect, None) for effect in effects if isinstance(effect, SubmitOrder))
+
+    def perform(self, effects: Iterable[Effect], entry: JournalEntry | None) -> None:
+        self.performed.extend((effect, entry) for effect in effects if not isinstance(effect, SubmitOrder))
 
     def acts(self, kind: type[Effect]) -> list[Effect]:
         return [effect for effect, _ in self.performed if isinstance(effect, kind)]

@@ -17,10 +17,18 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from core.types.clock import SystemClock
 from core.types.codes import ReasonCode, RefusalError
-from core.types.orders import OrderStatus
+from core.types.orders import OrderIntent, OrderStatus
 from core.venues.binance import ws_orders
 from core.venues.binance.adapter import BinanceSpot
-from core.venues.ports import Amended, AmendRefused, AmendUnknown, SubmitRefused, Submitted, SubmitUnknown
+from core.venues.ports import (
+    Amended,
+    AmendRefused,
+    AmendUnknown,
+    SubmitRefused,
+    SubmitResult,
+    Submitted,
+    SubmitUnknown,
+)
 from tests.core.venues.binance.support import DEADLINE_S, HttpRequest, Listener, answer, scripted_http
 from tests.core.venues.binance.test_paper_venue import ED25519, order, paper, spot
 from tests.core.venues.chaos import ChaosProxy, Link
@@ -298,14 +306,22 @@ async def test_an_answer_lost_on_the_way_leaves_one_order_that_is_found_by_its_i
             assert len(placed) <= 1
 
 
+def begin(adapter: BinanceSpot, intent: OrderIntent, prepared: object | None) -> asyncio.Future[SubmitResult] | None:
+    """The answer to what was begun and flushed; None when nothing was."""
+    answer: asyncio.Future[SubmitResult] = asyncio.get_running_loop().create_future()
+    is_begun = adapter.begin(intent, prepared, lambda _intent, result: answer.set_result(result))
+    adapter.flush()
+    return answer if is_begun else None
+
+
 async def test_an_order_that_was_made_ready_is_sent_once_and_at_once() -> None:
     async with scripted(accepted) as (script, adapter, rest_requests):
         prepared = adapter.prepare(order("one", "60000"))
         assert adapter.order_socket is not None
         assert script.requests == []
-        begun = adapter.begin(order("one", "60000"), prepared)
+        begun = begin(adapter, order("one", "60000"), prepared)
         assert begun is not None
-        assert adapter.begin(order("one", "60000"), prepared) is None
+        assert begin(adapter, order("one", "60000"), prepared) is None
         assert await begun == Submitted("7")
         (request,) = script.requests
         assert (request["method"], request["params"]["newClientOrderId"]) == ("order.place", "one")
@@ -325,7 +341,7 @@ async def test_an_order_that_was_made_ready_is_sent_once_and_at_once() -> None:
 )
 async def test_the_answer_to_an_order_sent_at_once_tells_what_is_known(respond: Respond, outcome: type) -> None:
     async with scripted(respond) as (script, adapter, _):
-        begun = adapter.begin(order("one", "60000"), adapter.prepare(order("one", "60000")))
+        begun = begin(adapter, order("one", "60000"), adapter.prepare(order("one", "60000")))
         assert begun is not None
         assert isinstance(await begun, outcome)
         assert len(script.requests) == 1
@@ -334,16 +350,59 @@ async def test_the_answer_to_an_order_sent_at_once_tells_what_is_known(respond: 
 async def test_what_was_made_ready_for_a_connection_that_is_gone_isnt_sent() -> None:
     async with scripted(lambda _request: CLOSE) as (script, adapter, _):
         prepared = adapter.prepare(order("two", "60000"))
-        begun = adapter.begin(order("one", "60000"), adapter.prepare(order("one", "60000")))
+        begun = begin(adapter, order("one", "60000"), adapter.prepare(order("one", "60000")))
         assert begun is not None
         await begun
-        assert adapter.begin(order("two", "60000"), prepared) is None
+        assert begin(adapter, order("two", "60000"), prepared) is None
         assert [request["params"]["newClientOrderId"] for request in script.requests] == ["one"]
+
+
+async def test_orders_that_are_begun_together_leave_together_and_each_has_its_answer() -> None:
+    async with scripted(accepted) as (script, adapter, _):
+        answers: dict[str, SubmitResult] = {}
+        over = asyncio.Event()
+
+        def told(intent: OrderIntent, result: SubmitResult) -> None:
+            answers[intent.client_order_id] = result
+            if len(answers) == 2:
+                over.set()
+
+        for intent in (order("one", "60000"), order("two", "60000")):
+            assert adapter.begin(intent, adapter.prepare(intent), told)
+        assert script.requests == []
+        adapter.flush()
+        async with asyncio.timeout(DEADLINE_S):
+            await over.wait()
+        assert [request["params"]["newClientOrderId"] for request in script.requests] == ["one", "two"]
+        assert answers == {"one": Submitted("7"), "two": Submitted("7")}
+
+
+async def test_an_answer_that_cant_be_taken_leaves_the_others_theirs() -> None:
+    async with scripted(accepted) as (_, adapter, _rest):
+        first, second = order("one", "60000"), order("two", "60000")
+
+        def refuses(_intent: OrderIntent, _result: SubmitResult) -> None:
+            raise RuntimeError("planted")
+
+        assert adapter.begin(first, adapter.prepare(first), refuses)
+        answer = begin(adapter, second, adapter.prepare(second))
+        assert answer is not None
+        assert await answer == Submitted("7")
+
+
+async def test_each_order_without_an_answer_is_told_when_its_own_time_is_over() -> None:
+    async with scripted(lambda _request: None) as (_, adapter, _rest):
+        first = begin(adapter, order("one", "60000"), adapter.prepare(order("one", "60000")))
+        assert first is not None
+        assert isinstance(await first, SubmitUnknown)
+        second = begin(adapter, order("two", "60000"), adapter.prepare(order("two", "60000")))
+        assert second is not None
+        assert isinstance(await second, SubmitUnknown)
 
 
 async def test_a_request_that_grew_old_while_the_disk_worked_isnt_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     async with scripted(accepted) as (script, adapter, _):
         prepared = adapter.prepare(order("one", "60000"))
         monkeypatch.setattr(ws_orders, "PREPARED_FOR_NS", -1)
-        assert adapter.begin(order("one", "60000"), prepared) is None
+        assert begin(adapter, order("one", "60000"), prepared) is None
         assert script.requests == []
