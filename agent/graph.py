@@ -209,10 +209,11 @@ async def _tools_node(state: RunState, runtime: CallRuntime) -> dict[str, Any]:
             write(event)
     slots = asyncio.Semaphore(PARALLEL_CALLS_LIMIT)
     admitted = _admit(state, context)
+    model = context.planner if state["offline"] else context.primary
 
     async def one(call: ModelToolCall) -> CallRecord:
         async with slots:
-            return await _call(call, admitted[call.id], context)
+            return await _call(call, admitted[call.id], context, model)
 
     records = await asyncio.gather(*(one(call) for call in state["pending"]))
     messages: list[dict[str, Any]] = []
@@ -335,7 +336,7 @@ def _redacted_call(call_id: str, call: ModelToolCall) -> ModelToolCall:
     return ModelToolCall(call_id, redact_text(call.name).text, arguments)
 
 
-async def _call(call: ModelToolCall, refusal: Refusal | None, context: RunContext) -> CallRecord:
+async def _call(call: ModelToolCall, refusal: Refusal | None, context: RunContext, model: ModelClient) -> CallRecord:
     arguments: Any = None
     with contextlib.suppress(ValueError):
         arguments = json.loads(call.arguments or "{}")
@@ -352,6 +353,8 @@ async def _call(call: ModelToolCall, refusal: Refusal | None, context: RunContex
             principal=context.principal,
             trace=context.trace.child(context.ids),
             run_id=context.run_id,
+            model=model.model,
+            provider=model.provider,
         )
     )
     data = result.data if result.refusal is None else _refusal_cells(result.refusal)

@@ -40,7 +40,7 @@ from knowledge.search import HybridSearch
 from tools.approvals import Approvals
 from tools.catalogue import build_registry
 from tools.composition import build_gateway
-from tools.policy import Policy
+from tools.policy import default_policy
 
 if TYPE_CHECKING:
     from agent.copilot import Copilot
@@ -93,7 +93,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     suggestions = SqlSuggestionStore(transactions)
     results = SqlResultStore(transactions, results_key(settings))
     embedder = HashingEmbedder()
-    policy = Policy()
+    policy = default_policy()
     metrics = MetricsService(engine, settings.engine.account_id)
     registry = build_registry()
     gateway = build_gateway(

@@ -10,7 +10,7 @@ from tools.catalogue import build_registry
 from tools.instruments import InstrumentDirectory
 from tools.limits import GatewayLimits, Limiter
 from tools.pipeline import ToolGateway
-from tools.policy import Policy
+from tools.policy import PolicySource, default_policy
 from tools.ports import EngineReads, ReadOnlyEngine, ResultStore, SuggestionStore, Trail
 from tools.registry import Registry, ToolPorts
 from tools.suggestion_writer import SuggestionWriter
@@ -30,7 +30,7 @@ def build_gateway(
     mode: str,
     venue: str = "",
     redactor: Redactor | None = None,
-    policy: Policy | None = None,
+    policy: PolicySource | None = None,
     limiter: Limiter | None = None,
     registry: Registry | None = None,
 ) -> ToolGateway:
@@ -49,7 +49,7 @@ def build_gateway(
     )
     return ToolGateway(
         registry=registry or build_registry(),
-        policy=policy or Policy(),
+        policy=policy or default_policy(),
         ports=ports,
         trail=trail,
         results=results,

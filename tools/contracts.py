@@ -43,7 +43,8 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 class ToolCall(msgspec.Struct, frozen=True):
-    """A request to the gateway. run_id is None outside a copilot run."""
+    """A request to the gateway. run_id is None outside a copilot run. model and provider are those that were asked by
+    our own configuration, empty where no model asked or it isn't known."""
 
     call_id: str
     tool: str
@@ -51,6 +52,8 @@ class ToolCall(msgspec.Struct, frozen=True):
     principal: Principal
     trace: TraceContext
     run_id: str | None = None
+    model: str = ""
+    provider: str = ""
 
 
 class ToolResult(msgspec.Struct, frozen=True):

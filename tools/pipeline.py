@@ -23,7 +23,7 @@ from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from tools.arguments import as_record, plain_text, validate
 from tools.contracts import Principal, ToolCall, ToolDescription, ToolResult
 from tools.limits import GatewayLimits, Limiter
-from tools.policy import Policy
+from tools.policy import CallFacts, Policy, PolicySource
 from tools.ports import ResultStore, StoredResult, Trail
 from tools.registry import Registry, ToolContext, ToolDefinition, ToolPorts
 from tools.values import ToolInput, ToolOutput
@@ -41,6 +41,7 @@ class _Attempt:
 
     call: ToolCall
     started_ns: int
+    policy: Policy | None = None
     definition: ToolDefinition | None = None
     account_id: str = ""
     scope: tuple[str, ...] = ()
@@ -58,7 +59,7 @@ class ToolGateway:
         self,
         *,
         registry: Registry,
-        policy: Policy,
+        policy: PolicySource,
         ports: ToolPorts,
         trail: Trail,
         results: ResultStore,
@@ -69,7 +70,7 @@ class ToolGateway:
         venue: str = "",
     ) -> None:
         self._registry = registry
-        self._policy = policy
+        self._policies = policy
         self._ports = ports
         self._trail = trail
         self._results = results
@@ -80,11 +81,13 @@ class ToolGateway:
         self._venue = venue
 
     def describe(self, principal: Principal) -> list[ToolDescription]:
-        """The tools that this principal may call."""
+        """The tools that this principal may call: none while there is no policy to decide by."""
+        try:
+            policy = self._policies.current()
+        except RefusalError:
+            return []
         return [
-            definition.describe()
-            for definition in self._registry
-            if self._policy.decide(principal, definition, None) is None
+            definition.describe() for definition in self._registry if policy.decide(principal, definition, None) is None
         ]
 
     async def call(self, call: ToolCall) -> ToolResult:
@@ -110,6 +113,7 @@ class ToolGateway:
         call = attempt.call
         definition = self._authorise(attempt)
         arguments = validate(definition, call.arguments)
+        self._restrict(attempt, definition, arguments)
         await self._limiter.take(call.principal.user_id, definition.name, definition.cost, call.run_id)
         async with self._limiter.place(call.run_id):
             if definition.kind == "suggest":
@@ -122,18 +126,38 @@ class ToolGateway:
 
     def _authorise(self, attempt: _Attempt) -> ToolDefinition:
         call = attempt.call
+        policy = attempt.policy = self._policies.current()
         definition = attempt.definition = self._registry.get(call.tool)
         # First whether the role may at all, so that a refusal doesn't depend on which account was named.
-        refusal = self._policy.decide(call.principal, definition, None)
+        refusal = policy.decide(call.principal, definition, None)
         account_id = ""
         if refusal is None and definition.scope.needs_account:
             account_id = _account_of(call)
-            refusal = self._policy.decide(call.principal, definition, account_id)
+            refusal = policy.decide(call.principal, definition, account_id)
         if refusal is not None:
             raise RefusalError(refusal)
         attempt.account_id = account_id
         attempt.scope = _scope(definition, attempt.account_id)
         return definition
+
+    def _restrict(self, attempt: _Attempt, definition: ToolDefinition, arguments: ToolInput) -> None:
+        """What the policy says to model, hour and arguments: after validation, so that no spelling gets past it."""
+        call = attempt.call
+        assert attempt.policy is not None, "set when the call was authorised"
+        facts = CallFacts(
+            principal=call.principal,
+            tool=definition.name,
+            kind=definition.kind,
+            account_id=attempt.account_id,
+            arguments=arguments,
+            now_ns=attempt.started_ns,
+            mode=self._mode,
+            model=call.model,
+            provider=call.provider,
+        )
+        refusal = attempt.policy.restrict(facts)
+        if refusal is not None:
+            raise RefusalError(refusal)
 
     async def _execute(self, attempt: _Attempt, definition: ToolDefinition, arguments: ToolInput) -> ToolOutput:
         call = attempt.call
@@ -267,7 +291,12 @@ class ToolGateway:
             "arguments": self._redactor.value(as_record(call.arguments)).value,
             "data_scope": list(attempt.scope),
             "mode": self._mode,
-            "policy_version": self._policy.version,
+            "policy_version": attempt.policy.version if attempt.policy else None,
+            "policy_digest": attempt.policy.digest_hex if attempt.policy else None,
+            "role": call.principal.role.value,
+            "principal_kind": call.principal.kind,
+            "model": plain_text(call.model, NAME_LIMIT_CHARS),
+            "provider": plain_text(call.provider, NAME_LIMIT_CHARS),
             **cells,
         }
         try:

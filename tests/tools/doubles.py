@@ -40,6 +40,7 @@ from tools.composition import build_gateway
 from tools.contracts import Principal, Role, ToolCall
 from tools.limits import Limiter
 from tools.pipeline import ToolGateway
+from tools.policy import PolicySource
 from tools.ports import StoredResult
 from tools.registry import Registry
 from tools.suggestions import GivenSignature, Suggestion, SuggestionStatus
@@ -455,7 +456,12 @@ class House:
     """A gateway and an approval flow over the doubles."""
 
     def __init__(
-        self, *, registry: Registry | None = None, max_calls_per_run: int = 12, limiter: Limiter | None = None
+        self,
+        *,
+        registry: Registry | None = None,
+        max_calls_per_run: int = 12,
+        limiter: Limiter | None = None,
+        policy: PolicySource | None = None,
     ) -> None:
         self.clock = ManualClock(NOW_NS)
         self.engine = MemoryEngine(self.clock)
@@ -477,6 +483,7 @@ class House:
             venue="paper",
             limiter=limiter,
             registry=registry,
+            policy=policy,
         )
         self.approvals = Approvals(
             engine=self.engine, suggestions=self.suggestions, trail=self.trail, clock=self.clock, ids=IDS
