@@ -29,6 +29,7 @@ from core.types.clock import format_utc_us
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from core.types.ids import IdSource, TraceContext
 from tools.contracts import Gateway, Principal, ToolCall, ToolDescription, ToolResult
+from tools.untrusted import for_model as enveloped
 
 ROUNDS_LIMIT = 10
 TOKENS_LIMIT_PER_RUN = 200_000
@@ -220,7 +221,8 @@ async def _tools_node(state: RunState, runtime: CallRuntime) -> dict[str, Any]:
     for record in records:
         content = _result_content(record)
         write(context.events.tool_result(context.ids.new_ulid(), record.call_id, content))
-        messages.append({"role": "tool", "tool_call_id": record.call_id, "content": json.dumps(content)})
+        for_model = content | {"data": enveloped(content["data"], record.untrusted_paths)}
+        messages.append({"role": "tool", "tool_call_id": record.call_id, "content": json.dumps(for_model)})
         context.grounding.add_result(record.call_id, record.tool, record.result)
         context.records.append(record)
     suggestion = next((r for r in records if context.is_suggestion(r)), None)
@@ -368,6 +370,7 @@ async def _call(call: ModelToolCall, refusal: Refusal | None, context: RunContex
         result.mode,
         result.scope,
         result.source,
+        result.untrusted_paths,
     )
 
 
@@ -376,7 +379,7 @@ def _refusal_cells(refusal: Refusal) -> dict[str, Any]:
 
 
 def _result_content(record: CallRecord) -> dict[str, Any]:
-    """A result as the model and the client see it."""
+    """A result as the client sees it; a model gets its text from outside enveloped."""
     refused = record.refusal is not None
     return {
         "mode": record.mode,

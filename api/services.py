@@ -17,7 +17,9 @@ from api.auth.service import AuthService
 from api.auth.tokens import AccessTokens
 from api.metrics.gateway import MeasuredGateway
 from api.metrics.service import MetricsService
-from api.results.repository import SqlResultStore, results_key
+from api.results.conversations import SqlConversations
+from api.results.repository import SqlResultStore
+from api.results.sealing import results_key
 from api.reviews.repository import SqlReviewStore
 from api.runs.event_log import RunEventLog
 from api.runs.loading import LoadingCopilot
@@ -91,7 +93,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     engine = EngineClient(engine_address(settings), settings.read_secret("engine-control.token"))
     events = RunEventLog(settings.nats.url, settings.read_secret("nats.token"))
     suggestions = SqlSuggestionStore(transactions)
-    results = SqlResultStore(transactions, results_key(settings))
+    sealing_key = results_key(settings)
+    results = SqlResultStore(transactions, sealing_key)
     embedder = HashingEmbedder()
     policy = default_policy()
     metrics = MetricsService(engine, settings.engine.account_id)
@@ -100,6 +103,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         engine=engine,
         suggestions=suggestions,
         results=results,
+        conversations=SqlConversations(transactions, sealing_key),
         reviews=HybridSearch(SqlReviewStore(transactions), embedder),
         trail=trail,
         clock=clock,

@@ -14,6 +14,7 @@ from tools.policy import PolicySource, default_policy
 from tools.ports import EngineReads, ReadOnlyEngine, ResultStore, SuggestionStore, Trail
 from tools.registry import Registry, ToolPorts
 from tools.suggestion_writer import SuggestionWriter
+from tools.taint import Conversations
 
 
 def build_gateway(
@@ -22,6 +23,7 @@ def build_gateway(
     suggestions: SuggestionStore,
     results: ResultStore,
     reviews: ReviewSearch,
+    conversations: Conversations,
     trail: Trail,
     clock: Clock,
     ids: IdSource,
@@ -53,6 +55,7 @@ def build_gateway(
         ports=ports,
         trail=trail,
         results=results,
+        conversations=conversations,
         limits=GatewayLimits(max_calls_per_run=max_tool_calls_per_run),
         limiter=limiter,
         redactor=redactor,

@@ -60,8 +60,9 @@ class ToolResult(msgspec.Struct, frozen=True):
     """What the gateway released: redacted, stamped and audited.
 
     data is JSON-able with every decimal as plain text; figures point into it by JSON path. When refusal is set,
-    data is empty. digest_hex is SHA-256 over the RFC 8785 form of data. untrusted marks text from outside. source says
-    which process, table and venue the data came from; it is empty for a refusal.
+    data is empty. digest_hex is SHA-256 over the RFC 8785 form of data. untrusted_paths lead to the text from outside
+    within data, which is neutralised; tools.untrusted.for_model puts it between delimiters for a model to read. source
+    says which process, table and venue the data came from; it is empty for a refusal.
     """
 
     call_id: str
@@ -73,8 +74,13 @@ class ToolResult(msgspec.Struct, frozen=True):
     scope: tuple[str, ...]
     as_of_ns: int
     digest_hex: str
-    untrusted: bool = False
+    untrusted_paths: tuple[str, ...] = ()
     source: tuple[str, ...] = ()
+
+    @property
+    def untrusted(self) -> bool:
+        """Whether any of data is text from outside."""
+        return bool(self.untrusted_paths)
 
 
 class ToolDescription(msgspec.Struct, frozen=True):

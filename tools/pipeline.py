@@ -1,8 +1,8 @@
 """The gateway: the one path to every tool, in DESIGN section 6's order.
 
-authorise -> validate -> rate, budget -> (suggest: durable intent) -> execute with a deadline -> stamp -> redact ->
-audit record, durable -> store -> release. Each step either goes on or refuses; a refusal is recorded too. It fails
-closed: without its record nothing is released (I7), and nothing but a result or a refusal ever comes out.
+authorise -> validate -> rate, budget -> (suggest: taint, durable intent) -> execute with a deadline -> stamp ->
+redact -> audit record, durable -> store -> release. Each step either goes on or refuses; a refusal is recorded too.
+It fails closed: without its record nothing is released (I7), and nothing but a result or a refusal ever comes out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from tools.contracts import Principal, ToolCall, ToolDescription, ToolResult
 from tools.limits import GatewayLimits, Limiter
 from tools.policy import CallFacts, Policy, PolicySource
 from tools.ports import ResultStore, StoredResult, Trail
-from tools.registry import Registry, ToolContext, ToolDefinition, ToolPorts
+from tools.registry import DataScope, Registry, ToolContext, ToolDefinition, ToolPorts
+from tools.taint import Conversations, SeenTool, TaintGuard, evidence_of
+from tools.untrusted import neutralised
 from tools.values import ToolInput, ToolOutput
 
 NAME_LIMIT_CHARS = 64
@@ -63,6 +65,7 @@ class ToolGateway:
         ports: ToolPorts,
         trail: Trail,
         results: ResultStore,
+        conversations: Conversations,
         limits: GatewayLimits,
         redactor: Redactor | None = None,
         limiter: Limiter | None = None,
@@ -74,6 +77,11 @@ class ToolGateway:
         self._ports = ports
         self._trail = trail
         self._results = results
+        self._conversations = conversations
+        self._seen_tools = {
+            tool.name: SeenTool(tool.untrusted_marks, tool.kind == "read" and tool.scope is DataScope.ACCOUNT)
+            for tool in registry
+        }
         self._clock = ports.clock
         self._limiter = limiter or Limiter(limits, ports.clock)
         self._redactor = redactor or Redactor()
@@ -117,6 +125,7 @@ class ToolGateway:
         await self._limiter.take(call.principal.user_id, definition.name, definition.cost, call.run_id)
         async with self._limiter.place(call.run_id):
             if definition.kind == "suggest":
+                await self._check_taint(call, definition, arguments)
                 await self._record(attempt, Action.TOOL_INTENDED, "intended", {})
             output = await self._execute(attempt, definition, arguments)
         result, canonical = self._stamp(attempt, definition, output)
@@ -159,6 +168,18 @@ class ToolGateway:
         if refusal is not None:
             raise RefusalError(refusal)
 
+    async def _check_taint(self, call: ToolCall, definition: ToolDefinition, arguments: ToolInput) -> None:
+        """Raises RefusalError: TOOL_ARGUMENT_TAINTED, and what keeps the conversation's history from being read."""
+        principal = call.principal
+        if call.run_id is None:
+            conversation = await self._conversations.of_caller(principal.account_ids, principal.user_id)
+        else:
+            conversation = await self._conversations.of_run(principal.account_ids, principal.user_id, call.run_id)
+        evidence = evidence_of(conversation, self._seen_tools)
+        if evidence.is_exposed:
+            instruments = await self._ports.instruments.all()
+            TaintGuard(conversation, evidence, instruments, principal.account_ids).check(definition.name, arguments)
+
     async def _execute(self, attempt: _Attempt, definition: ToolDefinition, arguments: ToolInput) -> ToolOutput:
         call = attempt.call
         context = ToolContext(
@@ -192,6 +213,7 @@ class ToolGateway:
         """
         assert isinstance(output, definition.output_model), f"{definition.name} gave a {type(output).__name__}"
         data: dict[str, Any] = self._redactor.value(output.model_dump(mode="json")).value
+        data, untrusted_paths = neutralised(data, definition.untrusted_marks)
         canonical = rfc8785.dumps(data)
         result = ToolResult(
             call_id=attempt.call.call_id,
@@ -203,7 +225,7 @@ class ToolGateway:
             scope=attempt.scope,
             as_of_ns=output.as_of_ns,
             digest_hex=hashlib.sha256(canonical).hexdigest(),
-            untrusted=definition.untrusted,
+            untrusted_paths=tuple(untrusted_paths),
             source=self._source(definition),
         )
         return result, canonical
@@ -235,6 +257,7 @@ class ToolGateway:
                 digest_hex=hashlib.sha256(canonical).hexdigest(),
                 canonical=canonical,
                 created_at_ns=self._clock.now_ns(),
+                arguments=rfc8785.dumps(self._redactor.value(as_record(call.arguments)).value),
             )
         )
 

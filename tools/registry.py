@@ -23,6 +23,7 @@ from tools.contracts import Principal, Role, ToolDescription
 from tools.instruments import InstrumentDirectory
 from tools.ports import ReadOnlyEngine, SuggestionReads
 from tools.suggestion_writer import SuggestionWriter
+from tools.untrusted import Marks, marks_of
 from tools.values import ToolInput, ToolOutput
 
 ToolKind = Literal["read", "compute", "suggest"]
@@ -96,7 +97,8 @@ class ToolContext:
 @dataclass(frozen=True)
 class ToolDefinition:
     """One tool. cost is in rate tokens; roles is the outer bound, within which the policy decides. sources are stated
-    on each result; every tool of the catalogue names its own."""
+    on each result; every tool of the catalogue names its own. untrusted marks the whole output as text from outside;
+    single fields are marked by tools.untrusted.UntrustedText."""
 
     name: str
     version: str
@@ -138,6 +140,11 @@ class ToolDefinition:
         return hashlib.sha256(rfc8785.dumps(self.output_schema)).hexdigest()
 
     @cached_property
+    def untrusted_marks(self) -> Marks:
+        """Where the output holds text from outside."""
+        return True if self.untrusted else marks_of(self.output_schema)
+
+    @cached_property
     def schema_digest_hex(self) -> str:
         """SHA-256 over name, version, input and output schema in RFC 8785 form."""
         whole: dict[str, Any] = {
@@ -162,7 +169,7 @@ class ToolDefinition:
             tuple(source.value for source in self.sources),
             self.cost,
             self.timeout_ms,
-            self.untrusted,
+            self.untrusted_marks is not None,
         )
 
 

@@ -594,6 +594,7 @@ ELSEWHERE: dict[ReasonCode, str] = {
     C.POLICY_CONDITION_DENIED: "tests/tools/test_policy.py::test_a_condition_that_is_true_or_cannot_be_told_denies",
     C.POLICY_APPROVER_NOT_PERMITTED: "tests/tools/test_policy.py::test_who_may_approve_what",
     C.TOOL_FAILED: "tests/tools/test_pipeline.py::test_what_breaks_inside_is_told_by_trace_id_only",
+    C.TOOL_ARGUMENT_TAINTED: "tests/tools/test_taint.py::test_what_only_outside_text_says_is_refused",
     C.MARKET_NO_DATA: "tests/core/market/test_hub.py::test_the_ticker_is_the_book_tickers_own_and_refused_when_old",
     C.ORDER_NEVER_ARRIVED: "tests/core/runtime/test_safety.py::"
     "test_an_order_that_never_arrived_is_rejected_only_when_it_cant_arrive_any_more",
@@ -620,7 +621,6 @@ ELSEWHERE: dict[ReasonCode, str] = {
 
 NOT_RAISED: dict[ReasonCode, str] = {
     C.IDEMPOTENCY_KEY_REUSED: "repeated writes are told apart by request ids, which answer with the first outcome",
-    C.TOOL_ARGUMENT_TAINTED: "the gateway's own, for values from untrusted text",
     C.ORDER_PRICE_MISSING: "an order without its price is REQUEST_INVALID",
     C.AUTHORITY_PARENT_UNKNOWN: "a derived order is decided together with its parent, so none can be asked for without",
 }
