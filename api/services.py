@@ -17,14 +17,13 @@ from api.auth.service import AuthService
 from api.auth.tokens import AccessTokens
 from api.metrics.gateway import MeasuredGateway
 from api.metrics.service import MetricsService
-from api.results.conversations import SqlConversations
-from api.results.repository import SqlResultStore
-from api.results.sealing import results_key
+from api.results.repository import SqlResultStore, results_key
 from api.reviews.repository import SqlReviewStore
 from api.runs.event_log import RunEventLog
 from api.runs.loading import LoadingCopilot
 from api.runs.service import RunService
 from api.suggestions.repository import SqlSuggestionStore
+from api.tools.health import ServiceHealth
 from api.tools.service import ToolService
 from api.transactions import Transactions
 from audit.keys import PersonKeys
@@ -42,7 +41,7 @@ from knowledge.search import HybridSearch
 from tools.approvals import Approvals
 from tools.catalogue import build_registry
 from tools.composition import build_gateway
-from tools.policy import default_policy
+from tools.policy import Policy
 
 if TYPE_CHECKING:
     from agent.copilot import Copilot
@@ -93,18 +92,17 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     engine = EngineClient(engine_address(settings), settings.read_secret("engine-control.token"))
     events = RunEventLog(settings.nats.url, settings.read_secret("nats.token"))
     suggestions = SqlSuggestionStore(transactions)
-    sealing_key = results_key(settings)
-    results = SqlResultStore(transactions, sealing_key)
+    results = SqlResultStore(transactions, results_key(settings))
     embedder = HashingEmbedder()
-    policy = default_policy()
+    policy = Policy()
     metrics = MetricsService(engine, settings.engine.account_id)
     registry = build_registry()
     gateway = build_gateway(
         engine=engine,
         suggestions=suggestions,
         results=results,
-        conversations=SqlConversations(transactions, sealing_key),
         reviews=HybridSearch(SqlReviewStore(transactions), embedder),
+        health=ServiceHealth(transactions, lambda: events.connected),
         trail=trail,
         clock=clock,
         ids=ids,

@@ -13,7 +13,6 @@ from core.types.views import OrderView, PositionView, RiskCheckView
 from knowledge.search import QUERY_LIMIT_CHARS, RESULTS_LIMIT, ReviewHit
 from tools.market_tools import EVERYONE, READ_TIMEOUT_MS, SymbolInput
 from tools.registry import DataScope, Source, ToolContext, ToolDefinition
-from tools.untrusted import UntrustedText
 from tools.values import Cells, DecimalText, ToolInput, ToolOutput, WholeInput, WholeText, utc_text
 
 SEARCH_TIMEOUT_MS = 5_000
@@ -212,7 +211,7 @@ class ReviewCells(Cells):
     position_id: str
     symbol: str
     closed_at: str
-    narrative: UntrustedText
+    narrative: str
     facts: dict[str, str]
 
 
@@ -263,7 +262,7 @@ class GetSuggestionOutput(ToolOutput):
     expires_at: str
     decided_at: str | None
     decided_by: str | None
-    decision_reason: UntrustedText | None
+    decision_reason: str | None
     refusal_code: str | None
     client_order_id: str | None
 
@@ -303,8 +302,10 @@ ACCOUNT_TOOLS = (
         version="1",
         kind="read",
         description=(
-            "The account's positions: quantity (negative is short), average price, mark price, notional, realised and "
-            "unrealised profit and loss and fees in quote currency, with totals. Give a symbol to see one instrument."
+            "The account's positions: quantity (negative is short), average price, mark price, notional, realised "
+            "and unrealised profit and loss and fees in quote currency, with totals. Give a symbol to see one "
+            "instrument. Use it for what is held, at what price, and its profit now. Not for profit by day or "
+            "strategy (get_pnl), nor for cash (get_balances)."
         ),
         input_model=AccountSymbolInput,
         output_model=GetPositionsOutput,
@@ -313,6 +314,7 @@ ACCOUNT_TOOLS = (
         scope=DataScope.ACCOUNT,
         sources=(Source.ENGINE_PORTFOLIO,),
         timeout_ms=READ_TIMEOUT_MS,
+        example={"symbol": "BTCUSDT"},
     ),
     ToolDefinition(
         name="get_open_orders",
@@ -320,7 +322,8 @@ ACCOUNT_TOOLS = (
         kind="read",
         description=(
             "The account's orders that are not final: side, type, price, quantity, how much is filled, status. "
-            "UNKNOWN means sent without an answer: it may be live. Give a symbol to see one instrument."
+            "UNKNOWN means sent without an answer: it may be live. Give a symbol to see one instrument. Use it for "
+            "what is working. Not for one order by its id or one that is over (get_order)."
         ),
         input_model=AccountSymbolInput,
         output_model=GetOpenOrdersOutput,
@@ -329,14 +332,16 @@ ACCOUNT_TOOLS = (
         scope=DataScope.ACCOUNT,
         sources=(Source.ENGINE_ORDERS,),
         timeout_ms=READ_TIMEOUT_MS,
+        example={"symbol": "BTCUSDT"},
     ),
     ToolDefinition(
         name="get_risk_state",
         version="1",
         kind="read",
         description=(
-            "The risk limits in force for the account (largest order, price collar, allowed drift, book age), whether "
-            "the kill switch is on and whether the venue is connected."
+            "The risk limits in force for the account (largest order, price collar, allowed drift, book age), "
+            "whether the kill switch is on and whether the venue is connected. Use it for the rules themselves. Not "
+            "for how much of each is used (get_risk_limits), nor for why an order was refused (explain_rejection)."
         ),
         input_model=AccountOnlyInput,
         output_model=GetRiskStateOutput,
@@ -345,6 +350,7 @@ ACCOUNT_TOOLS = (
         scope=DataScope.ACCOUNT,
         sources=(Source.ENGINE_RISK,),
         timeout_ms=READ_TIMEOUT_MS,
+        example={},
     ),
     ToolDefinition(
         name="search_reviews",
@@ -352,7 +358,8 @@ ACCOUNT_TOOLS = (
         kind="read",
         description=(
             "Search the reviews of the account's closed positions by plain words (instrument, side, profit or loss, "
-            "slippage, holding time). Each hit has a narrative and its facts as figures. Use it for past trades."
+            "slippage, holding time). Each hit has a narrative and its facts as figures. Use it for past trades. Not "
+            "for single fills (get_fills)."
         ),
         input_model=SearchReviewsInput,
         output_model=SearchReviewsOutput,
@@ -362,14 +369,16 @@ ACCOUNT_TOOLS = (
         sources=(Source.SQL_REVIEWS,),
         timeout_ms=SEARCH_TIMEOUT_MS,
         cost=2,
+        example={"query": "losing trades with high slippage", "limit": 5},
     ),
     ToolDefinition(
         name="get_suggestion",
         version="1",
         kind="read",
         description=(
-            "What became of a suggested order: pending, approved, rejected, expired, consumed, executed or failed, by "
-            "whom and why, with the exact order that was proposed."
+            "What became of a suggested order: pending, approved, rejected, expired, consumed, executed or failed, "
+            "by whom and why, with the exact order that was proposed. Use it with the id of a suggestion. Not for "
+            "finding one (list_suggestions), nor for an order (get_order)."
         ),
         input_model=GetSuggestionInput,
         output_model=GetSuggestionOutput,
@@ -378,5 +387,7 @@ ACCOUNT_TOOLS = (
         scope=DataScope.ACCOUNT,
         sources=(Source.SQL_SUGGESTIONS,),
         timeout_ms=READ_TIMEOUT_MS,
+        untrusted=True,
+        example={"suggestion_id": "01KAXB7Z3M2N4P5Q6R7S8T9V0W"},
     ),
 )

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from tools.account_tools import ACCOUNT_TOOLS
+from tools.holdings_tools import HOLDINGS_TOOLS
 from tools.indicator_tools import INDICATOR_TOOLS
+from tools.limit_tools import LIMIT_TOOLS
 from tools.market_tools import MARKET_TOOLS
 from tools.registry import Registry
+from tools.strategy_tools import STRATEGY_TOOLS
 from tools.suggestion_tools import SUGGESTION_TOOLS
+from tools.system_tools import SYSTEM_TOOLS
+from tools.tape_tools import TAPE_TOOLS
 
 
 def build_registry() -> Registry:
     """Every tool there is."""
-    return Registry((*MARKET_TOOLS, *INDICATOR_TOOLS, *ACCOUNT_TOOLS, *SUGGESTION_TOOLS))
+    return Registry(
+        (
+            *(*MARKET_TOOLS, *TAPE_TOOLS, *INDICATOR_TOOLS),
+            *(*ACCOUNT_TOOLS, *HOLDINGS_TOOLS, *LIMIT_TOOLS, *STRATEGY_TOOLS),
+            *SYSTEM_TOOLS,
+            *SUGGESTION_TOOLS,
+        )
+    )

@@ -10,11 +10,10 @@ from tools.catalogue import build_registry
 from tools.instruments import InstrumentDirectory
 from tools.limits import GatewayLimits, Limiter
 from tools.pipeline import ToolGateway
-from tools.policy import PolicySource, default_policy
-from tools.ports import EngineReads, ReadOnlyEngine, ResultStore, SuggestionStore, Trail
+from tools.policy import Policy
+from tools.ports import EngineReads, HealthReads, ReadOnlyEngine, ResultStore, SuggestionStore, Trail
 from tools.registry import Registry, ToolPorts
 from tools.suggestion_writer import SuggestionWriter
-from tools.taint import Conversations
 
 
 def build_gateway(
@@ -23,7 +22,7 @@ def build_gateway(
     suggestions: SuggestionStore,
     results: ResultStore,
     reviews: ReviewSearch,
-    conversations: Conversations,
+    health: HealthReads,
     trail: Trail,
     clock: Clock,
     ids: IdSource,
@@ -32,7 +31,7 @@ def build_gateway(
     mode: str,
     venue: str = "",
     redactor: Redactor | None = None,
-    policy: PolicySource | None = None,
+    policy: Policy | None = None,
     limiter: Limiter | None = None,
     registry: Registry | None = None,
 ) -> ToolGateway:
@@ -45,17 +44,17 @@ def build_gateway(
         suggestions=suggestions,
         suggestion_writer=SuggestionWriter(suggestions, trail),
         reviews=reviews,
+        health=health,
         clock=clock,
         ids=ids,
         suggestion_ttl_s=suggestion_ttl_s,
     )
     return ToolGateway(
         registry=registry or build_registry(),
-        policy=policy or default_policy(),
+        policy=policy or Policy(),
         ports=ports,
         trail=trail,
         results=results,
-        conversations=conversations,
         limits=GatewayLimits(max_calls_per_run=max_tool_calls_per_run),
         limiter=limiter,
         redactor=redactor,

@@ -158,9 +158,10 @@ INDICATOR_TOOLS = (
         kind="read",
         description=(
             "Technical indicators over the closed bars of an instrument at 1m, 5m, 15m or 1h: sma, ema, rsi, macd, "
-            "bollinger, atr, adx, stochastic, donchian, vwap, obv, realised_volatility (a fraction a year), each with "
-            "its parameters in brackets, such as rsi(14). Gives the newest value and the one a bar before. vwap and "
-            "obv count from the first of the bars looked at (`from_time`). It states figures and advises nothing."
+            "bollinger, atr, adx, stochastic, donchian, vwap, obv, realised_volatility (a fraction a year), each "
+            "with its parameters in brackets, such as rsi(14). Gives the newest value and the one a bar before. vwap "
+            "and obv count from the first of the bars looked at (`from_time`). Use it for where an indicator stands "
+            "now. Not for its course over time (compute_indicators). It states figures and advises nothing."
         ),
         input_model=GetIndicatorsInput,
         output_model=GetIndicatorsOutput,
@@ -170,5 +171,6 @@ INDICATOR_TOOLS = (
         sources=(Source.ENGINE_MARKET,),
         timeout_ms=READ_TIMEOUT_MS,
         cost=2,
+        example={"symbol": "BTCUSDT", "interval": "5m", "indicators": ["rsi(14)", "macd"]},
     ),
 )

@@ -401,7 +401,8 @@ MARKET_TOOLS = (
         kind="read",
         description=(
             "List the instruments that can be looked at and traded here, with base and quote asset, tick size (price "
-            "step), lot size (quantity step) and the smallest order. Use it to find the right symbol."
+            "step), lot size (quantity step) and the smallest order. Use it to find the right symbol. Not for prices "
+            "(get_ticker). Sizes are in the base asset, prices in the quote asset."
         ),
         input_model=ListInstrumentsInput,
         output_model=ListInstrumentsOutput,
@@ -410,15 +411,16 @@ MARKET_TOOLS = (
         scope=DataScope.MARKET,
         sources=(Source.ENGINE_MARKET,),
         timeout_ms=READ_TIMEOUT_MS,
+        example={},
     ),
     ToolDefinition(
         name="get_ticker",
         version="1",
         kind="read",
         description=(
-            "Best bid and ask of an instrument now, with their quantities, the mid price, the spread in quote currency "
-            "(spread) and in basis points of the mid (spread_bps), and the last trade. Use it for the current price "
-            "or spread."
+            "Best bid and ask of an instrument now, with their quantities, the mid price, the spread in quote "
+            "currency (spread) and in basis points of the mid (spread_bps), and the last trade. Use it for the "
+            "current price or spread. Not for how the price moved (get_klines) nor for depth (get_order_book)."
         ),
         input_model=GetTickerInput,
         output_model=GetTickerOutput,
@@ -427,6 +429,7 @@ MARKET_TOOLS = (
         scope=DataScope.MARKET,
         sources=(Source.ENGINE_MARKET,),
         timeout_ms=READ_TIMEOUT_MS,
+        example={"symbol": "BTCUSDT"},
     ),
     ToolDefinition(
         name="get_order_book",
@@ -435,7 +438,8 @@ MARKET_TOOLS = (
         description=(
             "The order book of an instrument, best levels first, up to `depth` levels (1 to 100) of each side, with "
             "mid price, spread and the imbalance of the quantities shown (-1 all asks, 1 all bids). `state` is LIVE "
-            "when the book is verified; never rely on a book that isn't."
+            "when the book is verified; never rely on a book that isn't. Use it for depth and liquidity. Not for the "
+            "cost of one order (estimate_execution). Quantities are in the base asset."
         ),
         input_model=GetOrderBookInput,
         output_model=GetOrderBookOutput,
@@ -444,14 +448,16 @@ MARKET_TOOLS = (
         scope=DataScope.MARKET,
         sources=(Source.ENGINE_MARKET,),
         timeout_ms=READ_TIMEOUT_MS,
+        example={"symbol": "BTCUSDT", "depth": 10},
     ),
     ToolDefinition(
         name="get_klines",
         version="1",
         kind="read",
         description=(
-            "Candles (klines) of an instrument at 1m, 5m, 15m or 1h, oldest first, up to 500, with a summary over all "
-            "of them: change, high, low, range, volume. Use it for how the price moved."
+            "Candles (klines) of an instrument at 1m, 5m, 15m or 1h, oldest first, up to 500, with a summary over "
+            "all of them: change, high, low, range, volume. Use it for how the price moved. Not for the price now "
+            "(get_ticker), nor for indicators (get_indicators). Times are UTC."
         ),
         input_model=GetKlinesInput,
         output_model=GetKlinesOutput,
@@ -461,6 +467,7 @@ MARKET_TOOLS = (
         sources=(Source.ENGINE_MARKET,),
         timeout_ms=READ_TIMEOUT_MS,
         cost=2,
+        example={"symbol": "BTCUSDT", "interval": "1m", "limit": 60},
     ),
     ToolDefinition(
         name="get_feed_health",
@@ -470,7 +477,8 @@ MARKET_TOOLS = (
             "How far the market data can be trusted now, of one instrument or of all: whether the book is LIVE "
             "(verified) or why not, how old book and ticker are, the latency from the exchange in ms (p50 and p99), "
             "the message rate, and since the start: gaps, resyncs, time spent stale, disagreements with the ticker, "
-            "missed trades. Use it for questions about freshness, gaps, latency or staleness of the data."
+            "missed trades. Use it for questions about freshness, gaps, latency or staleness of the data. Not for "
+            "whether the service works (get_system_health)."
         ),
         input_model=GetFeedHealthInput,
         output_model=GetFeedHealthOutput,
@@ -479,6 +487,7 @@ MARKET_TOOLS = (
         scope=DataScope.MARKET,
         sources=(Source.ENGINE_MARKET,),
         timeout_ms=READ_TIMEOUT_MS,
+        example={"symbol": "BTCUSDT"},
     ),
     ToolDefinition(
         name="estimate_execution",
@@ -486,8 +495,10 @@ MARKET_TOOLS = (
         kind="read",
         description=(
             "What it would cost to buy or sell a quantity now by sweeping the live book: average and worst price, "
-            "slippage against the mid in basis points (slippage_bps), the cost of that in quote currency (cost_quote), "
-            "the notional and the levels used. `complete` is false when the book is too thin. It places no order."
+            "slippage against the mid in basis points (slippage_bps), the cost of that in quote currency "
+            "(cost_quote), the notional and the levels used. `complete` is false when the book is too thin. Use it "
+            "before an order, for cost or slippage. Not for what it does to the account (what_if). It places no "
+            "order."
         ),
         input_model=EstimateExecutionInput,
         output_model=EstimateExecutionOutput,
@@ -496,5 +507,6 @@ MARKET_TOOLS = (
         scope=DataScope.MARKET,
         sources=(Source.ENGINE_MARKET,),
         timeout_ms=READ_TIMEOUT_MS,
+        example={"symbol": "BTCUSDT", "side": "BUY", "quantity": "0.5"},
     ),
 )

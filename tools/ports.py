@@ -14,15 +14,21 @@ from core.types.orders import Side
 from core.types.views import (
     EngineStatusView,
     ExecutionEstimateView,
+    ExposureView,
     FeedHealthView,
     InstrumentView,
     KlineView,
+    LimitUseView,
+    MandateView,
     OrderBookView,
     OrderView,
     PositionView,
     PreTradeView,
+    RiskExplanationView,
     RiskStateView,
     TickerView,
+    TradeView,
+    WhatIfView,
 )
 from tools.suggestions import Decision, Suggestion, SuggestionStatus
 
@@ -35,11 +41,27 @@ class EngineReads(Protocol):
     async def ticker(self, symbol: str) -> TickerView: ...
     async def order_book(self, symbol: str, depth: int) -> OrderBookView: ...
     async def klines(self, symbol: str, interval: str, limit: int) -> list[KlineView]: ...
+    async def trades(self, symbol: str, limit: int) -> list[TradeView]: ...
     async def feed_health(self, symbol: str | None = None) -> list[FeedHealthView]: ...
     async def estimate_execution(self, symbol: str, side: Side, quantity: Decimal) -> ExecutionEstimateView: ...
     async def positions(self, account_id: str) -> list[PositionView]: ...
     async def open_orders(self, account_id: str) -> list[OrderView]: ...
+    async def order(self, client_order_id: str) -> OrderView: ...
+    async def exposure(self, account_id: str) -> ExposureView: ...
+    async def what_if(
+        self,
+        account_id: str,
+        symbol: str,
+        *,
+        side: Side | None = None,
+        quantity: Decimal | None = None,
+        price: Decimal | None = None,
+        price_move_bps: int | None = None,
+    ) -> WhatIfView: ...
+    async def mandates(self, account_id: str = "", *, include_ended: bool = False) -> list[MandateView]: ...
     async def risk_state(self, account_id: str) -> RiskStateView: ...
+    async def limit_use(self, account_id: str) -> LimitUseView: ...
+    async def explain_risk(self, client_order_id: str) -> RiskExplanationView: ...
     async def check_proposal(self, proposal: bytes) -> PreTradeView: ...
 
 
@@ -49,15 +71,22 @@ class ReadOnlyEngine:
     __slots__ = (
         "check_proposal",
         "estimate_execution",
+        "explain_risk",
+        "exposure",
         "feed_health",
         "instruments",
         "klines",
+        "limit_use",
+        "mandates",
         "open_orders",
+        "order",
         "order_book",
         "positions",
         "risk_state",
         "status",
         "ticker",
+        "trades",
+        "what_if",
     )
 
     def __init__(self, engine: EngineReads) -> None:
@@ -71,6 +100,13 @@ class ReadOnlyEngine:
         self.positions = engine.positions
         self.open_orders = engine.open_orders
         self.risk_state = engine.risk_state
+        self.trades = engine.trades
+        self.order = engine.order
+        self.exposure = engine.exposure
+        self.what_if = engine.what_if
+        self.mandates = engine.mandates
+        self.limit_use = engine.limit_use
+        self.explain_risk = engine.explain_risk
         self.check_proposal = engine.check_proposal
 
 
@@ -98,8 +134,7 @@ class Trail(Protocol):
 
 
 class StoredResult(msgspec.Struct, frozen=True):
-    """A released result: redacted data in RFC 8785 form, and whose it is. account_id is None for market data.
-    arguments is what its call was given, redacted, in RFC 8785 form."""
+    """A released result: redacted data in RFC 8785 form, and whose it is. account_id is None for market data."""
 
     call_id: str
     run_id: str | None
@@ -110,7 +145,6 @@ class StoredResult(msgspec.Struct, frozen=True):
     digest_hex: str
     canonical: bytes
     created_at_ns: int
-    arguments: bytes = b"{}"
 
 
 class ResultStore(Protocol):
@@ -172,3 +206,21 @@ class SuggestionReads(Protocol):
     async def get(
         self, account_ids: tuple[str, ...], suggestion_id: str, version: int | None = None
     ) -> Suggestion | None: ...
+
+
+class PartHealth(msgspec.Struct, frozen=True):
+    """One part of the service. detail says what is wrong, in words."""
+
+    part: str
+    healthy: bool
+    detail: str | None = None
+
+
+class HealthReads(Protocol):
+    """How the service's own parts do, the engine aside. Raises nothing: what doesn't answer isn't healthy."""
+
+    async def parts(self) -> list[PartHealth]: ...
+
+    async def projected_sequence(self, engine_id: str) -> int | None:
+        """Up to which record of that engine's journal SQL knows; None while that can't be asked."""
+        ...

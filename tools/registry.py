@@ -7,8 +7,9 @@ every audit record, so a record says which shape of arguments and results it spe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal
@@ -20,10 +21,10 @@ from core.types.codes import ReasonCode, refuse
 from core.types.ids import IdSource, TraceContext
 from knowledge.search import ReviewSearch
 from tools.contracts import Principal, Role, ToolDescription
+from tools.glossary import described
 from tools.instruments import InstrumentDirectory
-from tools.ports import ReadOnlyEngine, SuggestionReads
+from tools.ports import HealthReads, ReadOnlyEngine, SuggestionReads
 from tools.suggestion_writer import SuggestionWriter
-from tools.untrusted import Marks, marks_of
 from tools.values import ToolInput, ToolOutput
 
 ToolKind = Literal["read", "compute", "suggest"]
@@ -59,6 +60,7 @@ class Source(StrEnum):
     SQL_FILLS = "sql:fills"
     SQL_REFUSALS = "sql:order_refusals"
     SQL_SUGGESTIONS = "sql:suggestions"
+    SQL_PROJECTIONS = "sql:projection_cursors"
     SQL_REVIEWS = "sql:reviews"
     SQL_RESULTS = "sql:tool_results"
     GATEWAY = "gateway"
@@ -77,6 +79,7 @@ class ToolPorts:
     suggestions: SuggestionReads
     suggestion_writer: SuggestionWriter
     reviews: ReviewSearch
+    health: HealthReads
     clock: Clock
     ids: IdSource
     suggestion_ttl_s: int
@@ -97,8 +100,8 @@ class ToolContext:
 @dataclass(frozen=True)
 class ToolDefinition:
     """One tool. cost is in rate tokens; roles is the outer bound, within which the policy decides. sources are stated
-    on each result; every tool of the catalogue names its own. untrusted marks the whole output as text from outside;
-    single fields are marked by tools.untrusted.UntrustedText."""
+    on each result; every tool of the catalogue names its own. example holds arguments that are right. A job goes on
+    after its call: like a suggestion it writes its durable intent before it executes."""
 
     name: str
     version: str
@@ -113,6 +116,8 @@ class ToolDefinition:
     cost: int = 1
     untrusted: bool = False
     sources: tuple[Source, ...] = ()
+    example: Mapping[str, Any] = field(default_factory=dict)
+    is_job: bool = False
 
     def __post_init__(self) -> None:
         assert self.name.isidentifier(), self.name
@@ -123,11 +128,16 @@ class ToolDefinition:
 
     @cached_property
     def input_schema(self) -> dict[str, Any]:
-        return self.input_model.model_json_schema()
+        return described(self.input_model.model_json_schema())
 
     @cached_property
     def output_schema(self) -> dict[str, Any]:
-        return self.output_model.model_json_schema(mode="serialization")
+        return described(self.output_model.model_json_schema(mode="serialization"))
+
+    @property
+    def writes_intent(self) -> bool:
+        """Whether its intent has to be durable before it executes (I7)."""
+        return self.kind == "suggest" or self.is_job
 
     @property
     def permission(self) -> str:
@@ -138,11 +148,6 @@ class ToolDefinition:
     def output_digest_hex(self) -> str:
         """SHA-256 over the output schema in RFC 8785 form."""
         return hashlib.sha256(rfc8785.dumps(self.output_schema)).hexdigest()
-
-    @cached_property
-    def untrusted_marks(self) -> Marks:
-        """Where the output holds text from outside."""
-        return True if self.untrusted else marks_of(self.output_schema)
 
     @cached_property
     def schema_digest_hex(self) -> str:
@@ -160,7 +165,7 @@ class ToolDefinition:
             self.name,
             self.version,
             self.kind,
-            self.description,
+            f"{self.description} Example: {json.dumps(dict(self.example))}",
             self.input_schema,
             self.schema_digest_hex,
             self.output_schema,
@@ -169,7 +174,7 @@ class ToolDefinition:
             tuple(source.value for source in self.sources),
             self.cost,
             self.timeout_ms,
-            self.untrusted_marks is not None,
+            self.untrusted,
         )
 
 

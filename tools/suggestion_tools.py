@@ -416,8 +416,10 @@ SUGGESTION_TOOLS = (
             "Propose an order to a human approver. This sends nothing to the venue: the suggestion waits, pending, "
             "until a person approves or rejects it or it expires. Give symbol, side, quantity, and for a LIMIT order "
             "either price (a multiple of the tick size) or price_anchor (bid, ask or mid) with offset_bps; 'near the "
-            "bid' is price_anchor bid with offset_bps 0. MARKET takes no price. The answer holds the exact order, its "
-            "risk checks and what it would do to the position. A refusal says which limit was exceeded and by how much."
+            "bid' is price_anchor bid with offset_bps 0. MARKET takes no price. The answer holds the exact order, "
+            "its risk checks and what it would do to the position. Use it only when an order was plainly asked for, "
+            "never for a question about cost (estimate_execution) or risk (what_if). A refusal says which limit was "
+            "exceeded and by how much."
         ),
         input_model=SuggestOrderInput,
         output_model=SuggestOrderOutput,
@@ -427,5 +429,6 @@ SUGGESTION_TOOLS = (
         sources=(Source.ENGINE_MARKET, Source.ENGINE_RISK, Source.SQL_SUGGESTIONS),
         timeout_ms=SUGGEST_TIMEOUT_MS,
         cost=4,
+        example={"symbol": "BTCUSDT", "side": "BUY", "quantity": "0.5", "price_anchor": "BID"},
     ),
 )

@@ -7,8 +7,10 @@ book that is not verified at this moment is never shown as LIVE (I6).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from decimal import Decimal
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -24,12 +26,22 @@ from core.types.instruments import Instrument
 from core.types.market import BookTicker, DepthSnapshotLike, DepthUpdateLike, Level, Trade
 from core.types.money import decimal_text, from_scaled, to_scaled
 from core.types.orders import Side
-from core.types.views import ExecutionEstimateView, FeedHealthView, KlineView, LevelView, OrderBookView, TickerView
+from core.types.views import (
+    ExecutionEstimateView,
+    FeedHealthView,
+    KlineView,
+    LevelView,
+    OrderBookView,
+    TickerView,
+    TradeView,
+)
 
 MAX_BOOK_DEPTH = 1_000
 MAX_KLINES = 1_000
 KLINE_HISTORY_BARS = 4_320
 """One-minute bars kept for each symbol: three days, about 1 MB."""
+TRADES_KEPT = 500
+"""The newest public trades of each symbol, for those who ask to see them."""
 KLINE_GRACE_NS = 2 * NS_PER_S
 """How long after a minute's end its trades may still come in while other streams are already past it."""
 NO_BOOK_AGE_MS = 2**31 - 1
@@ -73,6 +85,7 @@ class _SymbolMarket:
         "sync",
         "ticker",
         "trade_id",
+        "trades",
     )
 
     def __init__(self, instrument: Instrument, stale_after_ms: int) -> None:
@@ -83,6 +96,7 @@ class _SymbolMarket:
         self.ticker: BookTicker | None = None
         self.last_trade: Trade | None = None
         self.trade_id = 0
+        self.trades: deque[Trade] = deque(maxlen=TRADES_KEPT)
         self.missed = 0
         self.repeated = 0
         self._texts: Texts = (None, None, None, None)
@@ -217,6 +231,7 @@ class MarketHub:
             market.missed += trade.trade_id - previous_id - 1
         market.trade_id = trade.trade_id
         market.last_trade = trade
+        market.trades.append(trade)
         market.klines.on_trade(trade.price, trade.quantity, trade.ts_event_ns, trade.is_buyer_maker, trade.trade_id)
 
     def seed_klines(self, symbol: str, bars: Iterable[Kline]) -> None:
@@ -283,6 +298,18 @@ class MarketHub:
     def last_trade(self, symbol: str) -> Trade | None:
         """The trade that was seen last, None before the first."""
         return self._market(symbol).last_trade
+
+    def trades(self, symbol: str, limit: int) -> list[TradeView]:
+        """The newest `limit` public trades that were seen, oldest first.
+
+        Raises RefusalError: REQUEST_INVALID unless 1 <= limit <= TRADES_KEPT, MARKET_NO_DATA before the first trade.
+        """
+        market = self._market(symbol)
+        _check_range("limit", limit, TRADES_KEPT)
+        if not market.trades:
+            raise refuse(ReasonCode.MARKET_NO_DATA, f"No trade of {symbol} has been seen yet; ask again in a moment.")
+        newest = list(islice(reversed(market.trades), limit))
+        return [_trade_view(trade, market.instrument) for trade in reversed(newest)]
 
     def order_book(self, symbol: str, depth: int) -> OrderBookView:
         """At most depth levels a side. A book that is not LIVE is shown with its last levels, its state and the reason.
@@ -523,6 +550,16 @@ def _levels(levels: tuple[Level, ...], instrument: Instrument) -> tuple[LevelVie
     return tuple(
         LevelView(from_scaled(price, instrument.price_scale), from_scaled(quantity, instrument.quantity_scale))
         for price, quantity in levels
+    )
+
+
+def _trade_view(trade: Trade, instrument: Instrument) -> TradeView:
+    return TradeView(
+        trade_id=trade.trade_id,
+        price=from_scaled(trade.price, instrument.price_scale),
+        quantity=from_scaled(trade.quantity, instrument.quantity_scale),
+        side=Side.SELL if trade.is_buyer_maker else Side.BUY,
+        ts_event_ns=trade.ts_event_ns,
     )
 
 

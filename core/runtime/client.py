@@ -32,6 +32,7 @@ from core.types.views import (
     JournalView,
     KlineView,
     LedgerProgress,
+    LimitUseView,
     MandateView,
     OrderBookView,
     OrderView,
@@ -44,6 +45,7 @@ from core.types.views import (
     RosterView,
     SessionView,
     TickerView,
+    TradeView,
     WhatIfView,
 )
 
@@ -120,6 +122,12 @@ class EngineClient:
         answer = await self._call(self._stub.GetKlines, request, READ_DEADLINE_S)
         return [from_message(item, KlineView) for item in answer.klines]
 
+    async def trades(self, symbol: str, limit: int) -> list[TradeView]:
+        """The newest public trades that the engine has seen, oldest first."""
+        request = pb.GetTradesRequest(symbol=symbol, limit=limit)
+        answer = await self._call(self._stub.GetTrades, request, READ_DEADLINE_S)
+        return [from_message(item, TradeView) for item in answer.trades]
+
     async def feed_health(self, symbol: str | None = None) -> list[FeedHealthView]:
         """The health of one symbol's market data, or of every one that is followed."""
         request = pb.GetFeedHealthRequest(symbol=symbol)
@@ -142,6 +150,11 @@ class EngineClient:
     async def risk_state(self, account_id: str) -> RiskStateView:
         answer = await self._call(self._stub.GetRiskState, pb.AccountRequest(account_id=account_id), READ_DEADLINE_S)
         return from_message(answer, RiskStateView)
+
+    async def limit_use(self, account_id: str) -> LimitUseView:
+        """How near the account is to each of its limits."""
+        answer = await self._call(self._stub.GetLimitUse, pb.AccountRequest(account_id=account_id), READ_DEADLINE_S)
+        return from_message(answer, LimitUseView)
 
     async def check_proposal(self, proposal: bytes) -> PreTradeView:
         request = pb.CheckProposalRequest(proposal=proposal)

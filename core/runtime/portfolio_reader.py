@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from core.kernel.decide_risk import RiskSubject, run_risk
+from core.kernel.decide_risk import RiskSubject, available, run_risk
 from core.kernel.kernel import Kernel
 from core.portfolio.book import EMPTY, StrategyPositionKey
 from core.portfolio.exact import AMOUNT_PLACES, RATIO_PLACES, rounded
@@ -288,10 +288,14 @@ class PortfolioReader:
     def _balances(self, portfolio: Portfolio, account_id: str) -> tuple[AssetView, ...]:
         holdings = portfolio.account(account_id, self._venue())
         held = dict(holdings.balances or {})
+        left: dict[str, Decimal] = {}
+        balances = self._surroundings.balances if account_id == self._surroundings.account_id else None
         if holdings.wallet_balance is not None:
             held = {holdings.margin_asset: holdings.wallet_balance}
+        elif balances is not None:
+            left = available(self._kernel, balances)
         return tuple(
-            AssetView(asset, amount, _amount(portfolio.rates.worth(amount, asset).value))
+            AssetView(asset, amount, _amount(portfolio.rates.worth(amount, asset).value), left.get(asset))
             for asset, amount in sorted(held.items())
             if amount
         )

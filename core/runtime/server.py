@@ -104,6 +104,15 @@ class EngineServicer(TradingCalls):
 
         return await reply(context, answer)
 
+    async def GetTrades(self, request: pb.GetTradesRequest, context: Context) -> pb.GetTradesResponse:
+        def answer() -> pb.GetTradesResponse:
+            trades = self._service.hub.trades(request.symbol, request.limit)
+            return pb.GetTradesResponse(
+                trades=[to_message(trade, pb.Trade) for trade in trades], as_of_ns=self._service.clock.now_ns()
+            )
+
+        return await reply(context, answer)
+
     async def GetFeedHealth(self, request: pb.GetFeedHealthRequest, context: Context) -> pb.GetFeedHealthResponse:
         def answer() -> pb.GetFeedHealthResponse:
             hub = self._service.hub
@@ -143,6 +152,9 @@ class EngineServicer(TradingCalls):
 
     async def GetRiskState(self, request: pb.AccountRequest, context: Context) -> pb.RiskState:
         return await reply(context, lambda: to_message(self._service.risk_state(request.account_id), pb.RiskState))
+
+    async def GetLimitUse(self, request: pb.AccountRequest, context: Context) -> pb.LimitUse:
+        return await reply(context, lambda: to_message(self._service.limit_use(request.account_id), pb.LimitUse))
 
     async def CheckProposal(self, request: pb.CheckProposalRequest, context: Context) -> pb.PreTrade:
         async def answer() -> pb.PreTrade:

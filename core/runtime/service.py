@@ -23,9 +23,10 @@ from core.risk.rules import RiskRulesError, parse_risk_rules
 from core.runtime import views
 from core.runtime.dispatch import Dispatcher, TradingBus
 from core.runtime.explain import explain
+from core.runtime.limit_use import limit_use
 from core.runtime.portfolio_reader import PortfolioReader
 from core.runtime.sequencer import Decision, Recorded, Sequencer
-from core.runtime.surroundings import NO_MARKET, Surroundings
+from core.runtime.surroundings import NO_MARKET, Marks, Rates, Surroundings
 from core.storage.journal import Journal, JournalUnavailableError
 from core.types.authority import MandateAuthority, SessionAuthority
 from core.types.clock import Clock
@@ -57,6 +58,7 @@ from core.types.views import (
     InstrumentView,
     JournalView,
     LedgerProgress,
+    LimitUseView,
     OrderView,
     PositionView,
     PreTradeView,
@@ -415,6 +417,11 @@ class EngineService:
         return views.risk_state_view(
             self.kernel, account_id, self.surroundings.venue_connected, self.timer_renewed_ns, self.clock.now_ns()
         )
+
+    def limit_use(self, account_id: str) -> LimitUseView:
+        marks = Marks(self.kernel, self.hub)
+        rates = Rates(self.kernel, marks, self.surroundings.reporting_asset)
+        return limit_use(self.kernel, account_id, marks, rates, self.clock.now_ns())
 
     def exposure(self, account_id: str) -> ExposureView:
         return self._portfolio.exposure(account_id, self.clock.now_ns())

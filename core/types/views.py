@@ -75,6 +75,16 @@ class KlineView(msgspec.Struct, frozen=True):
     closed: bool
 
 
+class TradeView(msgspec.Struct, frozen=True):
+    """A public trade. side is the aggressor's: BUY took an ask."""
+
+    trade_id: int
+    price: Decimal
+    quantity: Decimal
+    side: Side
+    ts_event_ns: int
+
+
 class ExecutionEstimateView(msgspec.Struct, frozen=True):
     """A sweep of the live book. slippage_bps is against the mid price, positive when it costs."""
 
@@ -232,6 +242,31 @@ class RiskStateView(msgspec.Struct, frozen=True):
     dead_mans_timer_left_s: int | None = None
 
 
+class LimitUseLineView(msgspec.Struct, frozen=True):
+    """One limit and how much of it is used. name is the ReasonCode that it refuses with; symbol is empty for a limit of
+    the whole account; used is None for one that bounds a single order, and where it can't be known now. window_ms is
+    set for a rate: at most limit within it. source is the level that sets the limit."""
+
+    name: str
+    symbol: str
+    limit: Decimal
+    used: Decimal | None
+    unit: str
+    source: str
+    used_percent: Decimal | None
+    window_ms: int | None = None
+
+
+class LimitUseView(msgspec.Struct, frozen=True):
+    """An account's limits, the nearest to being reached first. Exposures are worst cases: everything that rests on one
+    side counts as filled."""
+
+    account_id: str
+    rules_version: int
+    limits: tuple[LimitUseLineView, ...]
+    as_of_ns: int
+
+
 class RiskExplanationView(msgspec.Struct, frozen=True):
     """Which rules an order met when it was decided on, and how near each limit was.
 
@@ -290,11 +325,13 @@ class ExposureLineView(msgspec.Struct, frozen=True):
 
 
 class AssetView(msgspec.Struct, frozen=True):
-    """What an account holds of an asset; value in the reporting currency, None without a rate."""
+    """What an account holds of an asset, free and locked together; value in the reporting currency, None without a
+    rate. available is what our own open orders leave of it, None for a margin balance."""
 
     asset: str
     quantity: Decimal
     value: Decimal | None
+    available: Decimal | None = None
 
 
 class ExposureView(msgspec.Struct, frozen=True):

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from api.results.conversations import SqlConversations
 from api.results.repository import SqlResultStore
 from api.reviews.repository import SqlReviewStore
 from api.suggestions.repository import SqlSuggestionStore
+from api.tools.health import ServiceHealth
 from audit.keys import PersonKeys
 from audit.store import PostgresAuditSink, audit_redactor
 from audit.trail import AuditTrail
@@ -55,8 +55,8 @@ async def open_gateway(engine: RunningEngine, postgres: PostgresDatabase, home: 
             engine=engine.client,
             suggestions=suggestions,
             results=results,
-            conversations=SqlConversations(database.transactions, KEK),
             reviews=HybridSearch(SqlReviewStore(database.transactions), EMBEDDER),
+            health=ServiceHealth(database.transactions, lambda: True),
             trail=trail,
             clock=clock,
             ids=IDS,

@@ -10,7 +10,6 @@ import ast
 import dataclasses
 import inspect
 import sys
-from typing import Any
 
 import pytest
 
@@ -26,22 +25,8 @@ TOOLS = list(build_registry())
 ACTS = {"execute_approval", "submit", "cancel", "amend", "cancel_order", "set_kill_switch", "place_order"}
 READS_CHANGING_NOTHING = {
     *("status", "instruments", "ticker", "order_book", "klines", "feed_health", "estimate_execution"),
-    *("positions", "open_orders", "risk_state", "check_proposal"),
-}
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    "list_instruments": {},
-    "get_ticker": {"symbol": "BTCUSDT"},
-    "get_order_book": {"symbol": "BTCUSDT"},
-    "get_klines": {"symbol": "BTCUSDT"},
-    "get_indicators": {"symbol": "BTCUSDT", "indicators": ["rsi"]},
-    "get_feed_health": {},
-    "estimate_execution": {"symbol": "BTCUSDT", "side": "BUY", "quantity": "1"},
-    "get_positions": {},
-    "get_open_orders": {},
-    "get_risk_state": {},
-    "search_reviews": {"query": "losses"},
-    "get_suggestion": {"suggestion_id": IDS.new_ulid()},
-    "suggest_order": {"symbol": "BTCUSDT", "side": "BUY", "quantity": "1", "price": "59000"},
+    *("positions", "open_orders", "risk_state", "check_proposal", "trades", "order", "exposure", "what_if"),
+    *("mandates", "limit_use", "explain_risk"),
 }
 
 
@@ -87,7 +72,7 @@ def test_no_tools_source_names_an_act_or_imports_the_approval_flow(tool: ToolDef
 async def test_no_tool_reaches_execution_whoever_calls_it(tool: ToolDefinition, principal: Principal) -> None:
     house = House()
     result = await house.gateway.call(
-        ToolCall(IDS.new_ulid(), tool.name, ARGUMENTS[tool.name], principal, new_trace(IDS))
+        ToolCall(IDS.new_ulid(), tool.name, dict(tool.example), principal, new_trace(IDS))
     )
     assert house.engine.executed == []
     assert set(house.engine.calls) <= READS_CHANGING_NOTHING

@@ -18,34 +18,39 @@ from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from core.types.ids import SystemIdSource, TraceContext, new_trace
 from core.types.orders import Side
 from core.types.views import (
+    AssetView,
     EngineStatusView,
     ExecutionEstimateView,
     ExecutionOutcomeView,
+    ExposureLineView,
     ExposureView,
     FeedHealthView,
     InstrumentView,
     KlineView,
     LevelView,
+    LimitUseLineView,
+    LimitUseView,
+    MandateView,
     OrderBookView,
     OrderView,
     PositionView,
     PreTradeView,
     RiskCheckView,
+    RiskExplanationView,
     RiskStateView,
     TickerView,
+    TradeView,
+    WhatIfView,
 )
-from knowledge.reviews import Review
 from knowledge.search import ReviewHit
 from tools.approvals import Approvals
 from tools.composition import build_gateway
 from tools.contracts import Principal, Role, ToolCall
 from tools.limits import Limiter
 from tools.pipeline import ToolGateway
-from tools.policy import PolicySource
-from tools.ports import StoredResult
+from tools.ports import PartHealth, StoredResult
 from tools.registry import Registry
 from tools.suggestions import GivenSignature, Suggestion, SuggestionStatus
-from tools.taint import Conversation, SeenResult
 
 NOW_NS = 1_767_225_600_000_000_000
 ACCOUNT = "acct-demo"
@@ -84,6 +89,9 @@ class MemoryEngine:
         self.execution_failing: RefusalError | None = None
         self.execution_refusal: Refusal | None = None
         self.calls: list[str] = []
+        self.known_orders: list[OrderView] = []
+        self.explanations: list[RiskExplanationView] = []
+        self.imagined: list[tuple[object, ...]] = []
         self.executed: list[tuple[bytes, str, list[tuple[str, bytes]], TraceContext]] = []
         self.consumed: set[str] = set()
         self.approvals_due = 1
@@ -231,11 +239,134 @@ class MemoryEngine:
         self._seen("orders")
         return await MemoryEngine.open_orders(self, account_id)
 
+    async def order(self, client_order_id: str) -> OrderView:
+        self._seen("order")
+        for view in self.known_orders:
+            if view.client_order_id == client_order_id:
+                return view
+        raise refuse(ReasonCode.ORDER_UNKNOWN, f"Order {client_order_id} is unknown to this engine.")
+
     async def exposure(self, account_id: str) -> ExposureView:
+        """0.5 BTC long, a resting sell of 0.1, 70,000 USDT in all of which orders take 9,000."""
         self._seen("exposure")
-        return ExposureView(
-            account_id, "USDT", Decimal(60_000), Decimal(-60_000), Decimal(90_000), None, None, None, (), 7
+        line = ExposureLineView(
+            venue="paper",
+            symbol="BTCUSDT",
+            quantity=Decimal("0.5"),
+            mark_price=Decimal(60_000),
+            notional=Decimal(30_000),
+            open_buy_quantity=Decimal(0),
+            open_sell_quantity=Decimal("0.1"),
+            worst_long_quantity=Decimal("0.5"),
+            worst_short_quantity=Decimal("0.4"),
+            unrealised_pnl=Decimal(1_000),
         )
+        return ExposureView(
+            account_id,
+            "USDT",
+            gross=Decimal(30_000),
+            net=Decimal(30_000),
+            equity=Decimal(100_000),
+            leverage=None,
+            margin_used=None,
+            margin_available=None,
+            lines=(line,),
+            as_of_ns=self.clock.now_ns(),
+            unrealised_pnl=Decimal(1_000),
+            realised_pnl=Decimal("-12.5"),
+            fees=Decimal("3.25"),
+            funding=Decimal(0),
+            balances=(
+                AssetView("BTC", Decimal("0.5"), Decimal(30_000), Decimal("0.4")),
+                AssetView("SHIB", Decimal(7), None, Decimal(7)),
+                AssetView("USDT", Decimal(70_000), Decimal(70_000), Decimal(61_000)),
+            ),
+            unknown=("SHIB",),
+        )
+
+    async def what_if(
+        self,
+        account_id: str,
+        symbol: str,
+        *,
+        side: Side | None = None,
+        quantity: Decimal | None = None,
+        price: Decimal | None = None,
+        price_move_bps: int | None = None,
+    ) -> WhatIfView:
+        """A move changes the worth of the 0.5 BTC; an order beyond MAX_NOTIONAL is refused."""
+        self._seen("what_if")
+        self.imagined.append((symbol, side, quantity, price, price_move_bps))
+        before = await MemoryEngine.exposure(self, account_id)
+        change = Decimal(30_000) * (price_move_bps or 0) / 10_000
+        after = msgspec.structs.replace(
+            before, equity=Decimal(100_000) + change, gross=Decimal(30_000) + change, net=Decimal(30_000) + change
+        )
+        code, limit = ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER, str(MAX_NOTIONAL)
+        worth = (quantity or 0) * (price or Decimal(60_000))
+        refusal = Refusal(code, "Too large.", limit, str(worth), "quote") if worth > MAX_NOTIONAL else None
+        checks = (
+            RiskCheckView(code.value, refusal is None, limit, str(worth), "quote", "global", Decimal("12.5")),
+            RiskCheckView(ReasonCode.RISK_ORDER_RATE_EXCEEDED.value, True, "10", "1", "per 1000 ms", "global"),
+        )
+        return WhatIfView(account_id, before, after, change, checks if quantity else (), refusal, self.clock.now_ns())
+
+    async def mandates(self, account_id: str = "", *, include_ended: bool = False) -> list[MandateView]:
+        """One in force of this account and one of another, which isn't to be shown; a revoked one when asked for."""
+        self._seen("mandates")
+        grid = MandateView(
+            mandate_id="man-1",
+            account_id=ACCOUNT,
+            strategy_id="grid-1",
+            venue="paper",
+            symbols=("BTCUSDT",),
+            state="in force",
+            orders_used=12,
+            max_open_orders=4,
+            notional_used_quote=Decimal(2_500),
+            max_order_notional_quote=Decimal(1_000),
+            max_position_notional_quote=Decimal(5_000),
+            max_total_notional_quote=Decimal(10_000),
+            asker_id="user-quant",
+            digest_hex="ab" * 32,
+            installed_ns=NOW_NS - 10**9,
+            expires_ns=NOW_NS + 10**12,
+            as_of_ns=self.clock.now_ns(),
+        )
+        views = [grid, msgspec.structs.replace(grid, mandate_id="man-2", account_id="acct-2")]
+        ended = msgspec.structs.replace(grid, mandate_id="man-0", state="revoked")
+        return views + ([ended] if include_ended else [])
+
+    async def limit_use(self, account_id: str) -> LimitUseView:
+        self._seen("limit_use")
+        lines = (
+            LimitUseLineView(
+                ReasonCode.RISK_POSITION_EXCEEDS_MAX, "BTCUSDT", Decimal(40_000), Decimal(30_000), "quote", "global",
+                Decimal(75),
+            ),
+            LimitUseLineView(
+                ReasonCode.RISK_ORDER_RATE_EXCEEDED, "", Decimal(10), Decimal(1), "calls", "global", Decimal(10), 1_000
+            ),
+            LimitUseLineView(
+                ReasonCode.RISK_PRICE_OUTSIDE_COLLAR, "", Decimal(500), None, "bps", "global", None
+            ),
+        )  # fmt: skip
+        return LimitUseView(account_id, 1, lines, self.clock.now_ns())
+
+    async def explain_risk(self, client_order_id: str) -> RiskExplanationView:
+        self._seen("explain_risk")
+        for view in self.explanations:
+            if client_order_id in {view.client_order_id, view.authority_id}:
+                return view
+        raise refuse(ReasonCode.ORDER_UNKNOWN, f"No decision on an order {client_order_id} is in the engine's journal.")
+
+    async def trades(self, symbol: str, limit: int) -> list[TradeView]:
+        self._seen("trades")
+        rows = [("60000", "0.5", Side.BUY), ("60002", "0.25", Side.SELL), ("59999", "0.25", Side.BUY)]
+        return [
+            TradeView(n + 1, Decimal(price), Decimal(quantity), side, NOW_NS + n)
+            for n, (price, quantity, side) in enumerate(rows)
+        ][-limit:]
 
     async def check_proposal(self, proposal: bytes) -> PreTradeView:
         self._seen("check_proposal")
@@ -353,33 +484,6 @@ class MemoryResults:
         return result if result and result.account_id in {None, *account_ids} else None
 
 
-@dataclass
-class MemoryConversations:
-    """What MemoryResults holds, by run or by caller. said is what the human said in every run, newest first."""
-
-    results: MemoryResults
-    said: tuple[str, ...] = ()
-    failing: Exception | None = None
-
-    async def of_run(self, account_ids: tuple[str, ...], user_id: str, run_id: str) -> Conversation:
-        return self._of(self.said, account_ids, user_id, run_id)
-
-    async def of_caller(self, account_ids: tuple[str, ...], user_id: str) -> Conversation:
-        return self._of(None, account_ids, user_id, None)
-
-    def _of(
-        self, said: tuple[str, ...] | None, account_ids: tuple[str, ...], user_id: str, run_id: str | None
-    ) -> Conversation:
-        if self.failing is not None:
-            raise self.failing
-        seen = [
-            SeenResult(row.tool, row.account_id, msgspec.json.decode(row.canonical), msgspec.json.decode(row.arguments))
-            for row in self.results.stored.values()
-            if (row.user_id, row.run_id) == (user_id, run_id) and row.account_id in {None, *account_ids}
-        ]
-        return Conversation(said, tuple(seen))
-
-
 class MemorySuggestions:
     def __init__(self) -> None:
         self.key_owners: dict[str, str] = {}
@@ -481,30 +585,38 @@ class MemoryReviews:
         return self.hits[:limit]
 
 
+class MemoryHealth:
+    def __init__(self) -> None:
+        self.projected: int | None = 5
+        self.broken: tuple[PartHealth, ...] = ()
+
+    async def parts(self) -> list[PartHealth]:
+        return [PartHealth("database", True), PartHealth("event log", True), *self.broken]
+
+    async def projected_sequence(self, engine_id: str) -> int | None:
+        assert engine_id == "engine-1"
+        return self.projected
+
+
 class House:
     """A gateway and an approval flow over the doubles."""
 
     def __init__(
-        self,
-        *,
-        registry: Registry | None = None,
-        max_calls_per_run: int = 12,
-        limiter: Limiter | None = None,
-        policy: PolicySource | None = None,
+        self, *, registry: Registry | None = None, max_calls_per_run: int = 12, limiter: Limiter | None = None
     ) -> None:
         self.clock = ManualClock(NOW_NS)
         self.engine = MemoryEngine(self.clock)
         self.trail = MemoryTrail(self.clock)
         self.results = MemoryResults(log=self.trail.log)
-        self.conversations = MemoryConversations(self.results)
         self.suggestions = MemorySuggestions()
         self.reviews = MemoryReviews()
+        self.health = MemoryHealth()
         self.gateway: ToolGateway = build_gateway(
             engine=self.engine,
             suggestions=self.suggestions,
             results=self.results,
-            conversations=self.conversations,
             reviews=self.reviews,
+            health=self.health,
             trail=self.trail,
             clock=self.clock,
             ids=IDS,
@@ -514,7 +626,6 @@ class House:
             venue="paper",
             limiter=limiter,
             registry=registry,
-            policy=policy,
         )
         self.approvals = Approvals(
             engine=self.engine, suggestions=self.suggestions, trail=self.trail, clock=self.clock, ids=IDS
@@ -531,19 +642,6 @@ class House:
         result = await self.ask("suggest_order", **wanted)
         assert result.refusal is None, result.refusal
         return self.suggestions.rows[result.data["suggestion_id"], 1]
-
-
-def review_hit(narrative: str, review_id: str = "review-1", facts: dict[str, str] | None = None) -> ReviewHit:
-    review = Review(
-        review_id=review_id,
-        position_id="position-1",
-        account_id=ACCOUNT,
-        symbol="BTCUSDT",
-        facts=facts or {"net_pnl_quote": "12.5"},
-        narrative=narrative,
-        closed_ns=1,
-    )
-    return ReviewHit(review, 1, 1)
 
 
 def call(tool: Any, arguments: Any = None, principal: Principal = TRADER, run_id: str | None = None) -> ToolCall:

@@ -197,6 +197,36 @@ class GetKlinesResponse(_message.Message):
     as_of_ns: int
     def __init__(self, klines: _Optional[_Iterable[_Union[Kline, _Mapping]]] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
 
+class GetTradesRequest(_message.Message):
+    __slots__ = ("symbol", "limit")
+    SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    symbol: str
+    limit: int
+    def __init__(self, symbol: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class Trade(_message.Message):
+    __slots__ = ("trade_id", "price", "quantity", "side", "ts_event_ns")
+    TRADE_ID_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    TS_EVENT_NS_FIELD_NUMBER: _ClassVar[int]
+    trade_id: int
+    price: str
+    quantity: str
+    side: str
+    ts_event_ns: int
+    def __init__(self, trade_id: _Optional[int] = ..., price: _Optional[str] = ..., quantity: _Optional[str] = ..., side: _Optional[str] = ..., ts_event_ns: _Optional[int] = ...) -> None: ...
+
+class GetTradesResponse(_message.Message):
+    __slots__ = ("trades", "as_of_ns")
+    TRADES_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    trades: _containers.RepeatedCompositeFieldContainer[Trade]
+    as_of_ns: int
+    def __init__(self, trades: _Optional[_Iterable[_Union[Trade, _Mapping]]] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+
 class GetFeedHealthRequest(_message.Message):
     __slots__ = ("symbol",)
     SYMBOL_FIELD_NUMBER: _ClassVar[int]
@@ -488,6 +518,38 @@ class RiskState(_message.Message):
     dead_mans_timer_s: int
     dead_mans_timer_left_s: int
     def __init__(self, account_id: _Optional[str] = ..., kill_switch: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[RiskCheck, _Mapping]]] = ..., rules_version: _Optional[int] = ..., venue_connected: _Optional[bool] = ..., as_of_ns: _Optional[int] = ..., engine_kill_switch: _Optional[str] = ..., account_kill_switch: _Optional[str] = ..., frozen_reason: _Optional[str] = ..., dead_mans_timer_s: _Optional[int] = ..., dead_mans_timer_left_s: _Optional[int] = ...) -> None: ...
+
+class LimitUseLine(_message.Message):
+    __slots__ = ("name", "symbol", "limit", "used", "unit", "source", "used_percent", "window_ms")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    USED_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_MS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    symbol: str
+    limit: str
+    used: str
+    unit: str
+    source: str
+    used_percent: str
+    window_ms: int
+    def __init__(self, name: _Optional[str] = ..., symbol: _Optional[str] = ..., limit: _Optional[str] = ..., used: _Optional[str] = ..., unit: _Optional[str] = ..., source: _Optional[str] = ..., used_percent: _Optional[str] = ..., window_ms: _Optional[int] = ...) -> None: ...
+
+class LimitUse(_message.Message):
+    __slots__ = ("account_id", "rules_version", "limits", "as_of_ns")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    RULES_VERSION_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    rules_version: int
+    limits: _containers.RepeatedCompositeFieldContainer[LimitUseLine]
+    as_of_ns: int
+    def __init__(self, account_id: _Optional[str] = ..., rules_version: _Optional[int] = ..., limits: _Optional[_Iterable[_Union[LimitUseLine, _Mapping]]] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
 
 class Refusal(_message.Message):
     __slots__ = ("code", "message", "limit", "actual", "unit")
@@ -864,14 +926,16 @@ class Exposure(_message.Message):
     def __init__(self, account_id: _Optional[str] = ..., reporting_asset: _Optional[str] = ..., gross: _Optional[str] = ..., net: _Optional[str] = ..., equity: _Optional[str] = ..., leverage: _Optional[str] = ..., margin_used: _Optional[str] = ..., margin_available: _Optional[str] = ..., lines: _Optional[_Iterable[_Union[ExposureLine, _Mapping]]] = ..., as_of_ns: _Optional[int] = ..., unrealised_pnl: _Optional[str] = ..., realised_pnl: _Optional[str] = ..., fees: _Optional[str] = ..., funding: _Optional[str] = ..., margin_maintenance: _Optional[str] = ..., balances: _Optional[_Iterable[_Union[AssetLine, _Mapping]]] = ..., unknown: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AssetLine(_message.Message):
-    __slots__ = ("asset", "quantity", "value")
+    __slots__ = ("asset", "quantity", "value", "available")
     ASSET_FIELD_NUMBER: _ClassVar[int]
     QUANTITY_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
+    AVAILABLE_FIELD_NUMBER: _ClassVar[int]
     asset: str
     quantity: str
     value: str
-    def __init__(self, asset: _Optional[str] = ..., quantity: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    available: str
+    def __init__(self, asset: _Optional[str] = ..., quantity: _Optional[str] = ..., value: _Optional[str] = ..., available: _Optional[str] = ...) -> None: ...
 
 class WhatIfRequest(_message.Message):
     __slots__ = ("account_id", "symbol", "side", "quantity", "price", "price_move_bps")

@@ -59,6 +59,11 @@ class EngineStub:
                 request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetKlinesRequest.SerializeToString,
                 response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetKlinesResponse.FromString,
                 _registered_method=True)
+        self.GetTrades = channel.unary_unary(
+                '/veloz.engine.v1.Engine/GetTrades',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetTradesRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetTradesResponse.FromString,
+                _registered_method=True)
         self.GetFeedHealth = channel.unary_unary(
                 '/veloz.engine.v1.Engine/GetFeedHealth',
                 request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetFeedHealthRequest.SerializeToString,
@@ -83,6 +88,11 @@ class EngineStub:
                 '/veloz.engine.v1.Engine/GetRiskState',
                 request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.AccountRequest.SerializeToString,
                 response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.RiskState.FromString,
+                _registered_method=True)
+        self.GetLimitUse = channel.unary_unary(
+                '/veloz.engine.v1.Engine/GetLimitUse',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.AccountRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.LimitUse.FromString,
                 _registered_method=True)
         self.CheckProposal = channel.unary_unary(
                 '/veloz.engine.v1.Engine/CheckProposal',
@@ -264,6 +274,13 @@ class EngineServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTrades(self, request, context):
+        """The newest public trades, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetFeedHealth(self, request, context):
         """How far the market data of a symbol, or of all, can be trusted at this moment.
         """
@@ -291,6 +308,13 @@ class EngineServicer:
 
     def GetRiskState(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLimitUse(self, request, context):
+        """How near the account is to each of its limits.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -514,6 +538,11 @@ def add_EngineServicer_to_server(servicer, server):
                     request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetKlinesRequest.FromString,
                     response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetKlinesResponse.SerializeToString,
             ),
+            'GetTrades': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrades,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetTradesRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetTradesResponse.SerializeToString,
+            ),
             'GetFeedHealth': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFeedHealth,
                     request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.GetFeedHealthRequest.FromString,
@@ -538,6 +567,11 @@ def add_EngineServicer_to_server(servicer, server):
                     servicer.GetRiskState,
                     request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.AccountRequest.FromString,
                     response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.RiskState.SerializeToString,
+            ),
+            'GetLimitUse': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLimitUse,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.AccountRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.LimitUse.SerializeToString,
             ),
             'CheckProposal': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckProposal,
@@ -831,6 +865,33 @@ class Engine:
             _registered_method=True)
 
     @staticmethod
+    def GetTrades(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/GetTrades',
+            core_dot_runtime_dot___proto_dot_engine__pb2.GetTradesRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.GetTradesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetFeedHealth(request,
             target,
             options=(),
@@ -955,6 +1016,33 @@ class Engine:
             '/veloz.engine.v1.Engine/GetRiskState',
             core_dot_runtime_dot___proto_dot_engine__pb2.AccountRequest.SerializeToString,
             core_dot_runtime_dot___proto_dot_engine__pb2.RiskState.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLimitUse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/GetLimitUse',
+            core_dot_runtime_dot___proto_dot_engine__pb2.AccountRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.LimitUse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -122,7 +122,7 @@ async def test_the_account_is_shown_with_what_keeps_it_from_trading(
     counted = [samples[of("veloz_account_open_orders", account=ACCOUNT, status=status)] for status in OPEN_STATUSES]
     assert sum(counted) == len(orders)
     assert samples[of("veloz_account_open_orders", account=ACCOUNT, status="UNKNOWN")] == 0
-    assert samples[of("veloz_account_net_exposure", account=ACCOUNT, currency="USDT")] == -60_000
+    assert samples[of("veloz_account_net_exposure", account=ACCOUNT, currency="USDT")] == 30_000
     assert not [
         name for name, _ in samples if name in {"veloz_account_leverage_ratio", "veloz_dead_mans_timer_left_seconds"}
     ]

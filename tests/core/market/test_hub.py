@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from core.market.hub import NO_BOOK_AGE_MS, MarketHub
+from core.market.hub import NO_BOOK_AGE_MS, TRADES_KEPT, MarketHub
 from core.market.sync import StateChanged
 from core.types.clock import NS_PER_MS, ManualClock
 from core.types.codes import ReasonCode, RefusalError
@@ -174,6 +174,24 @@ def test_trades_that_are_missing_or_repeated_are_counted(market: Market) -> None
     counters = market.hub.counters()[SYMBOL]
     assert (counters.trades_missed, counters.trades_repeated) == (2, 2)
     assert market.hub.klines(SYMBOL, "1m", 5)[-1].trades == 3
+
+
+def test_the_newest_trades_are_shown_oldest_first_with_the_aggressors_side(market: Market) -> None:
+    assert market.refusal(market.hub.trades, SYMBOL, 1) is ReasonCode.MARKET_NO_DATA
+    for trade_id in range(1, TRADES_KEPT + 3):
+        market.trade(trade_id, price=10_000 + trade_id, ts_event_ns=START_NS + trade_id)
+    market.hub.on_trade(Trade(SYMBOL, TRADES_KEPT + 3, 9_999, 7, False, START_NS, START_NS))
+    sold, bought = market.hub.trades(SYMBOL, 2)
+    assert (sold.trade_id, sold.side, sold.ts_event_ns) == (TRADES_KEPT + 2, Side.SELL, START_NS + TRADES_KEPT + 2)
+    assert (bought.side, bought.price, bought.quantity) == (Side.BUY, Decimal("99.99"), Decimal("0.00007"))
+    kept = market.hub.trades(SYMBOL, TRADES_KEPT)
+    assert [trade.trade_id for trade in kept] == list(range(4, TRADES_KEPT + 4))
+
+
+@pytest.mark.parametrize("limit", [0, -1, TRADES_KEPT + 1])
+def test_more_trades_than_are_kept_are_refused(market: Market, limit: int) -> None:
+    market.trade(1)
+    assert market.refusal(market.hub.trades, SYMBOL, limit) is ReasonCode.REQUEST_INVALID
 
 
 def test_klines_are_exact_decimals(market: Market) -> None:
