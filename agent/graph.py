@@ -29,6 +29,7 @@ from core.types.clock import format_utc_us
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from core.types.ids import IdSource, TraceContext
 from tools.contracts import Gateway, Principal, ToolCall, ToolDescription, ToolResult
+from tools.untrusted import for_model as enveloped
 
 ROUNDS_LIMIT = 10
 TOKENS_LIMIT_PER_RUN = 200_000
@@ -209,17 +210,19 @@ async def _tools_node(state: RunState, runtime: CallRuntime) -> dict[str, Any]:
             write(event)
     slots = asyncio.Semaphore(PARALLEL_CALLS_LIMIT)
     admitted = _admit(state, context)
+    model = context.planner if state["offline"] else context.primary
 
     async def one(call: ModelToolCall) -> CallRecord:
         async with slots:
-            return await _call(call, admitted[call.id], context)
+            return await _call(call, admitted[call.id], context, model)
 
     records = await asyncio.gather(*(one(call) for call in state["pending"]))
     messages: list[dict[str, Any]] = []
     for record in records:
         content = _result_content(record)
         write(context.events.tool_result(context.ids.new_ulid(), record.call_id, content))
-        messages.append({"role": "tool", "tool_call_id": record.call_id, "content": json.dumps(content)})
+        for_model = content | {"data": enveloped(content["data"], record.untrusted_paths)}
+        messages.append({"role": "tool", "tool_call_id": record.call_id, "content": json.dumps(for_model)})
         context.grounding.add_result(record.call_id, record.tool, record.result)
         context.records.append(record)
     suggestion = next((r for r in records if context.is_suggestion(r)), None)
@@ -335,7 +338,7 @@ def _redacted_call(call_id: str, call: ModelToolCall) -> ModelToolCall:
     return ModelToolCall(call_id, redact_text(call.name).text, arguments)
 
 
-async def _call(call: ModelToolCall, refusal: Refusal | None, context: RunContext) -> CallRecord:
+async def _call(call: ModelToolCall, refusal: Refusal | None, context: RunContext, model: ModelClient) -> CallRecord:
     arguments: Any = None
     with contextlib.suppress(ValueError):
         arguments = json.loads(call.arguments or "{}")
@@ -352,6 +355,8 @@ async def _call(call: ModelToolCall, refusal: Refusal | None, context: RunContex
             principal=context.principal,
             trace=context.trace.child(context.ids),
             run_id=context.run_id,
+            model=model.model,
+            provider=model.provider,
         )
     )
     data = result.data if result.refusal is None else _refusal_cells(result.refusal)
@@ -365,6 +370,7 @@ async def _call(call: ModelToolCall, refusal: Refusal | None, context: RunContex
         result.mode,
         result.scope,
         result.source,
+        result.untrusted_paths,
     )
 
 
@@ -373,7 +379,7 @@ def _refusal_cells(refusal: Refusal) -> dict[str, Any]:
 
 
 def _result_content(record: CallRecord) -> dict[str, Any]:
-    """A result as the model and the client see it."""
+    """A result as the client sees it; a model gets its text from outside enveloped."""
     refused = record.refusal is not None
     return {
         "mode": record.mode,

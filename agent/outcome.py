@@ -29,7 +29,7 @@ class Usage(msgspec.Struct, frozen=True):
 
 class CallRecord(msgspec.Struct, frozen=True):
     """One tool call of the run. result is the released data; for a refused call it is {"refusal": {...}}, which is
-    what the answer's figures about the refusal point into."""
+    what the answer's figures about the refusal point into. untrusted_paths lead to its text from outside."""
 
     call_id: str
     tool: str
@@ -40,6 +40,7 @@ class CallRecord(msgspec.Struct, frozen=True):
     mode: str
     scope: tuple[str, ...] = ()
     source: tuple[str, ...] = ()
+    untrusted_paths: tuple[str, ...] = ()
 
 
 class RunRequest(msgspec.Struct, frozen=True):

@@ -17,7 +17,9 @@ from api.auth.service import AuthService
 from api.auth.tokens import AccessTokens
 from api.metrics.gateway import MeasuredGateway
 from api.metrics.service import MetricsService
-from api.results.repository import SqlResultStore, results_key
+from api.results.conversations import SqlConversations
+from api.results.repository import SqlResultStore
+from api.results.sealing import results_key
 from api.reviews.repository import SqlReviewStore
 from api.runs.event_log import RunEventLog
 from api.runs.loading import LoadingCopilot
@@ -41,7 +43,7 @@ from knowledge.search import HybridSearch
 from tools.approvals import Approvals
 from tools.catalogue import build_registry
 from tools.composition import build_gateway
-from tools.policy import Policy
+from tools.policy import default_policy
 
 if TYPE_CHECKING:
     from agent.copilot import Copilot
@@ -92,15 +94,17 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     engine = EngineClient(engine_address(settings), settings.read_secret("engine-control.token"))
     events = RunEventLog(settings.nats.url, settings.read_secret("nats.token"))
     suggestions = SqlSuggestionStore(transactions)
-    results = SqlResultStore(transactions, results_key(settings))
+    sealing_key = results_key(settings)
+    results = SqlResultStore(transactions, sealing_key)
     embedder = HashingEmbedder()
-    policy = Policy()
+    policy = default_policy()
     metrics = MetricsService(engine, settings.engine.account_id)
     registry = build_registry()
     gateway = build_gateway(
         engine=engine,
         suggestions=suggestions,
         results=results,
+        conversations=SqlConversations(transactions, sealing_key),
         reviews=HybridSearch(SqlReviewStore(transactions), embedder),
         health=ServiceHealth(transactions, lambda: events.connected),
         trail=trail,

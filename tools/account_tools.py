@@ -13,6 +13,7 @@ from core.types.views import OrderView, PositionView, RiskCheckView
 from knowledge.search import QUERY_LIMIT_CHARS, RESULTS_LIMIT, ReviewHit
 from tools.market_tools import EVERYONE, READ_TIMEOUT_MS, SymbolInput
 from tools.registry import DataScope, Source, ToolContext, ToolDefinition
+from tools.untrusted import UntrustedText
 from tools.values import Cells, DecimalText, ToolInput, ToolOutput, WholeInput, WholeText, utc_text
 
 SEARCH_TIMEOUT_MS = 5_000
@@ -211,7 +212,7 @@ class ReviewCells(Cells):
     position_id: str
     symbol: str
     closed_at: str
-    narrative: str
+    narrative: UntrustedText
     facts: dict[str, str]
 
 
@@ -262,7 +263,7 @@ class GetSuggestionOutput(ToolOutput):
     expires_at: str
     decided_at: str | None
     decided_by: str | None
-    decision_reason: str | None
+    decision_reason: UntrustedText | None
     refusal_code: str | None
     client_order_id: str | None
 
@@ -387,7 +388,6 @@ ACCOUNT_TOOLS = (
         scope=DataScope.ACCOUNT,
         sources=(Source.SQL_SUGGESTIONS,),
         timeout_ms=READ_TIMEOUT_MS,
-        untrusted=True,
         example={"suggestion_id": "01KAXB7Z3M2N4P5Q6R7S8T9V0W"},
     ),
 )

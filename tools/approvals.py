@@ -23,7 +23,7 @@ from core.types.views import EngineStatusView, ExecutionOutcomeView, RiskCheckVi
 from tools.arguments import plain_text
 from tools.contracts import Principal
 from tools.decision_trail import ID_LIMIT_CHARS, DecisionTrail, is_id, not_found, shown_cells, unfindable
-from tools.policy import Policy
+from tools.policy import Policy, default_policy
 from tools.ports import SuggestionStore, Trail
 from tools.suggestions import (
     Decision,
@@ -118,7 +118,7 @@ class Approvals:
         self._suggestions = suggestions
         self._clock = clock
         self._ids = ids
-        self._policy = policy or Policy()
+        self._policy = policy or default_policy()
         self._redactor = redactor or Redactor()
         self._trail = DecisionTrail(trail, ids, self._policy)
         # Each decision holds a row, and so a database connection, while the engine answers.

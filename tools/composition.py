@@ -10,10 +10,11 @@ from tools.catalogue import build_registry
 from tools.instruments import InstrumentDirectory
 from tools.limits import GatewayLimits, Limiter
 from tools.pipeline import ToolGateway
-from tools.policy import Policy
+from tools.policy import PolicySource, default_policy
 from tools.ports import EngineReads, HealthReads, ReadOnlyEngine, ResultStore, SuggestionStore, Trail
 from tools.registry import Registry, ToolPorts
 from tools.suggestion_writer import SuggestionWriter
+from tools.taint import Conversations
 
 
 def build_gateway(
@@ -22,6 +23,7 @@ def build_gateway(
     suggestions: SuggestionStore,
     results: ResultStore,
     reviews: ReviewSearch,
+    conversations: Conversations,
     health: HealthReads,
     trail: Trail,
     clock: Clock,
@@ -31,7 +33,7 @@ def build_gateway(
     mode: str,
     venue: str = "",
     redactor: Redactor | None = None,
-    policy: Policy | None = None,
+    policy: PolicySource | None = None,
     limiter: Limiter | None = None,
     registry: Registry | None = None,
 ) -> ToolGateway:
@@ -51,10 +53,11 @@ def build_gateway(
     )
     return ToolGateway(
         registry=registry or build_registry(),
-        policy=policy or Policy(),
+        policy=policy or default_policy(),
         ports=ports,
         trail=trail,
         results=results,
+        conversations=conversations,
         limits=GatewayLimits(max_calls_per_run=max_tool_calls_per_run),
         limiter=limiter,
         redactor=redactor,

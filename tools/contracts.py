@@ -43,7 +43,8 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 class ToolCall(msgspec.Struct, frozen=True):
-    """A request to the gateway. run_id is None outside a copilot run."""
+    """A request to the gateway. run_id is None outside a copilot run. model and provider are those that were asked by
+    our own configuration, empty where no model asked or it isn't known."""
 
     call_id: str
     tool: str
@@ -51,14 +52,17 @@ class ToolCall(msgspec.Struct, frozen=True):
     principal: Principal
     trace: TraceContext
     run_id: str | None = None
+    model: str = ""
+    provider: str = ""
 
 
 class ToolResult(msgspec.Struct, frozen=True):
     """What the gateway released: redacted, stamped and audited.
 
     data is JSON-able with every decimal as plain text; figures point into it by JSON path. When refusal is set,
-    data is empty. digest_hex is SHA-256 over the RFC 8785 form of data. untrusted marks text from outside. source says
-    which process, table and venue the data came from; it is empty for a refusal.
+    data is empty. digest_hex is SHA-256 over the RFC 8785 form of data. untrusted_paths lead to the text from outside
+    within data, which is neutralised; tools.untrusted.for_model puts it between delimiters for a model to read. source
+    says which process, table and venue the data came from; it is empty for a refusal.
     """
 
     call_id: str
@@ -70,8 +74,13 @@ class ToolResult(msgspec.Struct, frozen=True):
     scope: tuple[str, ...]
     as_of_ns: int
     digest_hex: str
-    untrusted: bool = False
+    untrusted_paths: tuple[str, ...] = ()
     source: tuple[str, ...] = ()
+
+    @property
+    def untrusted(self) -> bool:
+        """Whether any of data is text from outside."""
+        return bool(self.untrusted_paths)
 
 
 class ToolDescription(msgspec.Struct, frozen=True):

@@ -1,8 +1,8 @@
 """The gateway: the one path to every tool, in DESIGN section 6's order.
 
-authorise -> validate -> rate, budget -> (suggest: durable intent) -> execute with a deadline -> stamp -> redact ->
-audit record, durable -> store -> release. Each step either goes on or refuses; a refusal is recorded too. It fails
-closed: without its record nothing is released (I7), and nothing but a result or a refusal ever comes out.
+authorise -> validate -> rate, budget -> (suggest: taint, durable intent) -> execute with a deadline -> stamp ->
+redact -> audit record, durable -> store -> release. Each step either goes on or refuses; a refusal is recorded too.
+It fails closed: without its record nothing is released (I7), and nothing but a result or a refusal ever comes out.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from tools.arguments import as_record, plain_text, validate
 from tools.contracts import Principal, ToolCall, ToolDescription, ToolResult
 from tools.limits import GatewayLimits, Limiter
-from tools.policy import Policy
+from tools.policy import CallFacts, Policy, PolicySource
 from tools.ports import ResultStore, StoredResult, Trail
-from tools.registry import Registry, ToolContext, ToolDefinition, ToolPorts
+from tools.registry import DataScope, Registry, ToolContext, ToolDefinition, ToolPorts
+from tools.taint import Conversations, SeenTool, TaintGuard, evidence_of
+from tools.untrusted import neutralised
 from tools.values import ToolInput, ToolOutput
 
 NAME_LIMIT_CHARS = 64
@@ -41,6 +43,7 @@ class _Attempt:
 
     call: ToolCall
     started_ns: int
+    policy: Policy | None = None
     definition: ToolDefinition | None = None
     account_id: str = ""
     scope: tuple[str, ...] = ()
@@ -58,10 +61,11 @@ class ToolGateway:
         self,
         *,
         registry: Registry,
-        policy: Policy,
+        policy: PolicySource,
         ports: ToolPorts,
         trail: Trail,
         results: ResultStore,
+        conversations: Conversations,
         limits: GatewayLimits,
         redactor: Redactor | None = None,
         limiter: Limiter | None = None,
@@ -69,10 +73,15 @@ class ToolGateway:
         venue: str = "",
     ) -> None:
         self._registry = registry
-        self._policy = policy
+        self._policies = policy
         self._ports = ports
         self._trail = trail
         self._results = results
+        self._conversations = conversations
+        self._seen_tools = {
+            tool.name: SeenTool(tool.untrusted_marks, tool.kind == "read" and tool.scope is DataScope.ACCOUNT)
+            for tool in registry
+        }
         self._clock = ports.clock
         self._limiter = limiter or Limiter(limits, ports.clock)
         self._redactor = redactor or Redactor()
@@ -80,11 +89,13 @@ class ToolGateway:
         self._venue = venue
 
     def describe(self, principal: Principal) -> list[ToolDescription]:
-        """The tools that this principal may call."""
+        """The tools that this principal may call: none while there is no policy to decide by."""
+        try:
+            policy = self._policies.current()
+        except RefusalError:
+            return []
         return [
-            definition.describe()
-            for definition in self._registry
-            if self._policy.decide(principal, definition, None) is None
+            definition.describe() for definition in self._registry if policy.decide(principal, definition, None) is None
         ]
 
     async def call(self, call: ToolCall) -> ToolResult:
@@ -110,8 +121,11 @@ class ToolGateway:
         call = attempt.call
         definition = self._authorise(attempt)
         arguments = validate(definition, call.arguments)
+        self._restrict(attempt, definition, arguments)
         await self._limiter.take(call.principal.user_id, definition.name, definition.cost, call.run_id)
         async with self._limiter.place(call.run_id):
+            if definition.kind == "suggest":
+                await self._check_taint(call, definition, arguments)
             if definition.writes_intent:
                 await self._record(attempt, Action.TOOL_INTENDED, "intended", {})
             output = await self._execute(attempt, definition, arguments)
@@ -122,18 +136,50 @@ class ToolGateway:
 
     def _authorise(self, attempt: _Attempt) -> ToolDefinition:
         call = attempt.call
+        policy = attempt.policy = self._policies.current()
         definition = attempt.definition = self._registry.get(call.tool)
         # First whether the role may at all, so that a refusal doesn't depend on which account was named.
-        refusal = self._policy.decide(call.principal, definition, None)
+        refusal = policy.decide(call.principal, definition, None)
         account_id = ""
         if refusal is None and definition.scope.needs_account:
             account_id = _account_of(call)
-            refusal = self._policy.decide(call.principal, definition, account_id)
+            refusal = policy.decide(call.principal, definition, account_id)
         if refusal is not None:
             raise RefusalError(refusal)
         attempt.account_id = account_id
         attempt.scope = _scope(definition, attempt.account_id)
         return definition
+
+    def _restrict(self, attempt: _Attempt, definition: ToolDefinition, arguments: ToolInput) -> None:
+        """What the policy says to model, hour and arguments: after validation, so that no spelling gets past it."""
+        call = attempt.call
+        assert attempt.policy is not None, "set when the call was authorised"
+        facts = CallFacts(
+            principal=call.principal,
+            tool=definition.name,
+            kind=definition.kind,
+            account_id=attempt.account_id,
+            arguments=arguments,
+            now_ns=attempt.started_ns,
+            mode=self._mode,
+            model=call.model,
+            provider=call.provider,
+        )
+        refusal = attempt.policy.restrict(facts)
+        if refusal is not None:
+            raise RefusalError(refusal)
+
+    async def _check_taint(self, call: ToolCall, definition: ToolDefinition, arguments: ToolInput) -> None:
+        """Raises RefusalError: TOOL_ARGUMENT_TAINTED, and what keeps the conversation's history from being read."""
+        principal = call.principal
+        if call.run_id is None:
+            conversation = await self._conversations.of_caller(principal.account_ids, principal.user_id)
+        else:
+            conversation = await self._conversations.of_run(principal.account_ids, principal.user_id, call.run_id)
+        evidence = evidence_of(conversation, self._seen_tools)
+        if evidence.is_exposed:
+            instruments = await self._ports.instruments.all()
+            TaintGuard(conversation, evidence, instruments, principal.account_ids).check(definition.name, arguments)
 
     async def _execute(self, attempt: _Attempt, definition: ToolDefinition, arguments: ToolInput) -> ToolOutput:
         call = attempt.call
@@ -168,6 +214,7 @@ class ToolGateway:
         """
         assert isinstance(output, definition.output_model), f"{definition.name} gave a {type(output).__name__}"
         data: dict[str, Any] = self._redactor.value(output.model_dump(mode="json")).value
+        data, untrusted_paths = neutralised(data, definition.untrusted_marks)
         canonical = rfc8785.dumps(data)
         result = ToolResult(
             call_id=attempt.call.call_id,
@@ -179,7 +226,7 @@ class ToolGateway:
             scope=attempt.scope,
             as_of_ns=output.as_of_ns,
             digest_hex=hashlib.sha256(canonical).hexdigest(),
-            untrusted=definition.untrusted,
+            untrusted_paths=tuple(untrusted_paths),
             source=self._source(definition),
         )
         return result, canonical
@@ -211,6 +258,7 @@ class ToolGateway:
                 digest_hex=hashlib.sha256(canonical).hexdigest(),
                 canonical=canonical,
                 created_at_ns=self._clock.now_ns(),
+                arguments=rfc8785.dumps(self._redactor.value(as_record(call.arguments)).value),
             )
         )
 
@@ -267,7 +315,12 @@ class ToolGateway:
             "arguments": self._redactor.value(as_record(call.arguments)).value,
             "data_scope": list(attempt.scope),
             "mode": self._mode,
-            "policy_version": self._policy.version,
+            "policy_version": attempt.policy.version if attempt.policy else None,
+            "policy_digest": attempt.policy.digest_hex if attempt.policy else None,
+            "role": call.principal.role.value,
+            "principal_kind": call.principal.kind,
+            "model": plain_text(call.model, NAME_LIMIT_CHARS),
+            "provider": plain_text(call.provider, NAME_LIMIT_CHARS),
             **cells,
         }
         try:

@@ -134,7 +134,8 @@ class Trail(Protocol):
 
 
 class StoredResult(msgspec.Struct, frozen=True):
-    """A released result: redacted data in RFC 8785 form, and whose it is. account_id is None for market data."""
+    """A released result: redacted data in RFC 8785 form, and whose it is. account_id is None for market data.
+    arguments is what its call was given, redacted, in RFC 8785 form."""
 
     call_id: str
     run_id: str | None
@@ -145,6 +146,7 @@ class StoredResult(msgspec.Struct, frozen=True):
     digest_hex: str
     canonical: bytes
     created_at_ns: int
+    arguments: bytes = b"{}"
 
 
 class ResultStore(Protocol):

@@ -25,6 +25,7 @@ from tools.glossary import described
 from tools.instruments import InstrumentDirectory
 from tools.ports import HealthReads, ReadOnlyEngine, SuggestionReads
 from tools.suggestion_writer import SuggestionWriter
+from tools.untrusted import Marks, marks_of
 from tools.values import ToolInput, ToolOutput
 
 ToolKind = Literal["read", "compute", "suggest"]
@@ -100,7 +101,8 @@ class ToolContext:
 @dataclass(frozen=True)
 class ToolDefinition:
     """One tool. cost is in rate tokens; roles is the outer bound, within which the policy decides. sources are stated
-    on each result; every tool of the catalogue names its own. example holds arguments that are right. A job goes on
+    on each result; every tool of the catalogue names its own. untrusted marks the whole output as text from outside;
+    single fields are marked by tools.untrusted.UntrustedText. example holds arguments that are right. A job goes on
     after its call: like a suggestion it writes its durable intent before it executes."""
 
     name: str
@@ -150,6 +152,11 @@ class ToolDefinition:
         return hashlib.sha256(rfc8785.dumps(self.output_schema)).hexdigest()
 
     @cached_property
+    def untrusted_marks(self) -> Marks:
+        """Where the output holds text from outside."""
+        return True if self.untrusted else marks_of(self.output_schema)
+
+    @cached_property
     def schema_digest_hex(self) -> str:
         """SHA-256 over name, version, input and output schema in RFC 8785 form."""
         whole: dict[str, Any] = {
@@ -174,7 +181,7 @@ class ToolDefinition:
             tuple(source.value for source in self.sources),
             self.cost,
             self.timeout_ms,
-            self.untrusted,
+            self.untrusted_marks is not None,
         )
 
 

@@ -10,6 +10,7 @@ from core.types.views import MandateView, PositionView
 from tools.account_tools import AccountOnlyInput
 from tools.market_tools import EVERYONE, READ_TIMEOUT_MS
 from tools.registry import DataScope, Source, ToolContext, ToolDefinition
+from tools.untrusted import UntrustedText
 from tools.values import Cells, DecimalText, ToolOutput, WholeText, ratio, utc_text
 
 STRATEGIES_SHOWN_LIMIT = 100
@@ -30,7 +31,7 @@ class StrategyPositionCells(Cells):
 
 
 class StrategyCells(Cells):
-    strategy_id: str
+    strategy_id: UntrustedText
     mandate_id: str
     state: Annotated[str, Field(description="Of the mandate: in force, expired or revoked.")]
     venue: str
@@ -122,7 +123,6 @@ STRATEGY_TOOLS = (
         scope=DataScope.ACCOUNT,
         sources=(Source.ENGINE_MANDATES, Source.ENGINE_PORTFOLIO),
         timeout_ms=READ_TIMEOUT_MS,
-        untrusted=True,
         example={"include_ended": True},
     ),
 )

@@ -402,7 +402,7 @@ async def test_the_outcome_is_plain_json(copilot: Copilot) -> None:
     (call,) = stored["tool_calls"]
     assert set(call) == {
         *("call_id", "tool", "arguments", "result", "refusal"),
-        *("as_of_ns", "mode", "scope", "source"),
+        *("as_of_ns", "mode", "scope", "source", "untrusted_paths"),
     }
     assert (call["mode"], call["scope"], call["source"]) == ("PAPER", ["market"], ["engine:market", "venue:paper"])
     (sent,) = [json.loads(event["content"]) for event in asked.wire if event["type"] == "TOOL_CALL_RESULT"]

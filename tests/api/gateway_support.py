@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from api.results.conversations import SqlConversations
 from api.results.repository import SqlResultStore
 from api.reviews.repository import SqlReviewStore
 from api.suggestions.repository import SqlSuggestionStore
@@ -55,6 +56,7 @@ async def open_gateway(engine: RunningEngine, postgres: PostgresDatabase, home: 
             engine=engine.client,
             suggestions=suggestions,
             results=results,
+            conversations=SqlConversations(database.transactions, KEK),
             reviews=HybridSearch(SqlReviewStore(database.transactions), EMBEDDER),
             health=ServiceHealth(database.transactions, lambda: True),
             trail=trail,

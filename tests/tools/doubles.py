@@ -42,15 +42,18 @@ from core.types.views import (
     TradeView,
     WhatIfView,
 )
+from knowledge.reviews import Review
 from knowledge.search import ReviewHit
 from tools.approvals import Approvals
 from tools.composition import build_gateway
 from tools.contracts import Principal, Role, ToolCall
 from tools.limits import Limiter
 from tools.pipeline import ToolGateway
+from tools.policy import PolicySource
 from tools.ports import PartHealth, StoredResult
 from tools.registry import Registry
 from tools.suggestions import GivenSignature, Suggestion, SuggestionStatus
+from tools.taint import Conversation, SeenResult
 
 NOW_NS = 1_767_225_600_000_000_000
 ACCOUNT = "acct-demo"
@@ -484,6 +487,33 @@ class MemoryResults:
         return result if result and result.account_id in {None, *account_ids} else None
 
 
+@dataclass
+class MemoryConversations:
+    """What MemoryResults holds, by run or by caller. said is what the human said in every run, newest first."""
+
+    results: MemoryResults
+    said: tuple[str, ...] = ()
+    failing: Exception | None = None
+
+    async def of_run(self, account_ids: tuple[str, ...], user_id: str, run_id: str) -> Conversation:
+        return self._of(self.said, account_ids, user_id, run_id)
+
+    async def of_caller(self, account_ids: tuple[str, ...], user_id: str) -> Conversation:
+        return self._of(None, account_ids, user_id, None)
+
+    def _of(
+        self, said: tuple[str, ...] | None, account_ids: tuple[str, ...], user_id: str, run_id: str | None
+    ) -> Conversation:
+        if self.failing is not None:
+            raise self.failing
+        seen = [
+            SeenResult(row.tool, row.account_id, msgspec.json.decode(row.canonical), msgspec.json.decode(row.arguments))
+            for row in self.results.stored.values()
+            if (row.user_id, row.run_id) == (user_id, run_id) and row.account_id in {None, *account_ids}
+        ]
+        return Conversation(said, tuple(seen))
+
+
 class MemorySuggestions:
     def __init__(self) -> None:
         self.key_owners: dict[str, str] = {}
@@ -602,12 +632,18 @@ class House:
     """A gateway and an approval flow over the doubles."""
 
     def __init__(
-        self, *, registry: Registry | None = None, max_calls_per_run: int = 12, limiter: Limiter | None = None
+        self,
+        *,
+        registry: Registry | None = None,
+        max_calls_per_run: int = 12,
+        limiter: Limiter | None = None,
+        policy: PolicySource | None = None,
     ) -> None:
         self.clock = ManualClock(NOW_NS)
         self.engine = MemoryEngine(self.clock)
         self.trail = MemoryTrail(self.clock)
         self.results = MemoryResults(log=self.trail.log)
+        self.conversations = MemoryConversations(self.results)
         self.suggestions = MemorySuggestions()
         self.reviews = MemoryReviews()
         self.health = MemoryHealth()
@@ -615,6 +651,7 @@ class House:
             engine=self.engine,
             suggestions=self.suggestions,
             results=self.results,
+            conversations=self.conversations,
             reviews=self.reviews,
             health=self.health,
             trail=self.trail,
@@ -626,6 +663,7 @@ class House:
             venue="paper",
             limiter=limiter,
             registry=registry,
+            policy=policy,
         )
         self.approvals = Approvals(
             engine=self.engine, suggestions=self.suggestions, trail=self.trail, clock=self.clock, ids=IDS
@@ -642,6 +680,19 @@ class House:
         result = await self.ask("suggest_order", **wanted)
         assert result.refusal is None, result.refusal
         return self.suggestions.rows[result.data["suggestion_id"], 1]
+
+
+def review_hit(narrative: str, review_id: str = "review-1", facts: dict[str, str] | None = None) -> ReviewHit:
+    review = Review(
+        review_id=review_id,
+        position_id="position-1",
+        account_id=ACCOUNT,
+        symbol="BTCUSDT",
+        facts=facts or {"net_pnl_quote": "12.5"},
+        narrative=narrative,
+        closed_ns=1,
+    )
+    return ReviewHit(review, 1, 1)
 
 
 def call(tool: Any, arguments: Any = None, principal: Principal = TRADER, run_id: str | None = None) -> ToolCall:

@@ -15,7 +15,8 @@ from core.types.views import KlineView, RiskCheckView
 from tests.tools.doubles import ACCOUNT, APPROVER, COMPLIANCE, NOW_NS, TRADER, House, MemoryEngine
 from tools.catalogue import build_registry
 from tools.contracts import Principal
-from tools.policy import FIRST_POLICY, Policy
+from tools.policy import Policy, default_policy, tool_facts
+from tools.policy_document import expand
 
 BUY: dict[str, Any] = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.5"}
 
@@ -344,12 +345,14 @@ def test_each_role_is_shown_its_tools(principal: Principal, missing: set[str]) -
 
 
 def test_the_policy_names_every_tool_and_no_other() -> None:
-    named = {tool for rule in FIRST_POLICY.rules for tool in rule.tools}
+    document = default_policy().document
+    named = {tool for section in document.allow for tool in expand(document, section.tools, ())}
     assert named == {tool.name for tool in build_registry()}
 
 
 def test_what_no_rule_allows_is_denied() -> None:
-    empty = Policy(type(FIRST_POLICY)("0", (), frozenset()))
+    document = msgspec.structs.replace(default_policy().document, allow=(), approver=())
+    empty = Policy(document, "0", tool_facts(build_registry()))
     assert all(empty.decide(TRADER, tool, ACCOUNT) is not None for tool in build_registry())
     assert empty.decide_approval(APPROVER) is not None
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from api.results.repository import ResultUnreadableError, SqlResultStore, results_key
+from api.results.repository import SqlResultStore
+from api.results.sealing import ResultUnreadableError, results_key
 from core.config import ConfigurationError
 from core.storage.database import DatabaseRole
 from core.types.codes import ReasonCode, RefusalError

@@ -577,6 +577,8 @@ ELSEWHERE: dict[ReasonCode, str] = {
     C.AUTH_ROLE_NOT_PERMITTED: "tests/api/test_rest_auth.py::test_only_compliance_reads_the_audit_trail",
     C.AUTH_ACCOUNT_OUT_OF_SCOPE: "tests/tools/test_pipeline.py::"
     "test_a_tool_over_a_foreign_account_is_refused_before_anything_is_read",
+    C.AUTH_AGENT_REVOKED: "tests/api/agents/test_agents.py::"
+    "test_an_agent_that_is_over_can_do_nothing_with_a_token_that_still_holds",
     C.AUTH_RATE_EXCEEDED: "tests/api/test_rest_auth.py::"
     "test_after_too_many_failures_a_name_has_to_wait_even_with_the_right_password",
     C.REQUEST_TOO_LARGE: "tests/api/test_rest.py::test_a_body_that_is_too_large_is_refused",
@@ -587,7 +589,12 @@ ELSEWHERE: dict[ReasonCode, str] = {
     C.TOOL_RATE_EXCEEDED: "tests/tools/test_pipeline.py::test_a_principal_has_a_rate_for_each_tool_that_refills",
     C.TOOL_BUDGET_EXCEEDED: "tests/tools/test_pipeline.py::test_a_run_has_a_budget_of_calls",
     C.TOOL_DEADLINE_EXCEEDED: "tests/tools/test_pipeline.py::test_a_tool_past_its_deadline_is_stopped",
+    C.POLICY_MODEL_NOT_PERMITTED: "tests/tools/test_policy.py::test_models_call_what_a_section_lets_them",
+    C.POLICY_QUIET_HOURS: "tests/tools/test_policy.py::test_quiet_hours_hold_up_suggestions",
+    C.POLICY_CONDITION_DENIED: "tests/tools/test_policy.py::test_a_condition_that_is_true_or_cannot_be_told_denies",
+    C.POLICY_APPROVER_NOT_PERMITTED: "tests/tools/test_policy.py::test_who_may_approve_what",
     C.TOOL_FAILED: "tests/tools/test_pipeline.py::test_what_breaks_inside_is_told_by_trace_id_only",
+    C.TOOL_ARGUMENT_TAINTED: "tests/tools/test_taint.py::test_what_only_outside_text_says_is_refused",
     C.MARKET_NO_DATA: "tests/core/market/test_hub.py::test_the_ticker_is_the_book_tickers_own_and_refused_when_old",
     C.ORDER_NEVER_ARRIVED: "tests/core/runtime/test_safety.py::"
     "test_an_order_that_never_arrived_is_rejected_only_when_it_cant_arrive_any_more",
@@ -614,7 +621,6 @@ ELSEWHERE: dict[ReasonCode, str] = {
 
 NOT_RAISED: dict[ReasonCode, str] = {
     C.IDEMPOTENCY_KEY_REUSED: "repeated writes are told apart by request ids, which answer with the first outcome",
-    C.TOOL_ARGUMENT_TAINTED: "the gateway's own, for values from untrusted text",
     C.ORDER_PRICE_MISSING: "an order without its price is REQUEST_INVALID",
     C.AUTHORITY_PARENT_UNKNOWN: "a derived order is decided together with its parent, so none can be asked for without",
 }

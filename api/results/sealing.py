@@ -1,0 +1,102 @@
+"""Tool results as they lie in SQL: AES-256-GCM, bound to their own row."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import Row
+
+from api.moments import to_ns
+from core.config import ConfigurationError, Settings
+from tools.pipeline import result_digest
+from tools.ports import StoredResult
+
+KEY_NAME = "results.key"
+KEY_SIZE_BYTES = 32
+NONCE_SIZE_BYTES = 12
+RETENTION_DAYS = 90
+DOMAIN_TAG = b"veloz/tool-result/v1"
+ARGUMENTS_TAG = b"veloz/tool-arguments/v1"
+SELECT = (
+    "SELECT call_id, run_id, trace_id, user_id, account_id, tool, digest, nonce, ciphertext, arguments, created_at "
+    "FROM tool_results"
+)
+
+
+class ResultUnreadableError(Exception):
+    """A stored result doesn't open: it was changed, moved to another row, or sealed under another key."""
+
+
+class ResultSeal:
+    """Seals and opens under the results key of 32 bytes. Raises ConfigurationError for another size."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != KEY_SIZE_BYTES:
+            raise ConfigurationError(f"secret {KEY_NAME}: must be {KEY_SIZE_BYTES} bytes in hex, is {len(key)} bytes")
+        self._cipher = AESGCM(key)
+
+    def row(self, result: StoredResult) -> dict[str, Any]:
+        """The columns to insert, created_at and expires_at aside: those are the database's to say."""
+        digest = bytes.fromhex(result.digest_hex)
+        nonce, arguments_nonce = os.urandom(NONCE_SIZE_BYTES), os.urandom(NONCE_SIZE_BYTES)
+        bound = _binding(DOMAIN_TAG, result.call_id, result.tool, result.account_id, digest)
+        bound_arguments = _binding(ARGUMENTS_TAG, result.call_id, result.tool, result.account_id, digest)
+        return {
+            "call_id": result.call_id,
+            "run_id": result.run_id,
+            "trace_id": result.trace_id,
+            "user_id": result.user_id,
+            "account_id": result.account_id,
+            "tool": result.tool,
+            "digest": digest,
+            "nonce": nonce,
+            "ciphertext": self._cipher.encrypt(nonce, result.canonical, bound),
+            "arguments": arguments_nonce + self._cipher.encrypt(arguments_nonce, result.arguments, bound_arguments),
+        }
+
+    def open(self, row: Row[Any]) -> StoredResult:
+        """The result of a row of SELECT. arguments is empty where the row holds none.
+
+        Raises ResultUnreadableError.
+        """
+        digest = bytes(row.digest)
+        names = (row.call_id, row.tool, row.account_id, digest)
+        arguments = bytes(row.arguments or b"")
+        try:
+            canonical = self._cipher.decrypt(bytes(row.nonce), bytes(row.ciphertext), _binding(DOMAIN_TAG, *names))
+            if arguments:
+                nonce, sealed = arguments[:NONCE_SIZE_BYTES], arguments[NONCE_SIZE_BYTES:]
+                arguments = self._cipher.decrypt(nonce, sealed, _binding(ARGUMENTS_TAG, *names))
+        except (InvalidTag, ValueError) as error:
+            raise ResultUnreadableError(f"the result of call {row.call_id} doesn't open under {KEY_NAME}") from error
+        if result_digest(msgspec.json.decode(canonical)) != digest.hex():
+            raise ResultUnreadableError(f"the result of call {row.call_id} doesn't have the digest it was stored under")
+        return StoredResult(
+            call_id=row.call_id,
+            run_id=row.run_id,
+            trace_id=row.trace_id,
+            user_id=row.user_id,
+            account_id=row.account_id,
+            tool=row.tool,
+            digest_hex=digest.hex(),
+            canonical=canonical,
+            created_at_ns=to_ns(row.created_at),
+            arguments=arguments,
+        )
+
+
+def results_key(settings: Settings) -> bytes:
+    """The sealing key from secrets/results.key. Raises ConfigurationError."""
+    try:
+        return bytes.fromhex(settings.read_secret(KEY_NAME))
+    except ValueError as error:
+        raise ConfigurationError(f"secret {settings.paths.secret(KEY_NAME)}: must be hex") from error
+
+
+def _binding(tag: bytes, call_id: str, tool: str, account_id: str | None, digest: bytes) -> bytes:
+    """What a sealed result is tied to, so that no row can stand in for another."""
+    return b"\x00".join([tag, call_id.encode(), tool.encode(), (account_id or "").encode(), digest])
