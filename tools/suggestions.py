@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from core.authority.proposal import Proposal, parse_proposal
+from core.authority.proposal import parse_proposal
+from core.authority.proposal_kinds import Proposed
 from core.types.codes import ReasonCode, Refusal
 
 
@@ -70,7 +71,7 @@ class Suggestion(msgspec.Struct, frozen=True, kw_only=True):
     views: dict[str, int] = {}
 
     @property
-    def order(self) -> Proposal:
+    def order(self) -> Proposed:
         """The proposal, read strictly. Raises RefusalError(AUTHORITY_PROPOSAL_MALFORMED)."""
         return parse_proposal(self.proposal)
 

@@ -15,7 +15,7 @@ from api.cli.text import printable
 from core.types.codes import RefusalError
 
 if TYPE_CHECKING:
-    from core.authority.proposal import Proposal
+    from core.authority.proposal_kinds import Proposed
 
 POLL_INTERVAL_S = 0.1
 SETTLED = frozenset({"executed", "failed", "needs_review"})
@@ -116,7 +116,7 @@ def _follow(session: Session, suggestion_id: str, wait_s: float) -> dict[str, An
         time.sleep(POLL_INTERVAL_S)
 
 
-def _signed_proposal(row: dict[str, Any]) -> tuple[Proposal, str]:
+def _signed_proposal(row: dict[str, Any]) -> tuple[Proposed, str]:
     """The proposal and its digest, read here from the very bytes that get signed: the service isn't trusted with it.
 
     Raises CommandError when the bytes aren't a proposal, or are another suggestion's.

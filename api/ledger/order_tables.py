@@ -36,6 +36,7 @@ from core.types.events import (
     OrderTriggered,
     RiskCheckRecord,
     TriggerReached,
+    caused_first_order,
 )
 from core.types.money import from_scaled
 from core.types.orders import OrderIntent, OrderStatus
@@ -179,7 +180,8 @@ async def find_order(connection: AsyncConnection, client_order_id: str) -> Order
 
 
 async def project_approval(connection: AsyncConnection, entry: JournalEntry, event: ApprovalDecided) -> None:
-    """The approval's consumption, and its order when risk let it through."""
+    """The approval's consumption, and the order that it sent to the venue at once."""
+    order = caused_first_order(event)
     await connection.execute(
         _INSERT_CONSUMED,
         {
@@ -189,7 +191,7 @@ async def project_approval(connection: AsyncConnection, entry: JournalEntry, eve
             "digest": event.digest_hex,
             "account_id": event.account_id,
             "asker_id": event.asker_id,
-            "client_order_id": event.intent.client_order_id if event.intent else None,
+            "client_order_id": order.client_order_id if order else None,
             "refusal": json_text(event.refusal),
             "checks": json_list(event.checks),
             "signatures": json_list(event.signatures),
@@ -219,6 +221,7 @@ async def project_intended(connection: AsyncConnection, entry: JournalEntry, eve
         event,
         event.intent,
         event.authority,
+        suggestion_id=event.authority.suggestion_id if isinstance(event.authority, ApprovalAuthority) else None,
         status=OrderStatus.HELD if event.is_held else OrderStatus.INTENDED,
         notional_quote=Decimal(event.notional_quote),
         rules_version=event.rules_version,

@@ -16,13 +16,14 @@ from sqlalchemy import exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.ledger.order_tables import (
+    find_order,
     project_adopted,
     project_approval,
     project_intended,
     project_order_event,
     project_refused,
 )
-from api.ledger.records import NO_ORDER, OrderContext, records_of
+from api.ledger.records import NO_ORDER, OrderContext, caused_records, records_of
 from api.ledger.state_tables import project_kill_switch, project_reconciliation, project_setting
 from audit.record import Action, AuditRecord
 from audit.store import INSERT_RECORD, inbox_row
@@ -64,6 +65,7 @@ from core.types.events import (
     SessionClosed,
     SessionOpened,
     TriggerReached,
+    caused_first_order,
 )
 from core.types.orders import OrderStatus
 
@@ -138,6 +140,8 @@ class Projection:
             order = await project_event(connection, entry, event)
             await _project_suggestion(connection, event)
             records = records_of(entry, event, order)
+            if isinstance(event, ApprovalDecided):
+                records += await _records_of_caused(connection, entry, event)
             if isinstance(event, OrderFilled) and event.closed is not None:
                 records += await self._review(connection, entry, event, records[-1])
             await insert_records(connection, records, self._redactor)
@@ -199,6 +203,8 @@ async def project_event(connection: AsyncConnection, entry: JournalEntry, event:
     match event:
         case ApprovalDecided():
             await project_approval(connection, entry, event)
+            for caused in event.caused:
+                await project_event(connection, entry, caused)
         case OrderIntended():
             await project_intended(connection, entry, event)
         case OrderRefused():
@@ -246,15 +252,26 @@ async def project_event(connection: AsyncConnection, entry: JournalEntry, event:
     return NO_ORDER
 
 
+async def _records_of_caused(
+    connection: AsyncConnection, entry: JournalEntry, event: ApprovalDecided
+) -> list[AuditRecord]:
+    records: list[AuditRecord] = []
+    for position, caused in enumerate(event.caused):
+        order = await find_order(connection, caused.intent.client_order_id)
+        records += caused_records(entry, event, position, NO_ORDER if order is None else order.context)
+    return records
+
+
 async def _project_suggestion(connection: AsyncConnection, event: JournalEvent) -> None:
     """What an event makes of the suggestion that its order came from."""
     match event:
         case ApprovalDecided():
+            order = caused_first_order(event)
             parameters = {
                 "id": event.suggestion_id,
                 "version": event.version,
-                "status": "consumed" if event.intent else "failed",
-                "client_order_id": event.intent.client_order_id if event.intent else None,
+                "status": "failed" if event.refusal else "consumed",
+                "client_order_id": order.client_order_id if order else None,
                 "refusal_code": event.refusal.code.value if event.refusal else None,
             }
             await connection.execute(_DECIDE_SUGGESTION, parameters)

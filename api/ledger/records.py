@@ -166,6 +166,26 @@ def _approval_records(entry: JournalEntry, event: ApprovalDecided) -> list[Audit
     return [risk, intended]
 
 
+def caused_records(
+    entry: JournalEntry, approval: ApprovalDecided, position: int, order: OrderContext
+) -> list[AuditRecord]:
+    """Of what an approval led to, as records of its suggestion. order is what that is about, where it is known."""
+    caused = approval.caused[position]
+    records = records_of(entry, caused, msgspec.structs.replace(order, trace_id=order.trace_id or approval.trace_id))
+    return [
+        msgspec.structs.replace(
+            record,
+            # One journal record may cause several of a kind.
+            record_id=f"{record.record_id}:{position + 1}",
+            account_id=approval.account_id,
+            run_id=approval.run_id or None,
+            suggestion_id=approval.suggestion_id,
+            on_behalf_of=approval.asker_id,
+        )
+        for record in records
+    ]
+
+
 def _intended_records(entry: JournalEntry, event: OrderIntended) -> list[AuditRecord]:
     intent = event.intent
     order = OrderContext(intent.account_id, trace_id=event.trace_id)

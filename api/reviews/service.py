@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.moments import to_ns
 from api.reviews.repository import insert_review, review_exists
-from core.authority.proposal import parse_proposal
+from core.authority.proposal import parse_order_proposal
 from core.text.redaction import Redactor
 from core.types.codes import RefusalError
 from core.types.events import ClosedPosition, JournalEntry, OrderFilled
@@ -106,6 +106,6 @@ def _fill(row: Row[Any], mids: dict[str, Decimal | None]) -> ReviewFill:
 def _reference_price(row: Row[Any]) -> Decimal | None:
     """The mid that the order was proposed on; None when the stored proposal can't be read."""
     try:
-        return Decimal(parse_proposal(bytes(row.proposal)).reference_price)
+        return Decimal(parse_order_proposal(bytes(row.proposal)).reference_price)
     except RefusalError:
         return None

@@ -1,132 +1,112 @@
-"""The proposal: exactly what a human is shown, signs, and the engine executes (I2).
+"""Proposals: exactly what a human is shown, signs, and the engine does (I2).
 
-Its bytes are RFC 8785 JSON with every number as a string. The digest that approvers sign is
-SHA-256(domain tag || bytes), so a signature made here means nothing in any other protocol.
+There are several kinds, each with a schema of its own. Their bytes are RFC 8785 JSON with every value as text. The
+digest that approvers sign is SHA-256(domain tag || bytes), and the tag follows from the schema: a signature made for
+one kind, or one version of it, means nothing for another, nor in any other protocol.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-from decimal import Decimal
+from collections.abc import Mapping
 
 import msgspec
 import rfc8785
 
-from core.types.codes import ReasonCode, refuse
-from core.types.money import decimal_text
-from core.types.orders import OrderType, Side, TimeInForce
+from core.authority.proposal_kinds import OrderProposal, Proposal, Proposed, malformed, value_problem
+from core.types.codes import RefusalError
 
-PROPOSAL_SCHEMA = "veloz.order-proposal/1"
-PROPOSAL_DOMAIN_TAG = b"veloz/order-proposal/v1\x00"
+__all__ = [
+    "ORDER_PROPOSAL_SCHEMA",
+    "PROPOSAL_KINDS",
+    "PROPOSAL_SCHEMA",
+    "OrderProposal",
+    "Proposal",
+    "Proposed",
+    "decode_proposal",
+    "domain_tag",
+    "parse_order_proposal",
+    "parse_proposal",
+    "proposal_bytes",
+    "proposal_digest",
+]
+
 PROPOSAL_SIZE_LIMIT_BYTES = 16_384
 SHOWN_LIMIT_CHARS = 64
-PROPOSED_TYPES = frozenset({OrderType.LIMIT, OrderType.MARKET})
+PROPOSAL_SCHEMA = "veloz.order-proposal/1"
+ORDER_PROPOSAL_SCHEMA = "veloz.order-proposal/2"
 
-_WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
-_PLAIN_DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,39})(?:\.[0-9]{1,39})?")
+PROPOSAL_KINDS: Mapping[str, type[Proposed]] = {
+    PROPOSAL_SCHEMA: Proposal,
+    ORDER_PROPOSAL_SCHEMA: OrderProposal,
+}
+"""Every schema that this engine reads, and what it says."""
+PROPOSAL_DOMAIN_TAG = b"veloz/order-proposal/v1\x00"
 
 
-class Proposal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One exact order that a human can approve. Numbers are text: decimals in plain notation, times in ns.
-
-    price is empty for MARKET. reference_price is the mid at the time of the proposal; max_deviation_bps is how far
-    the mid may have moved from it at send before the proposal goes back to a human.
-    """
-
+class _Schema(msgspec.Struct, frozen=True):
     schema: str
-    suggestion_id: str
-    version: str
-    environment: str
-    mode: str
-    engine_id: str
-    account_id: str
-    venue: str
-    symbol: str
-    instrument_version: str
-    side: str
-    order_type: str
-    time_in_force: str
-    quantity: str
-    price: str
-    post_only: str
-    reduce_only: str
-    notional_quote: str
-    reference_price: str
-    max_deviation_bps: str
-    asker_id: str
-    run_id: str
-    trace_id: str
-    created_at_ns: str
-    expires_at_ns: str
-
-    @property
-    def expires_ns(self) -> int:
-        return int(self.expires_at_ns)
 
 
-def proposal_bytes(proposal: Proposal) -> bytes:
+def domain_tag(schema: str) -> bytes:
+    """`veloz.order-proposal/2` signs under `veloz/order-proposal/v2` NUL."""
+    name, _, number = schema.partition("/")
+    return f"{name.replace('.', '/')}/v{number}\x00".encode()
+
+
+def proposal_bytes(proposal: Proposed) -> bytes:
     """The canonical bytes that are stored, shown, digested and sent."""
     return bytes(rfc8785.dumps(msgspec.to_builtins(proposal)))
 
 
 def proposal_digest(canonical: bytes) -> str:
-    """Hex SHA-256 over the domain tag and the canonical bytes."""
-    return hashlib.sha256(PROPOSAL_DOMAIN_TAG + canonical).hexdigest()
+    """Hex SHA-256 over the domain tag of its schema and the canonical bytes. Of what isn't a proposal of a kind that is
+    known here the tag is the first kind's: it can be told, and never be executed."""
+    schema = _schema_of(canonical)
+    tag = domain_tag(schema) if schema in PROPOSAL_KINDS else PROPOSAL_DOMAIN_TAG
+    return hashlib.sha256(tag + canonical).hexdigest()
 
 
-def parse_proposal(canonical: bytes) -> Proposal:
+def parse_proposal(canonical: bytes) -> Proposed:
     """Read proposal bytes strictly.
 
     Raises RefusalError(AUTHORITY_PROPOSAL_MALFORMED) when they aren't the canonical form of a valid proposal:
     unknown or missing fields, other byte forms of the same JSON, unknown enum values or numbers out of form.
     """
     if len(canonical) > PROPOSAL_SIZE_LIMIT_BYTES:
-        raise _malformed(f"{len(canonical)} bytes, the limit is {PROPOSAL_SIZE_LIMIT_BYTES}")
+        raise RefusalError(malformed(f"{len(canonical)} bytes, the limit is {PROPOSAL_SIZE_LIMIT_BYTES}"))
     try:
-        proposal = msgspec.json.decode(canonical, type=Proposal)
+        proposal = decode_proposal(canonical)
     except msgspec.MsgspecError as error:
-        raise _malformed(str(error)) from error
+        raise RefusalError(malformed(str(error)[:200])) from error
     if proposal_bytes(proposal) != canonical:
-        raise _malformed("the bytes are not in canonical form")
-    if proposal.schema != PROPOSAL_SCHEMA:
-        raise _malformed(f"schema is {proposal.schema!r}, this engine reads {PROPOSAL_SCHEMA!r}")
-    _check_values(proposal)
+        raise RefusalError(malformed("the bytes are not in canonical form"))
+    refusal = value_problem(proposal)
+    if refusal is not None:
+        raise RefusalError(refusal)
     return proposal
 
 
-def _check_values(proposal: Proposal) -> None:
+def parse_order_proposal(canonical: bytes) -> Proposal:
+    """parse_proposal of what has to be an order. Raises RefusalError(AUTHORITY_PROPOSAL_MALFORMED)."""
+    proposal = parse_proposal(canonical)
+    if not isinstance(proposal, Proposal):
+        raise RefusalError(malformed(f"{proposal.schema!r} isn't an order"))
+    return proposal
+
+
+def decode_proposal(content: bytes | str) -> Proposed:
+    """The kind that its schema names, of what was judged before: a journal's. Raises msgspec.MsgspecError."""
+    schema = msgspec.json.decode(content, type=_Schema).schema
+    kind = PROPOSAL_KINDS.get(schema)
+    if kind is None:
+        known = ", ".join(PROPOSAL_KINDS)
+        raise msgspec.ValidationError(f"schema is {schema[:SHOWN_LIMIT_CHARS]!r}, this engine reads {known}")
+    return msgspec.json.decode(content, type=kind)
+
+
+def _schema_of(canonical: bytes) -> str:
     try:
-        Side(proposal.side)
-        order_type = OrderType(proposal.order_type)
-        TimeInForce(proposal.time_in_force)
-    except ValueError as error:
-        raise _malformed(str(error)) from error
-    for name in ("version", "instrument_version", "created_at_ns", "expires_at_ns"):
-        text = getattr(proposal, name)
-        if not _WHOLE_NUMBER.fullmatch(text):
-            raise _malformed(f"{name} must be a whole number, is {text[:SHOWN_LIMIT_CHARS]!r}")
-    for name in ("quantity", "notional_quote", "reference_price", "max_deviation_bps"):
-        _positive_decimal(name, getattr(proposal, name))
-    # A trigger or an expiry would have to be a digested field, and there is none: what is signed is what is shown (I2).
-    if order_type not in PROPOSED_TYPES:
-        raise _malformed(f"a proposal is for a LIMIT or a MARKET order, not {order_type}; ask for it with a ticket")
-    if proposal.time_in_force == TimeInForce.GTD:
-        raise _malformed("a proposal's order has no expiry, so its time in force isn't GTD; ask for it with a ticket")
-    if order_type is OrderType.LIMIT:
-        _positive_decimal("price", proposal.price)
-    elif proposal.price:
-        raise _malformed("a MARKET order has no price")
-    for name in ("post_only", "reduce_only"):
-        if getattr(proposal, name) not in {"true", "false"}:
-            raise _malformed(f"{name} must be 'true' or 'false'")
-
-
-def _positive_decimal(name: str, text: str) -> None:
-    # By its form first: written out, a Decimal of 14 characters can take gigabytes.
-    if not _PLAIN_DECIMAL.fullmatch(text) or decimal_text(Decimal(text)) != text or Decimal(text) <= 0:
-        raise _malformed(f"{name} must be a positive decimal in plain notation, is {text[:SHOWN_LIMIT_CHARS]!r}")
-
-
-def _malformed(detail: str) -> Exception:
-    return refuse(ReasonCode.AUTHORITY_PROPOSAL_MALFORMED, f"The proposal can't be read: {detail}.")
+        return msgspec.json.decode(canonical, type=_Schema).schema
+    except msgspec.MsgspecError:
+        return ""

@@ -1,4 +1,4 @@
-"""Whether an approval gives the engine authority to send one exact order (I2). Pure: the engine trusts no caller."""
+"""Whether an approval gives the engine authority for one exact proposal (I2). Pure: the engine trusts no caller."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from decimal import Context, Decimal
 import msgspec
 
 from core.authority.documents import CLOCK_SKEW_NS, EngineIdentity
-from core.authority.proposal import Proposal, parse_proposal, proposal_digest
+from core.authority.proposal import parse_proposal, proposal_digest
+from core.authority.proposal_kinds import Proposal, Proposed, malformed
 from core.authority.roster import threshold_quote
 from core.authority.signatures import verify_digest
 from core.types.authority import SignatureRecord
@@ -17,11 +18,10 @@ from core.types.clock import NS_PER_S, format_utc_us
 from core.types.codes import ReasonCode, Refusal, RefusalError
 from core.types.events import Roster, RosterEntry
 from core.types.money import decimal_text
-from core.types.orders import Mode, OrderType, TimeInForce
+from core.types.orders import Mode
 
 SIGNATURES_LIMIT = 16
 TWO_APPROVALS = 2
-VERSION_LENGTH_LIMIT = 18
 DECIMAL_LENGTH_LIMIT = 40
 PROPOSAL_LONGEST_NS = 24 * 3600 * NS_PER_S
 EXACT = Context(prec=4 * DECIMAL_LENGTH_LIMIT)
@@ -30,32 +30,19 @@ EXACT = Context(prec=4 * DECIMAL_LENGTH_LIMIT)
 class Approved(msgspec.Struct, frozen=True):
     """An approval that holds: the proposal, its digest, and the signatures that count."""
 
-    proposal: Proposal
+    proposal: Proposed
     digest_hex: str
     signatures: tuple[SignatureRecord, ...]
 
 
-def read_proposal(canonical: bytes) -> Proposal | Refusal:
-    """parse_proposal as a value, with bounds on the numbers' lengths and on combinations no venue takes."""
+def read_proposal(canonical: bytes) -> Proposed | Refusal:
+    """parse_proposal as a value."""
     try:
-        proposal = parse_proposal(canonical)
+        return parse_proposal(canonical)
     except RefusalError as error:
         return error.refusal
     except ValueError as error:
-        return _malformed(str(error)[:200])
-    if len(proposal.version) > VERSION_LENGTH_LIMIT or proposal.version == "0":
-        return _malformed("version must be a whole number from 1 on")
-    for name in ("quantity", "price", "notional_quote", "reference_price", "max_deviation_bps"):
-        if len(getattr(proposal, name)) > DECIMAL_LENGTH_LIMIT:
-            return _malformed(f"{name} is longer than {DECIMAL_LENGTH_LIMIT} characters")
-    if proposal.post_only == "true" and (proposal.order_type, proposal.time_in_force) != (
-        OrderType.LIMIT,
-        TimeInForce.GTC,
-    ):
-        return _malformed("post_only goes with a LIMIT order of time in force GTC only")
-    if not (proposal.suggestion_id and proposal.account_id and proposal.asker_id):
-        return _malformed("suggestion_id, account_id and asker_id must not be empty")
-    return proposal
+        return malformed(str(error)[:200])
 
 
 def verify_approval(
@@ -73,7 +60,7 @@ def verify_approval(
     """Check an approval in a fixed order; the first failing check is the answer.
 
     signatures are (key id, Ed25519 signature). instrument_versions is by (venue, symbol); consumed maps a suggestion
-    to the version of it that an order was decided on; now_ns is the engine's clock, which never goes back; at_least is
+    to the version of it that was decided on; now_ns is the engine's clock, which never goes back; at_least is
     how many approvals the caller wants, where that is more than are due.
     """
     proposal = read_proposal(canonical)
@@ -102,14 +89,17 @@ def verify_approval(
     )
 
 
-def signed_notional_quote(proposal: Proposal) -> Decimal:
-    """The notional as the signed bytes tell it, in the quote asset: the stated one, or quantity x price where that is
-    more."""
-    price = Decimal(proposal.price or proposal.reference_price)
+def signed_notional_quote(proposal: Proposed) -> Decimal:
+    """What the signed bytes put at stake, in the quote asset: the stated notional, or quantity x the highest price that
+    they name where that is more. Nothing where no order is asked for."""
+    if not isinstance(proposal, Proposal):
+        return Decimal(0)
+    named = [proposal.price, getattr(proposal, "stop_price", "")]
+    price = max((Decimal(text) for text in named if text), default=Decimal(proposal.reference_price))
     return max(Decimal(proposal.notional_quote), EXACT.multiply(Decimal(proposal.quantity), price))
 
 
-def check_identity(proposal: Proposal, identity: EngineIdentity) -> Refusal | None:
+def check_identity(proposal: Proposed, identity: EngineIdentity) -> Refusal | None:
     if (proposal.engine_id, proposal.environment) != (identity.engine_id, identity.environment):
         return Refusal(
             ReasonCode.AUTHORITY_WRONG_ENGINE,
@@ -128,10 +118,10 @@ def check_identity(proposal: Proposal, identity: EngineIdentity) -> Refusal | No
 
 
 def _check_signatures(
-    proposal: Proposal, digest_hex: str, signatures: Sequence[tuple[str, bytes]], roster: Roster, mode: str
+    proposal: Proposed, digest_hex: str, signatures: Sequence[tuple[str, bytes]], roster: Roster, mode: str
 ) -> Refusal | tuple[SignatureRecord, ...]:
     if len(signatures) > SIGNATURES_LIMIT:
-        return _malformed(f"{len(signatures)} signatures, the limit is {SIGNATURES_LIMIT}")
+        return malformed(f"{len(signatures)} signatures, the limit is {SIGNATURES_LIMIT}")
     entries = {entry.key_id: entry for entry in roster.entries}
     for key_id, _ in signatures:
         if key_id not in entries:
@@ -180,14 +170,14 @@ def approvals_due(roster: Roster, worth_quote: Decimal, at_least: int = 1) -> in
     return max(at_least, TWO_APPROVALS if worth_quote > threshold_quote(roster) else 1)
 
 
-def approvals_counted(proposal: Proposal, records: tuple[SignatureRecord, ...]) -> int:
+def approvals_counted(proposal: Proposed, records: tuple[SignatureRecord, ...]) -> int:
     """How many people that is: beside another's, the asker's own is nobody's."""
     others = sum(1 for record in records if record.user_id != proposal.asker_id)
     return others if others else len(records)
 
 
 def approvals_due_problem(
-    proposal: Proposal,
+    proposal: Proposed,
     records: tuple[SignatureRecord, ...],
     roster: Roster,
     worth_quote: Decimal,
@@ -217,7 +207,7 @@ def approvals_due_problem(
     )
 
 
-def _check_single_use(proposal: Proposal, consumed: Mapping[str, int]) -> Refusal | None:
+def _check_single_use(proposal: Proposed, consumed: Mapping[str, int]) -> Refusal | None:
     version = consumed.get(proposal.suggestion_id)
     if version is None:
         return None
@@ -238,14 +228,14 @@ def _check_single_use(proposal: Proposal, consumed: Mapping[str, int]) -> Refusa
     )
 
 
-def check_expiry(proposal: Proposal, now_ns: int) -> Refusal | None:
+def check_expiry(proposal: Proposed, now_ns: int) -> Refusal | None:
     """A proposal holds from when it was made until it expires, and never for long: who keeps it back, signed, must not
     be able to wait for the market that suits them."""
     created_ns = int(proposal.created_at_ns)
     if created_ns > now_ns + CLOCK_SKEW_NS:
-        return _malformed(f"created_at_ns lies ahead of the engine's clock, {format_utc_us(now_ns)}")
+        return malformed(f"created_at_ns lies ahead of the engine's clock, {format_utc_us(now_ns)}")
     if not 0 < proposal.expires_ns - created_ns <= PROPOSAL_LONGEST_NS:
-        return _malformed(f"it must expire within {PROPOSAL_LONGEST_NS // NS_PER_S} s after it was made")
+        return malformed(f"it must expire within {PROPOSAL_LONGEST_NS // NS_PER_S} s after it was made")
     if now_ns < proposal.expires_ns:
         return None
     return Refusal(
@@ -257,7 +247,9 @@ def check_expiry(proposal: Proposal, now_ns: int) -> Refusal | None:
     )
 
 
-def check_instrument(proposal: Proposal, versions: Mapping[tuple[str, str], int]) -> Refusal | None:
+def check_instrument(proposal: Proposed, versions: Mapping[tuple[str, str], int]) -> Refusal | None:
+    if not isinstance(proposal, Proposal):
+        return None
     version = versions.get((proposal.venue, proposal.symbol))
     if version is None:
         return Refusal(
@@ -278,7 +270,3 @@ def check_instrument(proposal: Proposal, versions: Mapping[tuple[str, str], int]
 
 def _signer(code: ReasonCode, key_id: str, what: str) -> Refusal:
     return Refusal(code, f"Key {key_id[:64]!r} {what}.", actual=key_id[:64])
-
-
-def _malformed(detail: str) -> Refusal:
-    return Refusal(ReasonCode.AUTHORITY_PROPOSAL_MALFORMED, f"The proposal can't be read: {detail}.")

@@ -11,33 +11,16 @@ from decimal import Decimal
 
 import msgspec
 
-from core.authority.documents import EngineIdentity
-from core.authority.proposal import Proposal, proposal_digest
 from core.authority.roster import RosterError, SignedRoster, roster_digest
 from core.authority.thaw import SignedThaw, verify_thaw
-from core.authority.verify import (
-    approvals_counted,
-    approvals_due,
-    approvals_due_problem,
-    check_expiry,
-    check_identity,
-    check_instrument,
-    read_proposal,
-    signed_notional_quote,
-    verify_approval,
-)
 from core.kernel.decide_authority import ended_by_roster
-from core.kernel.decide_risk import APPROVALS_FOR_TWO, RiskSubject, run_risk
-from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
 from core.orders.machine import Order, status_after_fill
 from core.portfolio.positions import Fill, Position, apply_fill, fee_in_quote
-from core.risk.checks import RiskDecision
 from core.risk.kill_switch import KillSwitch
 from core.types.authority import SafetyAuthority
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import (
-    ApprovalDecided,
     CancelRequested,
     EngineStarted,
     InstrumentsLoaded,
@@ -53,10 +36,9 @@ from core.types.events import (
     RosterInstalled,
 )
 from core.types.instruments import Instrument
-from core.types.money import decimal_text, from_scaled, to_scaled
-from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce, client_order_id
+from core.types.money import from_scaled
+from core.types.orders import OrderStatus
 
-NEEDS_TWO = ReasonCode.RISK_CUSTOM_RULE_NEEDS_TWO_APPROVALS
 THAW_CURE = (
     "This call can only tighten the kill switch. Thawing is administration: on the engine's host, with the root key, "
     "run `python -m core.runtime.thaw`."
@@ -124,100 +106,6 @@ def decide_instruments(kernel: Kernel, loaded: Sequence[Instrument], now_ns: int
     ):
         return ()
     return (InstrumentsLoaded(ts_ns=now_ns, instruments=versioned),)
-
-
-def decide_check(kernel: Kernel, canonical: bytes, inputs: DecisionInputs, now_ns: int) -> RiskDecision:
-    """Risk's first run (I3), on a proposal that nobody has signed yet. Changes nothing."""
-    proposal = read_proposal(canonical)
-    if isinstance(proposal, Refusal):
-        return RiskDecision((), proposal)
-    refusal = _not_for_this_engine(kernel, proposal, now_ns)
-    if refusal is not None:
-        return RiskDecision((), refusal)
-    intent = _intent(kernel, proposal, proposal_digest(canonical))
-    if isinstance(intent, Refusal):
-        return RiskDecision((), intent)
-    return _run_risk(kernel, intent, proposal, None, inputs, now_ns)
-
-
-def approvals_due_now(
-    kernel: Kernel, canonical: bytes, decision: RiskDecision, inputs: DecisionInputs, now_ns: int
-) -> int | None:
-    """How many people would have to sign a proposal that decision is about; None when that can't be told."""
-    proposal = read_proposal(canonical)
-    if isinstance(proposal, Refusal) or decision.notional is None:
-        return None
-    intent = _intent(kernel, proposal, proposal_digest(canonical))
-    if isinstance(intent, Refusal):
-        return None
-    worth = max(signed_notional_quote(proposal), decision.notional)
-    by_one = _run_risk(kernel, intent, proposal, 1, inputs, now_ns)
-    by_rules = any(check.name == NEEDS_TWO and not check.passed for check in by_one.checks)
-    return approvals_due(kernel.roster, worth, APPROVALS_FOR_TWO if by_rules else 1)
-
-
-def decide_approval(
-    kernel: Kernel,
-    canonical: bytes,
-    digest_hex: str,
-    signatures: Sequence[tuple[str, bytes]],
-    *,
-    trace_id: str | None,
-    inputs: DecisionInputs,
-    now_ns: int,
-    approvals_at_least: int = 1,
-) -> Refusal | ApprovalDecided:
-    """Consume an approval: authority, then risk against this moment (I2, I3).
-
-    A Refusal is a failure of authority: nothing is consumed. An ApprovalDecided consumes the approval, whether it
-    leads to an intent or to risk's refusal.
-    """
-    verdict = verify_approval(
-        canonical,
-        digest_hex,
-        signatures,
-        roster=kernel.roster,
-        identity=_identity(kernel),
-        instrument_versions=kernel.instrument_versions(),
-        consumed=kernel.consumed,
-        now_ns=now_ns,
-        at_least=approvals_at_least,
-    )
-    if isinstance(verdict, Refusal):
-        return verdict
-    proposal = verdict.proposal
-    intent = _intent(kernel, proposal, digest_hex)
-    if isinstance(intent, Refusal):
-        decision = RiskDecision((), intent)
-    else:
-        counted = approvals_counted(proposal, verdict.signatures)
-        decision = _run_risk(kernel, intent, proposal, counted, inputs, now_ns)
-        # The threshold is in the reporting currency; the proposal's own numbers are in its quote asset.
-        worth = max(signed_notional_quote(proposal), decision.notional or Decimal(0))
-        refusal = approvals_due_problem(proposal, verdict.signatures, kernel.roster, worth, approvals_at_least)
-        # A rule that wants two people doesn't use up what one of them has signed: the second can still sign it.
-        if refusal is None and _wants_two(decision):
-            refusal = decision.refusal
-        if refusal is not None:
-            return refusal
-    return ApprovalDecided(
-        ts_ns=now_ns,
-        trace_id=trace_id or proposal.trace_id or None,
-        suggestion_id=proposal.suggestion_id,
-        version=int(proposal.version),
-        digest_hex=digest_hex,
-        proposal=canonical.decode(),
-        account_id=proposal.account_id,
-        asker_id=proposal.asker_id,
-        run_id=proposal.run_id,
-        signatures=verdict.signatures,
-        roster_version=kernel.roster.version,
-        rules_version=kernel.rules_version,
-        market=inputs.market,
-        checks=decision.checks,
-        intent=intent if decision.refusal is None and not isinstance(intent, Refusal) else None,
-        refusal=decision.refusal,
-    )
 
 
 def decide_accepted(kernel: Kernel, order_id: str, venue_order_id: str, now_ns: int) -> tuple[OrderAccepted, ...]:
@@ -447,73 +335,6 @@ def open_intents_after_restart(kernel: Kernel, now_ns: int) -> tuple[OrderBecame
         event
         for order in kernel.open_orders()
         for event in decide_unknown(kernel, order.intent.client_order_id, "the engine restarted meanwhile", now_ns)
-    )
-
-
-def _wants_two(decision: RiskDecision) -> bool:
-    return decision.refusal is not None and decision.refusal.code is NEEDS_TWO
-
-
-def _identity(kernel: Kernel) -> EngineIdentity:
-    return EngineIdentity(kernel.engine_id, kernel.environment, kernel.mode)
-
-
-def _not_for_this_engine(kernel: Kernel, proposal: Proposal, now_ns: int) -> Refusal | None:
-    """The part of verification that needs no signature."""
-    return (
-        check_identity(proposal, _identity(kernel))
-        or check_expiry(proposal, now_ns)
-        or check_instrument(proposal, kernel.instrument_versions())
-    )
-
-
-def _run_risk(
-    kernel: Kernel, intent: OrderIntent, proposal: Proposal, approvals: int | None, inputs: DecisionInputs, now_ns: int
-) -> RiskDecision:
-    """approvals is None for the first run: nobody has signed yet, and the mid is the one that will be shown."""
-    subject = RiskSubject(
-        intent,
-        approvals=APPROVALS_FOR_TWO if approvals is None else approvals,
-        reference_price=None if approvals is None else Decimal(proposal.reference_price),
-        max_deviation_bps=Decimal(proposal.max_deviation_bps),
-    )
-    return run_risk(kernel, subject, inputs, now_ns)
-
-
-def _intent(kernel: Kernel, proposal: Proposal, digest_hex: str) -> OrderIntent | Refusal:
-    instrument = kernel.instruments[proposal.venue, proposal.symbol]
-    try:
-        quantity = to_scaled(Decimal(proposal.quantity), instrument.quantity_scale)
-    except ValueError:
-        return _not_a_multiple(
-            ReasonCode.ORDER_LOT_SIZE_VIOLATED, instrument.lot_size, instrument.quantity_scale, proposal.quantity
-        )
-    try:
-        price = to_scaled(Decimal(proposal.price), instrument.price_scale) if proposal.price else None
-    except ValueError:
-        return _not_a_multiple(
-            ReasonCode.ORDER_TICK_SIZE_VIOLATED, instrument.tick_size, instrument.price_scale, proposal.price
-        )
-    return OrderIntent(
-        account_id=proposal.account_id,
-        venue=proposal.venue,
-        symbol=proposal.symbol,
-        side=Side(proposal.side),
-        order_type=OrderType(proposal.order_type),
-        time_in_force=TimeInForce(proposal.time_in_force),
-        quantity=quantity,
-        price=price,
-        price_scale=instrument.price_scale,
-        quantity_scale=instrument.quantity_scale,
-        client_order_id=client_order_id(digest_hex),
-        post_only=proposal.post_only == "true",
-        reduce_only=proposal.reduce_only == "true",
-    )
-
-
-def _not_a_multiple(code: ReasonCode, step: int, scale: int, actual: str) -> Refusal:
-    return Refusal(
-        code, "More decimal places than the instrument has. Round it.", decimal_text(from_scaled(step, scale)), actual
     )
 
 

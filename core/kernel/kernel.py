@@ -13,7 +13,8 @@ from typing import TypeVar, assert_never
 
 import msgspec
 
-from core.authority.proposal import Proposal
+from core.authority.proposal import decode_proposal
+from core.authority.proposal_kinds import Proposal
 from core.authority.state import MandateState, SessionState
 from core.kernel.effects import AmendOrder, CancelOrder, Effect, PublishTrading, ReviewGroup, SubmitOrder
 from core.kernel.holdings import Holdings, short_id
@@ -282,13 +283,14 @@ class Kernel(Holdings):
                 assert_never(event)
 
     def _apply_approval(self, event: ApprovalDecided) -> tuple[Effect, ...]:
-        proposal = msgspec.json.decode(event.proposal, type=Proposal)
+        proposal = decode_proposal(event.proposal)
         intent = event.intent
         if intent is not None and self.knows_order(intent.client_order_id):
             raise ImpossibleTransitionError(f"order {intent.client_order_id} is intended twice")
         self._state.put(self.consumptions, event.suggestion_id, Consumed(event.version, proposal.expires_ns))
         if intent is None:
-            return ()
+            return tuple(effect for caused in event.caused for effect in self._apply(caused))
+        assert isinstance(proposal, Proposal), "only an order goes to the venue at once"
         order = Order(
             intent=intent,
             status=OrderStatus.INTENDED,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from core.types.authority import Authority
+from core.types.authority import ApprovalAuthority, Authority
 from core.types.codes import Refusal
 from core.types.events import (
     CancelRequested,
@@ -127,7 +127,7 @@ def order_from_intended(event: OrderIntended) -> Order:
         status=OrderStatus.HELD if event.is_held else OrderStatus.INTENDED,
         created_ns=event.ts_ns,
         updated_ns=event.ts_ns,
-        suggestion_id=None,
+        suggestion_id=event.authority.suggestion_id if isinstance(event.authority, ApprovalAuthority) else None,
         trace_id=event.trace_id,
         notional_quote=event.notional_quote,
         authority=event.authority,

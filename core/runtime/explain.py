@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import msgspec
 
-from core.authority.proposal import parse_proposal
+from core.authority.proposal import decode_proposal
 from core.orders.machine import Order
 from core.risk.checks import share_used_percent
 from core.storage.journal import Journal, JournalReader
@@ -81,14 +81,14 @@ class _Terms(msgspec.Struct, frozen=True):
 def _terms(event: Decided) -> _Terms:
     match event:
         case ApprovalDecided():
-            proposal = parse_proposal(event.proposal.encode())
+            proposal = decode_proposal(event.proposal)
             return _Terms(
                 client_order_id(event.digest_hex),
                 event.account_id,
-                proposal.symbol,
+                getattr(proposal, "symbol", ""),
                 "approval",
                 event.suggestion_id,
-                Decimal(proposal.notional_quote),
+                Decimal(getattr(proposal, "notional_quote", "0")),
                 event.refusal,
             )
         case OrderIntended():
@@ -218,6 +218,6 @@ def _decision(entry: JournalEntry, order_id: str) -> ApprovalDecided | OrderInte
     if order_id.encode() not in entry.payload:
         return None
     event = entry.event()
-    if isinstance(event, ApprovalDecided | OrderIntended) and event.intent is not None:
-        return event if event.intent.client_order_id == order_id else None
-    return None
+    decided = (event, *event.caused) if isinstance(event, ApprovalDecided) else (event,)
+    orders = [made for made in decided if isinstance(made, ApprovalDecided | OrderIntended) and made.intent is not None]
+    return next((made for made in orders if made.intent and made.intent.client_order_id == order_id), None)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from core.authority.proposal_kinds import Proposal
 from core.authority.verify import read_proposal
-from core.kernel import decide, decide_authority, decide_groups, decide_held, decide_orders
+from core.kernel import decide, decide_approvals, decide_authority, decide_groups, decide_held, decide_orders
 from core.kernel.decide_orders import authority_id
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
@@ -38,6 +39,7 @@ from core.types.events import (
     JournalEvent,
     OrderIntended,
     OrderRefused,
+    caused_first_order,
 )
 from core.types.ids import TraceContext
 from core.types.money import from_scaled, to_scaled
@@ -118,9 +120,8 @@ class EngineService:
         """Risk's first run (I3). Changes nothing."""
         inputs = self._inputs_for(canonical)
         now_ns = self.clock.now_ns()
-        decision = decide.decide_check(self.kernel, canonical, inputs, now_ns)
-        due = decide.approvals_due_now(self.kernel, canonical, decision, inputs, now_ns)
-        return views.pre_trade_view(decision, inputs.market.mid_price, now_ns, due)
+        checked = decide_approvals.decide_check(self.kernel, canonical, inputs, self.venue.capabilities, now_ns)
+        return views.pre_trade_view(checked, inputs.market.mid_price, now_ns)
 
     async def execute_approval(
         self,
@@ -130,16 +131,17 @@ class EngineService:
         trace: TraceContext | None,
         approvals_at_least: int = 1,
     ) -> ExecutionOutcomeView:
-        """Consume an approval once, durably, and send its order. Answers before the venue does."""
+        """Consume an approval once, durably, and do what was approved. Answers before the venue does."""
 
         def decision(now_ns: int) -> Refusal | tuple[JournalEvent, ...]:
-            decided = decide.decide_approval(
+            decided = decide_approvals.decide_approval(
                 self.kernel,
                 canonical,
                 digest_hex,
                 signatures,
                 trace_id=_trace_id(trace),
                 inputs=self._inputs_for(canonical),
+                capabilities=self.venue.capabilities,
                 now_ns=now_ns,
                 approvals_at_least=approvals_at_least,
             )
@@ -499,7 +501,8 @@ class EngineService:
         for event, entry in zip(recorded.events, recorded.entries, strict=True):
             match event:
                 case ApprovalDecided():
-                    sent = None if event.intent is None else event.intent.client_order_id
+                    first = caused_first_order(event)
+                    sent = None if first is None else first.client_order_id
                     return _outcome(entry, sent, event.refusal, event, now_ns)
                 case OrderIntended():
                     return _outcome(entry, event.intent.client_order_id, None, event, now_ns)
@@ -536,14 +539,10 @@ class EngineService:
 
     def _inputs_for(self, canonical: bytes) -> DecisionInputs:
         proposal = read_proposal(canonical)
-        if isinstance(proposal, Refusal):
+        if not isinstance(proposal, Proposal):
             return DecisionInputs(NO_MARKET, self.surroundings.venue_connected)
-        return self.surroundings.inputs(
-            proposal.venue,
-            proposal.symbol,
-            Side(proposal.side),
-            Decimal(proposal.quantity) if proposal.order_type == OrderType.MARKET else None,
-        )
+        sweep = None if OrderType(proposal.order_type).has_limit_price else Decimal(proposal.quantity)
+        return self.surroundings.inputs(proposal.venue, proposal.symbol, Side(proposal.side), sweep)
 
     def _inputs_of(self, terms: OrderRequest | OrderIntent) -> DecisionInputs:
         instrument = self.kernel.instruments.get((terms.venue, terms.symbol))

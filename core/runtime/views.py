@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, cast
 
+from core.kernel.decide_approvals import Checked
 from core.kernel.kernel import Kernel
-from core.risk.checks import RiskDecision, share_used_percent
+from core.risk.checks import share_used_percent
 from core.risk.kill_switch import KillSwitch
 from core.runtime.order_views import order_view
 from core.types.clock import NS_PER_S
@@ -83,15 +84,13 @@ def risk_state_view(
     )
 
 
-def pre_trade_view(
-    decision: RiskDecision, mid_price: str | None, now_ns: int, approvals_due: int | None = None
-) -> PreTradeView:
+def pre_trade_view(checked: Checked, mid_price: str | None, now_ns: int) -> PreTradeView:
     return PreTradeView(
-        checks=check_views(decision.checks),
-        refusal=decision.refusal,
+        checks=check_views(checked.checks),
+        refusal=checked.refusal,
         reference_price=None if mid_price is None else Decimal(mid_price),
         as_of_ns=now_ns,
-        approvals_due=approvals_due,
+        approvals_due=checked.approvals_due,
     )
 
 

@@ -134,29 +134,6 @@ class MarketInputs(msgspec.Struct, frozen=True, gc=False):
     mark_price: str | None = None
 
 
-class ApprovalDecided(Event, frozen=True, tag="approval_decided"):
-    """An approval was consumed: once, in this record, together with the intent it led to (I2, I4).
-
-    Either intent is set (the order goes to the venue) or refusal is (risk said no at send; the approval is used up
-    all the same).
-    """
-
-    suggestion_id: str
-    version: int
-    digest_hex: str
-    proposal: str
-    account_id: str
-    asker_id: str
-    run_id: str
-    signatures: tuple[SignatureRecord, ...]
-    roster_version: int
-    rules_version: int
-    market: MarketInputs
-    checks: tuple[RiskCheckRecord, ...]
-    intent: OrderIntent | None
-    refusal: Refusal | None
-
-
 class OrderIntended(Event, frozen=True, tag="order_intended"):
     """An order under any authority but an approval, decided and durable before the wire (I4).
 
@@ -453,6 +430,34 @@ class Reconciled(Event, frozen=True, tag="reconciled"):
     cause: str
 
 
+CausedEvent = OrderIntended
+"""What an approval can lead to, beside an order that goes to the venue at once."""
+
+
+class ApprovalDecided(Event, frozen=True, tag="approval_decided"):
+    """An approval was consumed: once, in this record, together with all that it led to (I2, I4).
+
+    Either refusal is set (risk said no at send; the approval is used up all the same), or it led to something: intent
+    is an order that goes to the venue now, caused is everything else, in order. proposal tells of which kind it is.
+    """
+
+    suggestion_id: str
+    version: int
+    digest_hex: str
+    proposal: str
+    account_id: str
+    asker_id: str
+    run_id: str
+    signatures: tuple[SignatureRecord, ...]
+    roster_version: int
+    rules_version: int
+    market: MarketInputs
+    checks: tuple[RiskCheckRecord, ...]
+    intent: OrderIntent | None
+    refusal: Refusal | None
+    caused: tuple[CausedEvent, ...] = ()
+
+
 SettingEvent = (
     EngineStarted
     | InstrumentsLoaded
@@ -520,3 +525,10 @@ def encode_event(event: JournalEvent) -> bytes:
 def decode_event(payload: bytes) -> JournalEvent:
     """Raises msgspec.ValidationError when the payload isn't an event this release knows."""
     return _DECODER.decode(payload)
+
+
+def caused_first_order(event: ApprovalDecided) -> OrderIntent | None:
+    """The order that an approval led to; of several the one that the others wait for."""
+    if event.intent is not None:
+        return event.intent
+    return next((caused.intent for caused in event.caused if isinstance(caused, OrderIntended)), None)

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from core.authority.proposal import PROPOSAL_SCHEMA, Proposal, proposal_bytes, proposal_digest
+from core.authority.proposal import PROPOSAL_SCHEMA, Proposal, Proposed, proposal_bytes, proposal_digest
 from core.authority.roster import SignedRoster, sign_roster
 from core.authority.signatures import public_key_hex, sign_digest
-from core.kernel import decide
+from core.kernel import decide, decide_approvals
 from core.kernel.decide_risk import decide_rules
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
@@ -22,6 +22,8 @@ from core.types.codes import Refusal
 from core.types.events import ApprovalDecided, EquityObserved, JournalEvent, MarketInputs, Roster, RosterEntry
 from core.types.instruments import Instrument
 from core.types.money import decimal_text
+from core.types.orders import OrderType, TimeInForce
+from core.types.venues import VenueCapabilities
 
 ROOT_SEED = "11" * 32
 APPROVER_SEED = "22" * 32
@@ -33,6 +35,7 @@ ACCOUNT = "acct-demo"
 NOW_NS = 1_800_000_000 * NS_PER_S
 
 BTC = Instrument("paper", "BTCUSDT", "BTC", "USDT", 2, 5, 1, 1, 1, 900_000_000, 50_000_000)
+ABLE = VenueCapabilities(frozenset(OrderType), frozenset(TimeInForce), can_amend_quantity=True, can_amend_price=True)
 LIVE_MARKET = MarketInputs("59999.5", "60000.5", "60000", "LIVE", 7, 20)
 MARKS = {("paper", "BTCUSDT"): 6_000_000}
 RATES = {"USDT": Decimal(1), "BTC": Decimal(60_000)}
@@ -121,7 +124,7 @@ def proposal(**changes: Any) -> Proposal:
     return Proposal(**values)
 
 
-def approve(what: Proposal, *signers: tuple[str, str]) -> tuple[bytes, str, list[tuple[str, bytes]]]:
+def approve(what: Proposed, *signers: tuple[str, str]) -> tuple[bytes, str, list[tuple[str, bytes]]]:
     """The canonical bytes, digest and signatures; signers are (key id, seed), the approver by default."""
     canonical = proposal_bytes(what)
     digest = proposal_digest(canonical)
@@ -162,10 +165,12 @@ def started_events(
 
 
 def decide_on(
-    kernel: Kernel, what: Proposal, *, inputs: DecisionInputs = LIVE_INPUTS, now_ns: int = NOW_NS + 1
+    kernel: Kernel, what: Proposed, *, inputs: DecisionInputs = LIVE_INPUTS, now_ns: int = NOW_NS + 1
 ) -> ApprovalDecided:
     """The engine's decision on an approved proposal; a refusal of authority fails the test."""
-    decided = decide.decide_approval(kernel, *approve(what), trace_id=None, inputs=inputs, now_ns=now_ns)
+    decided = decide_approvals.decide_approval(
+        kernel, *approve(what), trace_id=None, inputs=inputs, capabilities=ABLE, now_ns=now_ns
+    )
     assert isinstance(decided, ApprovalDecided), decided
     return decided
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from core._native import ExposureBook
-from core.kernel import decide, decide_held, decide_orders, decide_risk, holdings
+from core.kernel import decide, decide_approvals, decide_held, decide_orders, decide_risk, holdings
 from core.kernel.effects import SubmitOrder
 from core.kernel.kernel import Kernel
 from core.kernel.state import State
@@ -209,12 +209,12 @@ def requests_not_remembered(patch: Patch) -> None:
 
 
 def approvals_not_consumed(patch: Patch) -> None:
-    verify = decide.verify_approval
+    verify = decide_approvals.verify_approval
 
     def verified(*args: Any, **kwargs: Any) -> Any:
         return verify(*args, **{**kwargs, "consumed": {}})
 
-    patch.setattr(decide, "verify_approval", verified)
+    patch.setattr(decide_approvals, "verify_approval", verified)
     patch.setattr(Kernel, "knows_order", lambda _self, _order_id: False)
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from audit.record import Action, AuditRecord, record_bytes
 from audit.trail import as_text
-from core.authority.proposal import parse_proposal, proposal_digest
+from core.authority.proposal import parse_order_proposal, proposal_digest
 from core.types.clock import ManualClock
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from core.types.ids import SystemIdSource, TraceContext, new_trace
@@ -373,7 +373,7 @@ class MemoryEngine:
 
     async def check_proposal(self, proposal: bytes) -> PreTradeView:
         self._seen("check_proposal")
-        notional = Decimal(parse_proposal(proposal).notional_quote)
+        notional = Decimal(parse_order_proposal(proposal).notional_quote)
         passed = notional <= MAX_NOTIONAL
         code = ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER
         check = RiskCheckView(code.value, passed, str(MAX_NOTIONAL), str(notional), "quote")

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from audit.record import Action
-from core.authority.proposal import parse_proposal, proposal_digest
+from core.authority.proposal import parse_order_proposal, proposal_digest
 from core.types.codes import ReasonCode, refuse
 from core.types.views import KlineView, RiskCheckView
 from tests.tools.doubles import ACCOUNT, APPROVER, COMPLIANCE, NOW_NS, TRADER, House, MemoryEngine
@@ -184,7 +184,7 @@ async def test_a_suggestion_holds_exactly_what_was_asked_and_is_pending() -> Non
     house = House()
     result = await house.ask("suggest_order", **BUY, price="59000", rationale="Cheap.", run_id="01RUN")
     row = house.suggestions.rows[result.data["suggestion_id"], 1]
-    proposal = parse_proposal(row.proposal)
+    proposal = parse_order_proposal(row.proposal)
     assert row.status.value == result.data["status"] == "pending"
     assert row.digest_hex == result.data["digest"] == proposal_digest(row.proposal)
     assert result.data["proposal"] == row.order_fields()
@@ -244,9 +244,50 @@ async def test_a_market_order_shows_what_it_would_sweep() -> None:
     assert data["proposal"]["notional_quote"] == "30000.005"
 
 
+STOP = {"order_type": "stop", "stop_price": "61000"}
+TRAILING = {"order_type": "trailing_stop", "trailing_offset_bps": 100}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "proposed"),
+    [
+        (STOP, {"order_type": "STOP", "stop_price": "61000", "price": "", "notional_quote": "30500"}),
+        (STOP | {"order_type": "stop_limit", "price": "61010"}, {"price": "61010", "notional_quote": "30505"}),
+        (STOP | {"order_type": "take_profit", "stop_price": "59000"}, {"order_type": "TAKE_PROFIT"}),
+        (TRAILING, {"trailing_offset_bps": "100", "stop_price": "", "time_in_force": "GTC"}),
+        (TRAILING | {"activation_price": "62000"}, {"activation_price": "62000"}),
+        ({"price": "59000", "reduce_only": True}, {"reduce_only": "true"}),
+        (
+            {"price": "59000", "time_in_force": "gtd", "good_for_s": 60},
+            {"time_in_force": "GTD", "order_expires_at_ns": str(NOW_NS + 60 * 10**9)},
+        ),
+        ({"price": "59000"}, {"schema": "veloz.order-proposal/2", "order_expires_at_ns": "", "stop_price": ""}),
+    ],
+)
+async def test_an_order_of_any_type_is_proposed_with_all_that_makes_it(
+    arguments: dict[str, Any], proposed: dict[str, str]
+) -> None:
+    data = (await House().ask("suggest_order", **(BUY | arguments))).data
+    assert {name: data["proposal"][name] for name in proposed} == proposed
+    assert bool(data["notes"]) is ("price" not in arguments or "stop_price" in arguments)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
+        ({"order_type": "STOP"}, ReasonCode.TOOL_ARGUMENTS_INVALID),
+        (STOP | {"price": "61000"}, ReasonCode.TOOL_ARGUMENTS_INVALID),
+        (STOP | {"order_type": "STOP_LIMIT"}, ReasonCode.TOOL_ARGUMENTS_INVALID),
+        (STOP | {"order_type": "STOP_LIMIT", "price_anchor": "bid"}, ReasonCode.TOOL_ARGUMENTS_INVALID),
+        (STOP | {"trailing_offset_bps": 100}, ReasonCode.TOOL_ARGUMENTS_INVALID),
+        (STOP | {"activation_price": "1"}, ReasonCode.TOOL_ARGUMENTS_INVALID),
+        (STOP | {"post_only": True}, ReasonCode.TOOL_ARGUMENTS_INVALID),
+        (STOP | {"stop_price": "61000.001"}, ReasonCode.ORDER_TICK_SIZE_VIOLATED),
+        (TRAILING | {"activation_price": "61000.001"}, ReasonCode.ORDER_TICK_SIZE_VIOLATED),
+        ({"order_type": "trailing_stop"}, ReasonCode.TOOL_ARGUMENTS_INVALID),
+        ({"price": "59000", "time_in_force": "GTD"}, ReasonCode.TOOL_ARGUMENTS_INVALID),
+        ({"price": "59000", "good_for_s": 60}, ReasonCode.TOOL_ARGUMENTS_INVALID),
+        ({"order_type": "MARKET", "time_in_force": "GTD", "good_for_s": 60}, ReasonCode.TOOL_ARGUMENTS_INVALID),
         ({"price": "59000.001"}, ReasonCode.ORDER_TICK_SIZE_VIOLATED),
         ({"price": "59000", "quantity": "0.000001"}, ReasonCode.ORDER_LOT_SIZE_VIOLATED),
         ({"price": "59000", "quantity": "100"}, ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER),

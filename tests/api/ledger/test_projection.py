@@ -44,25 +44,7 @@ from tests.api.ledger.journal import (
 )
 from tests.postgres import PostgresDatabase
 
-SUGGESTION = """
-INSERT INTO suggestions (id, version, account_id, asker_id, run_id, trace_id, status, proposal, digest, pre_trade,
-                         expires_at)
-VALUES ('sugg-1', 1, 'acct-demo', 'user-trader', 'run-1', %s, 'approved', '', 'ab', '{}',
-        clock_timestamp() + interval '1 hour')
-"""
 REJECTION = Refusal(ReasonCode.ORDER_REJECTED_BY_VENUE, "no")
-
-
-@pytest.fixture
-def with_suggestion(database: PostgresDatabase) -> PostgresDatabase:
-    with database.connect("owner") as connection:
-        connection.execute(SUGGESTION, (TRACE_ID,))
-    return database
-
-
-@pytest.fixture
-def projection(ledger_engine: AsyncEngine, scope_key: bytes) -> Projection:
-    return Projection(ledger_engine, ENGINE_ID, Redactor(scope_key))
 
 
 async def entries_of(*events: JournalEvent) -> list[JournalEntry]:

@@ -14,7 +14,7 @@ from core.authority.documents import signed_message
 from core.authority.mandate import MANDATE_SCHEMA, mandate_bytes, sign_mandate
 from core.authority.session import REQUEST_DOMAIN_TAG, SESSION_SCHEMA, grant_bytes, sign_session
 from core.authority.signatures import public_key_hex, sign_bytes
-from core.kernel import decide, decide_authority, decide_groups, decide_orders
+from core.kernel import decide, decide_approvals, decide_authority, decide_groups, decide_orders
 from core.kernel.decide import FillReport
 from core.kernel.effects import Effect
 from core.kernel.inputs import DecisionInputs
@@ -22,11 +22,18 @@ from core.kernel.kernel import Kernel
 from core.types.authority import Mandate, MandateAuthority, SessionAuthority, SessionGrant
 from core.types.clock import NS_PER_S
 from core.types.codes import ReasonCode, Refusal
-from core.types.events import ApprovalDecided, JournalEvent, OrderIntended, OrderRefused, Roster
+from core.types.events import (
+    ApprovalDecided,
+    JournalEvent,
+    OrderIntended,
+    OrderRefused,
+    Roster,
+    caused_first_order,
+)
 from core.types.instruments import Instrument
 from core.types.orders import GroupKind, GroupRequest, OrderRequest, OrderRole, OrderType, Side, TimeInForce
-from core.types.venues import VenueCapabilities
 from tests.core.approvals import (
+    ABLE,
     ACCOUNT,
     APPROVER_SEED,
     BTC,
@@ -47,7 +54,6 @@ from tests.core.approvals import (
 
 SESSION_SEED = "55" * 32
 STRATEGY = "maker"
-ABLE = VenueCapabilities(frozenset(OrderType), frozenset(TimeInForce), can_amend_quantity=True, can_amend_price=True)
 NO_CODE = None
 D = Decimal
 
@@ -235,8 +241,15 @@ class Desk:
     ) -> Any:
         inputs = self._inputs(order_type, 10_000)
         return self._run(
-            decide.decide_approval(
-                self.kernel, canonical, digest_hex, signatures, trace_id=None, inputs=inputs, now_ns=self.now_ns
+            decide_approvals.decide_approval(
+                self.kernel,
+                canonical,
+                digest_hex,
+                signatures,
+                trace_id=None,
+                inputs=inputs,
+                capabilities=self.capabilities,
+                now_ns=self.now_ns,
             )
         )
 
@@ -366,7 +379,10 @@ class Desk:
                 self.checks = {check.name: check for check in event.checks}
             if isinstance(event, OrderRefused | ApprovalDecided) and event.refusal is not None:
                 answer = self._refused(event.refusal)
-            elif isinstance(event, OrderIntended | ApprovalDecided) and event.intent is not None:
+            elif isinstance(event, ApprovalDecided):
+                first = caused_first_order(event)
+                answer = None if first is None else first.client_order_id
+            elif isinstance(event, OrderIntended):
                 answer = event.intent.client_order_id
         return answer
 

@@ -13,7 +13,7 @@ from core.authority.mandate import MANDATE_LONGEST_NS, mandate_bytes, mandate_di
 from core.authority.proposal import proposal_bytes
 from core.authority.session import SESSION_LONGEST_NS, grant_bytes, sign_session
 from core.authority.verify import PROPOSAL_LONGEST_NS
-from core.kernel import decide, decide_authority
+from core.kernel import decide_approvals, decide_authority
 from core.kernel.kernel import Kernel
 from core.types.authority import (
     ApprovalAuthority,
@@ -107,8 +107,8 @@ def test_a_rule_that_wants_two_uses_up_nothing_and_never_counts_the_asker() -> N
 def test_how_many_have_to_sign_is_told_before_anybody_does(quantity: str, rule: str, due: int) -> None:
     desk = opened(rules(rule))
     canonical = proposal_bytes(proposal(quantity=quantity))
-    decision = decide.decide_check(desk.kernel, canonical, LIVE_INPUTS, desk.now_ns)
-    assert decide.approvals_due_now(desk.kernel, canonical, decision, LIVE_INPUTS, desk.now_ns) == due
+    checked = decide_approvals.decide_check(desk.kernel, canonical, LIVE_INPUTS, desk.capabilities, desk.now_ns)
+    assert checked.approvals_due == due
 
 
 # sessions

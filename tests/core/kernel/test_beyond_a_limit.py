@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from core.authority.proposal import proposal_bytes
-from core.kernel import decide
+from core.kernel import decide, decide_approvals
 from core.kernel.kernel import Kernel
 from core.risk.kill_switch import KillSwitch
 from core.types.clock import NS_PER_MS
@@ -239,7 +239,7 @@ def test_another_account_than_the_venue_keys_own_isnt_traded_by_any_authority() 
     ):
         refuses(answer, C.AUTHORITY_WRONG_ENGINE, desk)
     canonical = proposal_bytes(proposal(account_id="other"))
-    checked = decide.decide_check(desk.kernel, canonical, desk.inputs, desk.now_ns).refusal
+    checked = decide_approvals.decide_check(desk.kernel, canonical, desk.inputs, desk.capabilities, desk.now_ns).refusal
     assert checked is not None
     assert checked.code is C.AUTHORITY_WRONG_ENGINE
     assert desk.order() in desk.kernel.orders

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from core.authority.roster import RosterError, sign_roster
-from core.kernel import decide
+from core.kernel import decide, decide_approvals
 from core.kernel.decide import FillReport, InstrumentScaleChangedError
 from core.kernel.decide_risk import decide_rules
 from core.kernel.effects import CancelOrder, PublishTrading, SubmitOrder
@@ -29,6 +29,7 @@ from core.types.events import (
 )
 from core.types.orders import OrderStatus, client_order_id
 from tests.core.approvals import (
+    ABLE,
     ACCOUNT,
     BTC,
     LIVE_INPUTS,
@@ -102,7 +103,9 @@ def test_risks_refusal_consumes_the_approval_too() -> None:
     assert decided.refusal.code is ReasonCode.MARKET_BOOK_STALE
     assert kernel.apply(decided) == (PublishTrading(decided),)
 
-    again = decide.decide_approval(kernel, *approve(proposal()), trace_id=None, inputs=LIVE_INPUTS, now_ns=AFTER_NS)
+    again = decide_approvals.decide_approval(
+        kernel, *approve(proposal()), trace_id=None, inputs=LIVE_INPUTS, capabilities=ABLE, now_ns=AFTER_NS
+    )
     assert isinstance(again, Refusal)
     assert again.code is ReasonCode.APPROVAL_ALREADY_CONSUMED
 
@@ -111,7 +114,7 @@ def test_drift_is_judged_at_send_and_not_before() -> None:
     kernel = started_kernel()
     drifted = with_market(mid_price="60400")
     canonical = approve(proposal())[0]
-    assert decide.decide_check(kernel, canonical, drifted, NOW_NS).refusal is None
+    assert decide_approvals.decide_check(kernel, canonical, drifted, ABLE, NOW_NS).refusal is None
     refusal = decide_on(kernel, proposal(), inputs=drifted).refusal
     assert refusal is not None
     assert refusal.code is ReasonCode.RISK_PRICE_DRIFT_EXCEEDS_MAX
@@ -125,7 +128,9 @@ def test_a_check_tells_what_verification_would_without_signatures() -> None:
         ({"created_at_ns": str(NOW_NS - 1), "expires_at_ns": str(NOW_NS)}, ReasonCode.APPROVAL_EXPIRED),
         ({"version": "0"}, ReasonCode.AUTHORITY_PROPOSAL_MALFORMED),
     ):
-        refusal = decide.decide_check(kernel, approve(proposal(**changes))[0], LIVE_INPUTS, NOW_NS).refusal
+        refusal = decide_approvals.decide_check(
+            kernel, approve(proposal(**changes))[0], LIVE_INPUTS, ABLE, NOW_NS
+        ).refusal
         assert refusal is not None
         assert refusal.code is expected
 
@@ -296,7 +301,9 @@ def test_a_changed_rule_raises_the_instruments_version_and_voids_old_proposals()
     assert decide.decide_instruments(kernel, (BTC,), AFTER_NS) == ()
     run(kernel, decide.decide_instruments(kernel, (msgspec.structs.replace(BTC, tick_size=10),), AFTER_NS))
     assert kernel.instrument_versions() == {("paper", "BTCUSDT"): 2}
-    refused = decide.decide_approval(kernel, *approve(proposal()), trace_id=None, inputs=LIVE_INPUTS, now_ns=AFTER_NS)
+    refused = decide_approvals.decide_approval(
+        kernel, *approve(proposal()), trace_id=None, inputs=LIVE_INPUTS, capabilities=ABLE, now_ns=AFTER_NS
+    )
     assert isinstance(refused, Refusal)
     assert refused.code is ReasonCode.AUTHORITY_INSTRUMENT_VERSION_STALE
 

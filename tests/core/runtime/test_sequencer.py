@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 import pytest
 
 from core.authority.session import grant_bytes, sign_session
-from core.kernel import decide
+from core.kernel import decide, decide_approvals
 from core.kernel.decide_authority import decide_session_close, decide_session_open
 from core.kernel.effects import CancelOrder, Effect, PublishTrading, SubmitOrder
 from core.kernel.kernel import Kernel
@@ -20,7 +20,7 @@ from core.storage.journal import Journal, JournalUnavailableError
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import ApprovalDecided, JournalEntry, JournalEvent, KillSwitchChanged
 from core.types.orders import client_order_id
-from tests.core.approvals import ENGINE_ID, LIVE_INPUTS, NOW_NS, TRADER_SEED, approve, proposal, started_events
+from tests.core.approvals import ABLE, ENGINE_ID, LIVE_INPUTS, NOW_NS, TRADER_SEED, approve, proposal, started_events
 from tests.core.kernel.desk import grant
 from tests.core.storage.faults import MemoryDisk
 
@@ -66,8 +66,15 @@ class Rig:
         canonical, digest_hex, signatures = approve(proposal(suggestion_id=suggestion_id))
 
         def decision(now_ns: int) -> Refusal | tuple[JournalEvent, ...]:
-            decided = decide.decide_approval(
-                self.kernel, canonical, digest_hex, signatures, trace_id=None, inputs=LIVE_INPUTS, now_ns=now_ns
+            decided = decide_approvals.decide_approval(
+                self.kernel,
+                canonical,
+                digest_hex,
+                signatures,
+                trace_id=None,
+                inputs=LIVE_INPUTS,
+                capabilities=ABLE,
+                now_ns=now_ns,
             )
             return decided if isinstance(decided, Refusal) else (decided,)
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from core.kernel import decide
-from core.kernel.decide import decide_approval
+from core.kernel.decide_approvals import decide_approval
 from core.risk.kill_switch import KillSwitch
 from core.types.authority import MandateAuthority
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import JournalEvent, OrderAmendRefused, OrderAmendRequested, OrderRejected
-from tests.core.approvals import ACCOUNT, LIVE_INPUTS, LIVE_MARKET, approve, proposal
+from tests.core.approvals import ABLE, ACCOUNT, LIVE_INPUTS, LIVE_MARKET, approve, proposal
 from tests.core.runtime.guard_support import Watched
 
 QUANTITY, AT = 10_000, 6_000_000
@@ -40,6 +40,7 @@ def approved(watched: Watched, **changes: str) -> Any:
         *approve(proposal(**changes)),
         trace_id=None,
         inputs=LIVE_INPUTS,
+        capabilities=ABLE,
         now_ns=watched.clock.ns,
     )
     assert not isinstance(decided, Refusal), decided

@@ -1,0 +1,271 @@
+"""What the engine decides about proposals: risk's first run, and the consumption of an approval. Pure, as decide.
+
+An approval is used once, in one record with all that it causes (I2, I4): a crash leaves both or neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+import msgspec
+
+from core.authority.proposal import proposal_digest
+from core.authority.proposal_kinds import OrderProposal, Proposal, Proposed
+from core.authority.verify import (
+    approvals_counted,
+    approvals_due,
+    approvals_due_problem,
+    check_expiry,
+    check_identity,
+    check_instrument,
+    read_proposal,
+    signed_notional_quote,
+    verify_approval,
+)
+from core.kernel.decide_authority import identity_of
+from core.kernel.decide_risk import APPROVALS_FOR_TWO, RiskSubject, run_risk, with_held
+from core.kernel.inputs import DecisionInputs
+from core.kernel.kernel import Kernel
+from core.kernel.order_terms import intent_of, is_held_here
+from core.risk.checks import RiskDecision
+from core.types.authority import ApprovalAuthority, SignatureRecord
+from core.types.codes import ReasonCode, Refusal
+from core.types.events import ApprovalDecided, CausedEvent, OrderIntended, RiskCheckRecord
+from core.types.instruments import Instrument
+from core.types.money import decimal_text, from_scaled, to_scaled
+from core.types.orders import OrderIntent, OrderRequest, OrderType, Side, TimeInForce, client_order_id
+from core.types.venues import VenueCapabilities
+
+NEEDS_TWO = ReasonCode.RISK_CUSTOM_RULE_NEEDS_TWO_APPROVALS
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """Risk's first run. approvals_due is how many people would have to sign what was checked now; None when that can't
+    be told."""
+
+    checks: tuple[RiskCheckRecord, ...]
+    refusal: Refusal | None
+    approvals_due: int | None = None
+
+
+class Approval(msgspec.Struct, frozen=True):
+    """What is decided on. signatures is None while nobody has signed: risk's first run. approvals is how many of them
+    count."""
+
+    proposal: Proposed
+    digest_hex: str
+    signatures: tuple[SignatureRecord, ...] | None
+    approvals: int
+    inputs: DecisionInputs
+    capabilities: VenueCapabilities
+    now_ns: int
+    trace_id: str | None
+
+    @property
+    def authority(self) -> ApprovalAuthority:
+        proposal = self.proposal
+        return ApprovalAuthority(proposal.suggestion_id, int(proposal.version), self.digest_hex, self.signatures or ())
+
+
+class Caused(msgspec.Struct, frozen=True):
+    """What an approval leads to: an order that goes to the venue at once (intent), other events, or a refusal."""
+
+    decision: RiskDecision
+    intent: OrderIntent | None = None
+    events: tuple[CausedEvent, ...] = ()
+
+
+def decide_check(
+    kernel: Kernel, canonical: bytes, inputs: DecisionInputs, capabilities: VenueCapabilities, now_ns: int
+) -> Checked:
+    """Risk's first run (I3), on a proposal that nobody has signed yet. Changes nothing."""
+    proposal = read_proposal(canonical)
+    if isinstance(proposal, Refusal):
+        return Checked((), proposal)
+    refusal = (
+        check_identity(proposal, identity_of(kernel))
+        or check_expiry(proposal, now_ns)
+        or check_instrument(proposal, kernel.instrument_versions())
+    )
+    if refusal is not None:
+        return Checked((), refusal)
+    approval = Approval(
+        proposal, proposal_digest(canonical), None, APPROVALS_FOR_TWO, inputs, capabilities, now_ns, None
+    )
+    decision = _caused(kernel, approval).decision
+    return Checked(decision.checks, decision.refusal, _approvals_due(kernel, approval, decision))
+
+
+def decide_approval(
+    kernel: Kernel,
+    canonical: bytes,
+    digest_hex: str,
+    signatures: Sequence[tuple[str, bytes]],
+    *,
+    trace_id: str | None,
+    inputs: DecisionInputs,
+    capabilities: VenueCapabilities,
+    now_ns: int,
+    approvals_at_least: int = 1,
+) -> Refusal | ApprovalDecided:
+    """Consume an approval: authority, then risk against this moment (I2, I3).
+
+    A Refusal is a failure of authority: nothing is consumed. An ApprovalDecided consumes the approval, whether it
+    leads to what was proposed or to risk's refusal.
+    """
+    verdict = verify_approval(
+        canonical,
+        digest_hex,
+        signatures,
+        roster=kernel.roster,
+        identity=identity_of(kernel),
+        instrument_versions=kernel.instrument_versions(),
+        consumed=kernel.consumed,
+        now_ns=now_ns,
+        at_least=approvals_at_least,
+    )
+    if isinstance(verdict, Refusal):
+        return verdict
+    proposal = verdict.proposal
+    trace_id = trace_id or proposal.trace_id or None
+    counted = approvals_counted(proposal, verdict.signatures)
+    approval = Approval(proposal, digest_hex, verdict.signatures, counted, inputs, capabilities, now_ns, trace_id)
+    caused = _caused(kernel, approval)
+    decision = caused.decision
+    # The threshold is in the reporting currency; the proposal's own numbers are in its quote asset.
+    worth = max(signed_notional_quote(proposal), decision.notional or Decimal(0))
+    refusal = approvals_due_problem(proposal, verdict.signatures, kernel.roster, worth, approvals_at_least)
+    # A rule that wants two people doesn't use up what one of them has signed: the second can still sign it.
+    if refusal is None and decision.refusal is not None and decision.refusal.code is NEEDS_TWO:
+        refusal = decision.refusal
+    if refusal is not None:
+        return refusal
+    return ApprovalDecided(
+        ts_ns=now_ns,
+        trace_id=trace_id,
+        suggestion_id=proposal.suggestion_id,
+        version=int(proposal.version),
+        digest_hex=digest_hex,
+        proposal=canonical.decode(),
+        account_id=proposal.account_id,
+        asker_id=proposal.asker_id,
+        run_id=proposal.run_id,
+        signatures=verdict.signatures,
+        roster_version=kernel.roster.version,
+        rules_version=kernel.rules_version,
+        market=inputs.market,
+        checks=decision.checks,
+        intent=caused.intent if decision.refusal is None else None,
+        refusal=decision.refusal,
+        caused=caused.events if decision.refusal is None else (),
+    )
+
+
+def _approvals_due(kernel: Kernel, approval: Approval, decision: RiskDecision) -> int | None:
+    worth = signed_notional_quote(approval.proposal)
+    if worth and decision.notional is None:
+        return None
+    # A rule of the house's own may want two for what the threshold lets through with one.
+    by_one = _caused(kernel, msgspec.structs.replace(approval, approvals=1)).decision
+    by_rules = any(check.name == NEEDS_TWO and not check.passed for check in by_one.checks)
+    worth = max(worth, decision.notional or Decimal(0))
+    return approvals_due(kernel.roster, worth, APPROVALS_FOR_TWO if by_rules else 1)
+
+
+def _caused(kernel: Kernel, approval: Approval) -> Caused:
+    match approval.proposal:
+        case Proposal() as proposal:
+            return _order(kernel, approval, proposal)
+        case other:
+            raise AssertionError(f"a proposal of schema {other.schema} passed verification")
+
+
+def _order(kernel: Kernel, approval: Approval, proposal: Proposal) -> Caused:
+    intent = _intent(kernel, approval, proposal)
+    if isinstance(intent, Refusal):
+        return Caused(RiskDecision((), intent))
+    decision = run_risk(kernel, _subject(approval, intent, proposal), approval.inputs, approval.now_ns)
+    if not is_held_here(intent.order_type, approval.capabilities):
+        return Caused(decision, intent)
+    decision = with_held(kernel, intent, decision, 1)
+    if decision.refusal is not None:
+        return Caused(decision)
+    assert decision.notional is not None, "an order that can't be valued doesn't pass risk"
+    held = OrderIntended(
+        ts_ns=approval.now_ns,
+        trace_id=approval.trace_id,
+        intent=intent,
+        authority=approval.authority,
+        notional_quote=decimal_text(decision.notional),
+        rules_version=kernel.rules_version,
+        market=approval.inputs.market,
+        checks=decision.checks,
+        is_held=True,
+    )
+    return Caused(decision, events=(held,))
+
+
+def _subject(approval: Approval, intent: OrderIntent, proposal: Proposal) -> RiskSubject:
+    """In the first run the mid is the one that will be shown: nothing has drifted from it."""
+    return RiskSubject(
+        intent,
+        approvals=approval.approvals,
+        reference_price=None if approval.signatures is None else Decimal(proposal.reference_price),
+        max_deviation_bps=Decimal(proposal.max_deviation_bps),
+    )
+
+
+def _intent(kernel: Kernel, approval: Approval, proposal: Proposal) -> OrderIntent | Refusal:
+    request = order_request(proposal, kernel.instruments[proposal.venue, proposal.symbol])
+    if isinstance(request, Refusal):
+        return request
+    order_id = client_order_id(approval.digest_hex)
+    return intent_of(kernel, request, order_id, approval.capabilities, approval.inputs, approval.now_ns)
+
+
+def order_request(proposal: Proposal, instrument: Instrument) -> OrderRequest | Refusal:
+    """The order that a proposal describes, at its instrument's scales."""
+    conditions = proposal if isinstance(proposal, OrderProposal) else None
+    try:
+        quantity = to_scaled(Decimal(proposal.quantity), instrument.quantity_scale)
+    except ValueError:
+        return _not_a_multiple(
+            ReasonCode.ORDER_LOT_SIZE_VIOLATED, instrument.lot_size, instrument.quantity_scale, proposal.quantity
+        )
+    prices: dict[str, int | None] = {}
+    for name in ("price", "stop_price", "activation_price"):
+        text = getattr(proposal, name, "")
+        try:
+            prices[name] = to_scaled(Decimal(text), instrument.price_scale) if text else None
+        except ValueError:
+            return _not_a_multiple(
+                ReasonCode.ORDER_TICK_SIZE_VIOLATED, instrument.tick_size, instrument.price_scale, text
+            )
+    return OrderRequest(
+        request_id=proposal.suggestion_id,
+        account_id=proposal.account_id,
+        venue=proposal.venue,
+        symbol=proposal.symbol,
+        side=Side(proposal.side),
+        order_type=OrderType(proposal.order_type),
+        time_in_force=TimeInForce(proposal.time_in_force),
+        quantity=quantity,
+        post_only=proposal.post_only == "true",
+        reduce_only=proposal.reduce_only == "true",
+        trailing_offset_bps=_whole(conditions.trailing_offset_bps) if conditions else None,
+        expires_ns=_whole(conditions.order_expires_at_ns) if conditions else None,
+        price=prices["price"],
+        stop_price=prices["stop_price"],
+        activation_price=prices["activation_price"],
+    )
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text else None
+
+
+def _not_a_multiple(code: ReasonCode, step: int, scale: int, actual: str) -> Refusal:
+    return Refusal(
+        code, "More decimal places than the instrument has. Round it.", decimal_text(from_scaled(step, scale)), actual
+    )

@@ -1,0 +1,139 @@
+"""Every kind of proposal: one byte form, one digest, and no signature for one that another could be read as."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.authority.proposal import (
+    ORDER_PROPOSAL_SCHEMA,
+    PROPOSAL_KINDS,
+    PROPOSAL_SCHEMA,
+    domain_tag,
+    parse_proposal,
+    proposal_bytes,
+    proposal_digest,
+)
+from core.types.codes import ReasonCode, RefusalError
+from tests.core.authority.proposals import example
+
+FIELDS = [(schema, name) for schema, kind in PROPOSAL_KINDS.items() for name in kind.__struct_fields__]
+
+
+def problem(canonical: bytes) -> str:
+    """Why these bytes are no proposal; empty for one that is."""
+    try:
+        parse_proposal(canonical)
+    except RefusalError as error:
+        refusal = error.refusal
+    else:
+        return ""
+    assert refusal.code is ReasonCode.AUTHORITY_PROPOSAL_MALFORMED
+    return refusal.message
+
+
+def changed(schema: str, /, **changes: object) -> bytes:
+    """The bytes of the example with other values; None leaves one out."""
+    fields = msgspec.to_builtins(example(schema)) | changes
+    kept = {name: value for name, value in fields.items() if value is not None}
+    return json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize("schema", PROPOSAL_KINDS)
+def test_the_example_of_each_kind_reads_back(schema: str) -> None:
+    proposal = example(schema)
+    assert parse_proposal(proposal_bytes(proposal)) == proposal
+
+
+@given(st.sampled_from(FIELDS), st.text(st.characters(codec="utf-8"), max_size=20))
+@settings(max_examples=200, deadline=None)
+def test_another_value_in_any_field_is_another_digest(field: tuple[str, str], value: str) -> None:
+    schema, name = field
+    before = example(schema)
+    after = msgspec.structs.replace(before, **{name: value})
+    same = proposal_digest(proposal_bytes(after)) == proposal_digest(proposal_bytes(before))
+    assert same is (getattr(before, name) == value)
+
+
+@given(st.sampled_from(FIELDS), st.one_of(st.integers(), st.booleans(), st.none(), st.lists(st.text(max_size=3))))
+@settings(max_examples=200, deadline=None)
+def test_a_value_that_isnt_text_is_malformed(field: tuple[str, str], value: object) -> None:
+    schema, name = field
+    fields: dict[str, Any] = msgspec.to_builtins(example(schema)) | {name: value}
+    assert problem(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode())
+
+
+@pytest.mark.parametrize(("schema", "name"), FIELDS)
+def test_a_field_that_is_missing_doubled_or_unknown_is_malformed(schema: str, name: str) -> None:
+    canonical = proposal_bytes(example(schema))
+    doubled = canonical.replace(b"{", f'{{"{name}":"1",'.encode(), 1)
+    for data in (changed(schema, **{name: None}), doubled, changed(schema, **{f"{name}_": "1"})):
+        assert problem(data), data
+
+
+@pytest.mark.parametrize("schema", PROPOSAL_KINDS)
+def test_each_kind_signs_under_a_tag_of_its_own(schema: str) -> None:
+    name, number = schema.split("/")
+    assert domain_tag(schema) == f"{name.replace('.', '/')}/v{number}".encode() + b"\x00"
+    others = {domain_tag(other) for other in PROPOSAL_KINDS if other != schema}
+    assert not any(domain_tag(schema).startswith(other) or other.startswith(domain_tag(schema)) for other in others)
+
+
+def test_one_kinds_bytes_under_another_kinds_schema_are_no_proposal() -> None:
+    for schema in PROPOSAL_KINDS:
+        for other in PROPOSAL_KINDS:
+            if PROPOSAL_KINDS[other].__struct_fields__ != PROPOSAL_KINDS[schema].__struct_fields__:
+                assert problem(changed(schema, schema=other)), (schema, other)
+
+
+def test_the_first_schema_is_signed_as_it_always_was() -> None:
+    assert domain_tag(PROPOSAL_SCHEMA) == b"veloz/order-proposal/v1\x00"
+
+
+ORDER = ORDER_PROPOSAL_SCHEMA
+STOP = {"order_type": "STOP", "price": "", "stop_price": "61000"}
+TRAILING = {"order_type": "TRAILING_STOP", "price": "", "trailing_offset_bps": "100"}
+GTD = {"time_in_force": "GTD", "order_expires_at_ns": "1900000000000000000"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "changes", "why"),
+    [
+        (ORDER, {}, ""),
+        (ORDER, STOP, ""),
+        (ORDER, STOP | {"stop_price": ""}, "stop_price must be a positive decimal"),
+        (ORDER, STOP | {"stop_price": "61000.0"}, "stop_price must be a positive decimal"),
+        (ORDER, STOP | {"price": "61000"}, "a STOP order has no price"),
+        (ORDER, STOP | {"order_type": "STOP_LIMIT"}, "price must be a positive decimal"),
+        (ORDER, STOP | {"order_type": "STOP_LIMIT", "price": "61010"}, ""),
+        (ORDER, STOP | {"order_type": "TAKE_PROFIT"}, ""),
+        (ORDER, STOP | {"order_type": "TAKE_PROFIT_LIMIT", "price": "61010"}, ""),
+        (ORDER, {"stop_price": "61000"}, "a LIMIT order has no stop_price"),
+        (ORDER, TRAILING, ""),
+        (ORDER, TRAILING | {"activation_price": "62000"}, ""),
+        (ORDER, TRAILING | {"activation_price": "-1"}, "activation_price must be a positive decimal"),
+        (ORDER, TRAILING | {"trailing_offset_bps": "1.5"}, "trailing_offset_bps must be a whole number"),
+        (ORDER, TRAILING | {"trailing_offset_bps": ""}, "trailing_offset_bps must be a positive decimal"),
+        (ORDER, STOP | {"trailing_offset_bps": "100"}, "a STOP order has no trailing_offset_bps"),
+        (ORDER, STOP | {"activation_price": "62000"}, "a STOP order has no activation_price"),
+        (ORDER, GTD, ""),
+        (ORDER, GTD | {"order_expires_at_ns": ""}, "a GTD order, and no other, has order_expires_at_ns"),
+        (ORDER, GTD | {"time_in_force": "GTC"}, "a GTD order, and no other, has order_expires_at_ns"),
+        (ORDER, GTD | {"order_expires_at_ns": "soon"}, "order_expires_at_ns must be a whole number"),
+        (ORDER, GTD | {"post_only": "true"}, ""),
+        (ORDER, {"post_only": "true", "time_in_force": "IOC"}, "post_only goes with a LIMIT order that rests"),
+        (ORDER, STOP | {"post_only": "true"}, "post_only goes with a LIMIT order that rests"),
+        (ORDER, {"reduce_only": "maybe"}, "reduce_only must be 'true' or 'false'"),
+        (ORDER, {"quantity": "1" * 41}, "quantity"),
+        (PROPOSAL_SCHEMA, STOP | {"stop_price": None}, "schema 1 is for a LIMIT or a MARKET order"),
+    ],
+)
+def test_what_a_kind_can_say(schema: str, changes: dict[str, Any], why: str) -> None:
+    found = problem(changed(schema, **changes))
+    assert why in found
+    assert bool(found) is bool(why), found
