@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from starlette.routing import Route
 
 from api import health, problems
 from api.agents.endpoints import router as agents_router
@@ -18,6 +19,8 @@ from api.audit_trail.endpoints import router as audit_router
 from api.auth.endpoints import router as auth_router
 from api.authority.endpoints import router as authority_router
 from api.limits import BodyLimitMiddleware
+from api.mcp.http import PATH as MCP_PATH
+from api.mcp.http import load_ahead as load_mcp_ahead
 from api.metrics.endpoints import router as metrics_router
 from api.orders.endpoints import router as orders_router
 from api.patience import ImpatientProtocol
@@ -56,6 +59,8 @@ def create_app(services: Services) -> FastAPI:
         audit_router,
     ):
         app.include_router(router)
+    if services is not None and services.settings.mcp.enabled:
+        app.router.routes.append(Route(MCP_PATH, endpoint=services.mcp))
     return app
 
 
@@ -112,6 +117,7 @@ def load_ahead() -> None:
     warm()
     trained_reader()
     HashingEmbedder().warm()
+    load_mcp_ahead()
     structlog.get_logger("api").info("spare_loaded")
 
 

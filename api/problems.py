@@ -76,6 +76,12 @@ def status_of(code: ReasonCode) -> HTTPStatus:
     return _STATUS_BY_CODE.get(code) or _STATUS_BY_CATEGORY.get(category, HTTPStatus.CONFLICT)
 
 
+def refusal_cells(refusal: Refusal) -> dict[str, str]:
+    """Those of its fields that are set."""
+    cells: dict[str, str | None] = msgspec.to_builtins(refusal)
+    return {name: value for name, value in cells.items() if value is not None}
+
+
 def problem(refusal: Refusal, headers: dict[str, str] | None = None, **members: Any) -> Response:
     """The response for a refusal; members are further fields of the problem."""
     status = status_of(refusal.code)

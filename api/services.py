@@ -15,6 +15,7 @@ from api.audit_trail.service import AuditReader
 from api.auth.identity import Identity
 from api.auth.service import AuthService
 from api.auth.tokens import AccessTokens
+from api.mcp.http import McpEndpoint
 from api.metrics.gateway import MeasuredGateway
 from api.metrics.service import MetricsService
 from api.results.conversations import SqlConversations
@@ -65,6 +66,7 @@ class Services(msgspec.Struct, frozen=True):
     approvals: Approvals
     results: SqlResultStore
     tools: ToolService
+    mcp: McpEndpoint
     audit: AuditReader
     engine: EngineClient
     events: RunEventLog
@@ -75,7 +77,9 @@ class Services(msgspec.Struct, frozen=True):
 
     async def load(self) -> None:
         """Load the libraries that only questions need. Raises ConfigurationError for a model configured by half."""
-        await asyncio.gather(self.copilot.start(), asyncio.to_thread(warm), asyncio.to_thread(self.embedder.warm))
+        await asyncio.gather(
+            self.copilot.start(), self.mcp.start(), asyncio.to_thread(warm), asyncio.to_thread(self.embedder.warm)
+        )
 
 
 @asynccontextmanager
@@ -128,11 +132,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     copilot = LoadingCopilot(build_copilot)
     tokens = AccessTokens(bytes.fromhex(settings.read_secret("jwt.key")), clock)
     agents = AgentService(transactions, tokens, measured, trail, clock, ids)
+    identity = Identity(tokens, agents)
+    tool_service = ToolService(measured, ids)
     services = Services(
         settings=settings,
         transactions=transactions,
         tokens=tokens,
-        identity=Identity(tokens, agents),
+        identity=identity,
         auth=AuthService(transactions, tokens, trail, clock, ids),
         agents=agents,
         runs=RunService(copilot, events, transactions, trail, ids, settings.copilot.run_timeout_s, redactor),
@@ -147,7 +153,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             redactor=redactor,
         ),
         results=results,
-        tools=ToolService(measured, ids),
+        tools=tool_service,
+        mcp=McpEndpoint(settings.mcp, tool_service, identity),
         audit=AuditReader(api_database, person_keys, trail, ids),
         engine=engine,
         events=events,
@@ -160,6 +167,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     try:
         yield services
     finally:
+        await services.mcp.close()
         await services.runs.close()
         await copilot.close()
         await events.stop()

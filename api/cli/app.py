@@ -11,6 +11,7 @@ import typer
 from api.cli.agents import register as register_agents
 from api.cli.data import register as register_data
 from api.cli.journal_commands import register as register_journal
+from api.cli.mcp import register as register_mcp
 from api.cli.session import Session, reporting_errors
 from api.cli.trading import register as register_trading
 
@@ -23,6 +24,7 @@ audit_app = typer.Typer(help="Read the audit trail.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
 register_agents(app)
 register_data(app)
+register_mcp(app)
 register_trading(app)
 register_journal(app)
 

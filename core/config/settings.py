@@ -13,16 +13,37 @@ import tomllib
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from core.config.paths import HomePaths, default_home
 
 ENVIRONMENT_PREFIX = "VELOZ_"
 NESTING = "__"
-NOT_SETTINGS = frozenset({"VELOZ_HOME", "VELOZ_RECORDINGS", "VELOZ_URL", "VELOZ_USER", "VELOZ_PASSWORD"})
+NOT_SETTINGS = frozenset(
+    {
+        *("VELOZ_HOME", "VELOZ_RECORDINGS", "VELOZ_URL", "VELOZ_USER", "VELOZ_PASSWORD"),
+        *("VELOZ_AGENT", "VELOZ_AGENT_SECRET_FILE", "VELOZ_TOKEN"),
+    }
+)
+
+
+NAMES_LIMIT = 50
+NAME_LIMIT_CHARS = 300
+
+
+def _split_names(value: Any) -> Any:
+    """Comma-separated text, as the environment has it, is a list."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=NAME_LIMIT_CHARS)], ...],
+    Field(max_length=NAMES_LIMIT),
+    BeforeValidator(_split_names),
+]
 
 
 class ConfigurationError(Exception):
@@ -156,6 +177,15 @@ class CopilotSettings(_Section):
     run_timeout_s: int = Field(60, ge=1, le=600)
 
 
+class McpSettings(_Section):
+    """The tool gateway over MCP, at /mcp of the api. Loopback is always allowed; what stands before the service (a
+    proxy, a name of your own) has to be named. Lists are comma-separated in the environment."""
+
+    enabled: bool = True
+    allowed_hosts: Names = Field((), description="further names that clients reach this service by, without port")
+    allowed_origins: Names = Field((), description="pages that may call, as https://desk.example.com")
+
+
 class Settings(_Section):
     """Everything a process may know about its surroundings."""
 
@@ -172,6 +202,7 @@ class Settings(_Section):
     nats: NatsSettings = NatsSettings()
     cache: CacheSettings = CacheSettings()
     copilot: CopilotSettings = CopilotSettings()
+    mcp: McpSettings = McpSettings()
 
     @cached_property
     def paths(self) -> HomePaths:

@@ -20,7 +20,7 @@ from core.risk.rules import ENGINE_SETTINGS, LIMIT_NAMES, parse_risk_rules
 from core.types.codes import ReasonCode
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/trading.md", "docs/risk.md", "docs/operations.md", "docs/market-data.md")
+PAGES = ("README.md", "docs/trading.md", "docs/risk.md", "docs/operations.md", "docs/market-data.md", "docs/mcp.md")
 ROW = re.compile(r"^\| `([A-Z_]+)` \| (.+) \| (.+) \|$", re.MULTILINE)
 
 
@@ -95,9 +95,10 @@ def test_every_command_that_is_shown_can_be_given(name: str, line: str) -> None:
     assert len([parameter for parameter in plain if parameter.required]) <= len(words)
 
 
-def test_every_address_of_the_trading_page_exists() -> None:
+@pytest.mark.parametrize(("name", "least"), [("docs/trading.md", 10), ("docs/mcp.md", 6)])
+def test_every_address_of_a_table_of_calls_exists(name: str, least: int) -> None:
     paths = create_app(services=None).openapi()["paths"]  # type: ignore[arg-type]
-    shown = re.findall(r"/api/v1/[a-z/{}-]+", page("docs/trading.md").split("| call | for |")[1])
+    shown = re.findall(r"/api/v1/[a-z_/{}-]+", page(name).split("| call | for |")[1])
     patterns = [re.sub(r"\{[a-z_]+\}", "{}", path) for path in paths]
-    assert len(shown) > 10
+    assert len(shown) > least
     assert [path for path in shown if re.sub(r"\{[a-z_]+\}", "{}", path) not in patterns] == []
