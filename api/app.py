@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import Any
@@ -24,6 +25,7 @@ from api.mcp.http import load_ahead as load_mcp_ahead
 from api.metrics.endpoints import router as metrics_router
 from api.orders.endpoints import router as orders_router
 from api.patience import ImpatientProtocol
+from api.policy.endpoints import router as policy_router
 from api.portfolio.endpoints import router as portfolio_router
 from api.risk.endpoints import router as risk_router
 from api.runs.endpoints import router as runs_router
@@ -56,6 +58,7 @@ def create_app(services: Services) -> FastAPI:
         portfolio_router,
         authority_router,
         risk_router,
+        policy_router,
         audit_router,
     ):
         app.include_router(router)
@@ -75,6 +78,7 @@ class _Server(uvicorn.Server):
 async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None]) -> None:
     """Serve until stop is set. PostgreSQL, NATS and the engine may come and go meanwhile."""
     async with open_services(settings) as services:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, services.policy.wake)
         server = _Server(
             uvicorn.Config(
                 create_app(services),

@@ -18,6 +18,7 @@ from api.auth.tokens import AccessTokens
 from api.mcp.http import McpEndpoint
 from api.metrics.gateway import MeasuredGateway
 from api.metrics.service import MetricsService
+from api.policy.keeper import PolicyKeeper
 from api.results.conversations import SqlConversations
 from api.results.repository import SqlResultStore
 from api.results.sealing import results_key
@@ -44,7 +45,7 @@ from knowledge.search import HybridSearch
 from tools.approvals import Approvals
 from tools.catalogue import build_registry
 from tools.composition import build_gateway
-from tools.policy import default_policy
+from tools.policy import tool_facts
 
 if TYPE_CHECKING:
     from agent.copilot import Copilot
@@ -65,6 +66,7 @@ class Services(msgspec.Struct, frozen=True):
     suggestions: SqlSuggestionStore
     approvals: Approvals
     results: SqlResultStore
+    policy: PolicyKeeper
     tools: ToolService
     mcp: McpEndpoint
     audit: AuditReader
@@ -85,7 +87,7 @@ class Services(msgspec.Struct, frozen=True):
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Wire the services; connections are made on first use or in the background, so that none of them holds up the
-    start. Raises ConfigurationError for a missing secret."""
+    start. Raises ConfigurationError for a missing secret or a wrong policy."""
     clock, ids = SystemClock(), SystemIdSource()
     api_database = create_engine(settings, DatabaseRole.API)
     audit_database = create_engine(settings, DatabaseRole.AUDIT_WRITER)
@@ -101,9 +103,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     sealing_key = results_key(settings)
     results = SqlResultStore(transactions, sealing_key)
     embedder = HashingEmbedder()
-    policy = default_policy()
     metrics = MetricsService(engine, settings.engine.account_id)
     registry = build_registry()
+    policy = PolicyKeeper(settings.paths.policy_file, tool_facts(registry), trail, clock, ids)
     gateway = build_gateway(
         engine=engine,
         suggestions=suggestions,
@@ -153,6 +155,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             redactor=redactor,
         ),
         results=results,
+        policy=policy,
         tools=tool_service,
         mcp=McpEndpoint(settings.mcp, tool_service, identity),
         audit=AuditReader(api_database, person_keys, trail, ids),
@@ -164,9 +167,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         metrics_token=settings.read_secret(METRICS_TOKEN),
     )
     events.start()
+    watching = asyncio.create_task(policy.run())
     try:
         yield services
     finally:
+        watching.cancel()
         await services.mcp.close()
         await services.runs.close()
         await copilot.close()

@@ -35,6 +35,8 @@ class Action(StrEnum):
     ANSWER_GIVEN = "copilot.answer_given"
     RUN_FAILED = "copilot.run_failed"
     RUN_CANCELLED = "copilot.run_cancelled"
+    POLICY_INSTALLED = "gateway.policy_installed"
+    POLICY_REFUSED = "gateway.policy_refused"
     TOOL_INTENDED = "tool.intended"
     TOOL_CALLED = "tool.called"
     TOOL_REFUSED = "tool.refused"

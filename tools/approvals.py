@@ -20,10 +20,11 @@ from core.types.clock import Clock
 from core.types.codes import ReasonCode, Refusal, RefusalError
 from core.types.ids import IdSource, TraceContext, new_trace
 from core.types.views import EngineStatusView, ExecutionOutcomeView, RiskCheckView
+from tools.approval_policy import ApprovalPolicy
 from tools.arguments import plain_text
 from tools.contracts import Principal
 from tools.decision_trail import ID_LIMIT_CHARS, DecisionTrail, is_id, not_found, shown_cells, unfindable
-from tools.policy import Policy, default_policy
+from tools.policy import PolicySource, default_policy
 from tools.ports import SuggestionStore, Trail
 from tools.suggestions import (
     Decision,
@@ -111,14 +112,14 @@ class Approvals:
         trail: Trail,
         clock: Clock,
         ids: IdSource,
-        policy: Policy | None = None,
+        policy: PolicySource | None = None,
         redactor: Redactor | None = None,
     ) -> None:
         self._engine = engine
         self._suggestions = suggestions
         self._clock = clock
         self._ids = ids
-        self._policy = policy or default_policy()
+        self._policy = ApprovalPolicy(policy or default_policy())
         self._redactor = redactor or Redactor()
         self._trail = DecisionTrail(trail, ids, self._policy)
         # Each decision holds a row, and so a database connection, while the engine answers.
@@ -133,7 +134,7 @@ class Approvals:
         if found is None:
             raise RefusalError(not_found())
         await self._trail.decided(principal, found, Action.SUGGESTION_VIEWED, self._trail.span(found), {})
-        if principal.user_id not in found.views and self._policy.decide_approval(principal) is None:
+        if principal.user_id not in found.views and self._policy.may_decide(principal) is None:
             viewed = await self._suggestions.mark_viewed(
                 principal.account_ids, found.suggestion_id, found.version, principal.user_id, self._clock.now_ns()
             )
@@ -156,12 +157,13 @@ class Approvals:
         Where several are due the engine says so; the signature is kept, and goes to it again with the next one.
         trace is the request's own; the suggestion's trace goes on where there is one. Refusals, in this order:
         AUTH_ROLE_NOT_PERMITTED, RESOURCE_NOT_FOUND, APPROVAL_DIGEST_MISMATCH, APPROVAL_VERSION_SUPERSEDED,
-        APPROVAL_ALREADY_CONSUMED, APPROVAL_NOT_PENDING, APPROVAL_EXPIRED, APPROVAL_SIGNATURES_INSUFFICIENT, then
-        whatever the engine refuses with. SERVICE_ENGINE_UNAVAILABLE leaves the suggestion pending.
+        APPROVAL_ALREADY_CONSUMED, APPROVAL_NOT_PENDING, APPROVAL_EXPIRED, POLICY_APPROVER_NOT_PERMITTED,
+        POLICY_QUIET_HOURS, APPROVAL_SIGNATURES_INSUFFICIENT, then whatever the engine refuses with.
+        SERVICE_ENGINE_UNAVAILABLE leaves the suggestion pending.
         """
         cells = {"digest": plain_text(digest_hex, 128), "key_id": plain_text(key_id, ID_LIMIT_CHARS), "method": method}
         trace = trace or new_trace(self._ids)
-        refusal = self._policy.decide_approval(principal) or unfindable(suggestion_id, version)
+        refusal = self._policy.may_decide(principal) or unfindable(suggestion_id, version)
         if refusal is not None:
             # Not to be decided by this principal, but the attempt belongs to the suggestion's trail.
             found = await self._in_scope(principal, suggestion_id)
@@ -176,6 +178,7 @@ class Approvals:
             step = self._trail.span(decision.suggestion)
             refusal = (
                 await self._why_not(decision, digest_hex)
+                or self._policy.may_approve(principal, decision.suggestion, self._clock.now_ns())
                 or _unsigned(key_id, signature)
                 or await self._not_theirs(principal, key_id)
             )
@@ -202,7 +205,7 @@ class Approvals:
         step = trace or new_trace(self._ids)
         kept = self._redactor.text(plain_text(reason, REASON_LIMIT_CHARS)).text
         cells: dict[str, Any] = {"decision": "reject", "reason": kept}
-        refusal = self._policy.decide_approval(principal) or unfindable(suggestion_id, version)
+        refusal = self._policy.may_decide(principal) or unfindable(suggestion_id, version)
         if refusal is not None:
             found = await self._in_scope(principal, suggestion_id)
             step = self._trail.span(found) if found else step
@@ -325,9 +328,12 @@ class Approvals:
         """With all signatures that there are. One given earlier that the engine doesn't accept (the key was revoked, or
         the row forged) is dropped, and then it is asked without it."""
         suggestion = decision.suggestion
+        due = self._policy.due(suggestion)
         while True:
             signatures = [(item.key_id, item.signature) for item in (*given, own)]
-            outcome = await self._engine.execute_approval(suggestion.proposal, suggestion.digest_hex, signatures, step)
+            outcome = await self._engine.execute_approval(
+                suggestion.proposal, suggestion.digest_hex, signatures, step, due
+            )
             refusal = outcome.refusal
             if refusal is None or refusal.code not in SIGNATURE_REFUSED or refusal.actual == own.key_id:
                 return outcome

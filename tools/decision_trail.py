@@ -7,9 +7,9 @@ from typing import Any
 from audit.record import Action
 from core.types.codes import ReasonCode, Refusal
 from core.types.ids import IdSource, TraceContext, new_span_id
+from tools.approval_policy import ApprovalPolicy
 from tools.arguments import plain_text
 from tools.contracts import Principal
-from tools.policy import Policy
 from tools.ports import Trail
 from tools.suggestions import Suggestion
 
@@ -20,7 +20,7 @@ VERSION_LIMIT = 1 << 31
 class DecisionTrail:
     """Records decisions and refused attempts. Raises RefusalError(SERVICE_AUDIT_UNAVAILABLE)."""
 
-    def __init__(self, trail: Trail, ids: IdSource, policy: Policy) -> None:
+    def __init__(self, trail: Trail, ids: IdSource, policy: ApprovalPolicy) -> None:
         self._trail = trail
         self._ids = ids
         self._policy = policy
@@ -92,7 +92,7 @@ class DecisionTrail:
             account_id=suggestion.account_id,
             run_id=suggestion.run_id or None,
             suggestion_id=suggestion.suggestion_id,
-            payload={"policy_version": self._policy.version, "span_id": step.span_id, **cells},
+            payload={**self._policy.cells(), "span_id": step.span_id, **cells},
         )
 
 

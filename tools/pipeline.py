@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -20,12 +20,14 @@ from audit.record import Action
 from core.text.redaction import Redactor
 from core.types.clock import NS_PER_MS
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
+from tools.approval_policy import amount_of, kind_of, noted
 from tools.arguments import as_record, plain_text, validate
 from tools.contracts import Principal, ToolCall, ToolDescription, ToolResult
 from tools.limits import GatewayLimits, Limiter
 from tools.policy import CallFacts, Policy, PolicySource
 from tools.ports import ResultStore, StoredResult, Trail
 from tools.registry import DataScope, Registry, ToolContext, ToolDefinition, ToolPorts
+from tools.suggestions import Suggestion
 from tools.taint import Conversations, SeenTool, TaintGuard, evidence_of
 from tools.untrusted import neutralised
 from tools.values import ToolInput, ToolOutput
@@ -121,14 +123,15 @@ class ToolGateway:
         call = attempt.call
         definition = self._authorise(attempt)
         arguments = validate(definition, call.arguments)
-        self._restrict(attempt, definition, arguments)
+        facts = self._facts(attempt, definition, arguments)
+        self._restrict(attempt, facts)
         await self._limiter.take(call.principal.user_id, definition.name, definition.cost, call.run_id)
         async with self._limiter.place(call.run_id):
             if definition.kind == "suggest":
                 await self._check_taint(call, definition, arguments)
             if definition.writes_intent:
                 await self._record(attempt, Action.TOOL_INTENDED, "intended", {})
-            output = await self._execute(attempt, definition, arguments)
+            output = await self._execute(attempt, definition, arguments, self._ports_for(attempt, facts))
         result, canonical = self._stamp(attempt, definition, output)
         await self._record(attempt, Action.TOOL_CALLED, "ok", self._outcome_cells(attempt, result))
         await self._store(attempt, result.tool, canonical)
@@ -150,11 +153,16 @@ class ToolGateway:
         attempt.scope = _scope(definition, attempt.account_id)
         return definition
 
-    def _restrict(self, attempt: _Attempt, definition: ToolDefinition, arguments: ToolInput) -> None:
+    def _restrict(self, attempt: _Attempt, facts: CallFacts) -> None:
         """What the policy says to model, hour and arguments: after validation, so that no spelling gets past it."""
-        call = attempt.call
         assert attempt.policy is not None, "set when the call was authorised"
-        facts = CallFacts(
+        refusal = attempt.policy.restrict(facts)
+        if refusal is not None:
+            raise RefusalError(refusal)
+
+    def _facts(self, attempt: _Attempt, definition: ToolDefinition, arguments: ToolInput) -> CallFacts:
+        call = attempt.call
+        return CallFacts(
             principal=call.principal,
             tool=definition.name,
             kind=definition.kind,
@@ -165,9 +173,6 @@ class ToolGateway:
             model=call.model,
             provider=call.provider,
         )
-        refusal = attempt.policy.restrict(facts)
-        if refusal is not None:
-            raise RefusalError(refusal)
 
     async def _check_taint(self, call: ToolCall, definition: ToolDefinition, arguments: ToolInput) -> None:
         """Raises RefusalError: TOOL_ARGUMENT_TAINTED, and what keeps the conversation's history from being read."""
@@ -181,10 +186,25 @@ class ToolGateway:
             instruments = await self._ports.instruments.all()
             TaintGuard(conversation, evidence, instruments, principal.account_ids).check(definition.name, arguments)
 
-    async def _execute(self, attempt: _Attempt, definition: ToolDefinition, arguments: ToolInput) -> ToolOutput:
+    def _ports_for(self, attempt: _Attempt, facts: CallFacts) -> ToolPorts:
+        """A tool that suggests gets a writer that asks the policy what it says of the suggestion's worth."""
+        if facts.kind != "suggest":
+            return self._ports
+
+        def weigh(suggestion: Suggestion) -> Suggestion:
+            assert attempt.policy is not None, "set when the call was authorised"
+            known = msgspec.structs.replace(facts, amount_quote=amount_of(suggestion))
+            self._restrict(attempt, known)
+            return noted(suggestion, attempt.policy, attempt.policy.weigh(known, kind_of(suggestion)))
+
+        return replace(self._ports, suggestion_writer=self._ports.suggestion_writer.weighing(weigh))
+
+    async def _execute(
+        self, attempt: _Attempt, definition: ToolDefinition, arguments: ToolInput, ports: ToolPorts
+    ) -> ToolOutput:
         call = attempt.call
         context = ToolContext(
-            ports=self._ports,
+            ports=ports,
             principal=call.principal,
             account_id=attempt.account_id,
             trace=call.trace,

@@ -173,6 +173,11 @@ class Policy:
             unit="account",
         )
 
+    def allow_sections(self, principal: Principal, tool: str) -> tuple[str, ...]:
+        """The sections that open the tool to the principal's role."""
+        grant = self._grants.get((principal.role, principal.kind, tool))
+        return () if grant is None else grant.sections
+
     def restrict(self, facts: CallFacts) -> Refusal | None:
         """Whether model, hours and conditions leave the call open, once role and account allow it."""
         return self.restrict_model(facts) or self.restrict_hours(facts) or self.restrict_conditions(facts)
@@ -260,15 +265,24 @@ class Policy:
             )
         return None if subject is None else self._decide_subject(principal, mine, subject)
 
+    def approver_sections(self, subject: ApprovalSubject) -> list[tuple[str, Decimal | None, bool]]:
+        """The sections that cover the subject: name, up to which amount, and whether no quiet hours hold up all of its
+        roles now."""
+        found = []
+        for section in self.document.approver:
+            bound = parse_amount(section.up_to_quote)
+            if self._covers(section, subject) and (bound is None or subject.amount_quote <= bound):
+                closed = [role for role in section.roles if self._approval_hours(role, subject) is not None]
+                found.append((section.name, bound, not section.roles or len(closed) < len(section.roles)))
+        return found
+
+    def _covers(self, section: Approver, subject: ApprovalSubject) -> bool:
+        return _among(subject.kind, section.kinds) and _of_account(subject.account_id, section.accounts)
+
     def _decide_subject(
         self, principal: Principal, mine: Iterable[Approver], subject: ApprovalSubject
     ) -> Refusal | None:
-        fitting = [
-            section
-            for section in mine
-            if _among(subject.kind, section.kinds) and _of_account(subject.account_id, section.accounts)
-        ]
-        bounds = [parse_amount(section.up_to_quote) for section in fitting]
+        bounds = [parse_amount(section.up_to_quote) for section in mine if self._covers(section, subject)]
         if not any(bound is None or subject.amount_quote <= bound for bound in bounds):
             most = max((bound for bound in bounds if bound is not None), default=None)
             what = f"suggestions of kind {subject.kind}" if most is None else "that much"
@@ -279,16 +293,16 @@ class Policy:
                 actual=decimal_text(subject.amount_quote),
                 unit="quote",
             )
-        return self._approval_hours(principal, subject)
+        return self._approval_hours(principal.role, subject)
 
-    def _approval_hours(self, principal: Principal, subject: ApprovalSubject) -> Refusal | None:
+    def _approval_hours(self, role: Role, subject: ApprovalSubject) -> Refusal | None:
         if subject.kind in ALWAYS_OPEN_KINDS:
             return None
         for quiet in self._quiet:
             section = quiet.section
             if (
                 "approve" in section.denies
-                and principal.role in section.roles
+                and role in section.roles
                 and f"suggest_{subject.kind}" in quiet.tools
                 and _of_account(subject.account_id, section.accounts)
                 and quiet.window.covers(subject.now_ns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,22 +14,32 @@ from tools.contracts import Principal
 from tools.ports import SuggestionStore, Trail
 from tools.suggestions import Suggestion
 
+Weigh = Callable[[Suggestion], Suggestion]
+"""What the policy makes of a suggestion. Raises RefusalError."""
+
 
 class SuggestionWriter:
     """Writes the record, then the row: a suggestion that can be seen has always been recorded."""
 
-    __slots__ = ("_store", "_trail")
+    __slots__ = ("_store", "_trail", "_weigh")
 
-    def __init__(self, store: SuggestionStore, trail: Trail) -> None:
+    def __init__(self, store: SuggestionStore, trail: Trail, weigh: Weigh | None = None) -> None:
         self._store = store
         self._trail = trail
+        self._weigh = weigh
+
+    def weighing(self, weigh: Weigh) -> SuggestionWriter:
+        """The writer of one call: what the policy says of each suggestion's worth is heard first."""
+        return SuggestionWriter(self._store, self._trail, weigh)
 
     async def create(self, principal: Principal, suggestion: Suggestion) -> None:
         """Durable on return.
 
-        Raises RefusalError(SERVICE_AUDIT_UNAVAILABLE), and then there is no suggestion;
+        Raises RefusalError(POLICY_CONDITION_DENIED, SERVICE_AUDIT_UNAVAILABLE), and then there is no suggestion;
         RefusalError(SERVICE_DATABASE_UNAVAILABLE).
         """
+        if self._weigh is not None:
+            suggestion = self._weigh(suggestion)
         await self._trail.record(
             action=Action.SUGGESTION_CREATED,
             actor=principal.user_id,

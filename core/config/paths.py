@@ -23,6 +23,7 @@ class HomePaths:
         self.home = home
         self.config_file = home / "veloz.toml"
         self.risk_file = home / "risk.toml"
+        self.policy_file = home / "policy.toml"
         self.secrets = home / "secrets"
         self.demo_logins = home / "demo-logins.json"
         self.postgres = home / "postgres"

@@ -666,7 +666,7 @@ class House:
             policy=policy,
         )
         self.approvals = Approvals(
-            engine=self.engine, suggestions=self.suggestions, trail=self.trail, clock=self.clock, ids=IDS
+            engine=self.engine, suggestions=self.suggestions, trail=self.trail, clock=self.clock, ids=IDS, policy=policy
         )
 
     async def ask(

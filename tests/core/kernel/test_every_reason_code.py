@@ -593,6 +593,7 @@ ELSEWHERE: dict[ReasonCode, str] = {
     C.POLICY_QUIET_HOURS: "tests/tools/test_policy.py::test_quiet_hours_hold_up_suggestions",
     C.POLICY_CONDITION_DENIED: "tests/tools/test_policy.py::test_a_condition_that_is_true_or_cannot_be_told_denies",
     C.POLICY_APPROVER_NOT_PERMITTED: "tests/tools/test_policy.py::test_who_may_approve_what",
+    C.SERVICE_POLICY_INVALID: "tests/api/policy/test_keeper.py::test_a_broken_file_allows_nothing_until_it_is_whole",
     C.TOOL_FAILED: "tests/tools/test_pipeline.py::test_what_breaks_inside_is_told_by_trace_id_only",
     C.TOOL_ARGUMENT_TAINTED: "tests/tools/test_taint.py::test_what_only_outside_text_says_is_refused",
     C.MARKET_NO_DATA: "tests/core/market/test_hub.py::test_the_ticker_is_the_book_tickers_own_and_refused_when_old",
