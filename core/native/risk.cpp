@@ -213,9 +213,10 @@ private:
 
     void balance(const Exact &quantity, const MaybeExact &value) {
         static const Literal code{"RISK_BALANCE_INSUFFICIENT"};
-        if (!facts_.knows_balances || instrument_.is_derivative) return;
+        if (instrument_.is_derivative) return;
         const Literal &asset = is_buy_ ? instrument_.quote : instrument_.base;
         const MaybeExact needed = is_buy_ ? value : MaybeExact(quantity);
+        if (!facts_.knows_balances) return record(code, reduces_, text_of(kZero), word(needed), asset);
         Exact taken = book_.reserved(asset.text, facts_.balances_as_of_ns);
         const Exact free = facts_.total.value_or(kZero) - taken + facts_.given_back;
         record(code, needed && compare(*needed, free) <= 0, text_of(free), word(needed), asset);

@@ -249,11 +249,14 @@ def _drift(inputs: RiskInputs) -> RiskCheckRecord | None:
 
 
 def _balance(inputs: RiskInputs) -> RiskCheckRecord | None:
-    if inputs.available is None or inputs.is_derivative:
+    """While the venue hasn't told what there is, only what reduces a position passes."""
+    if inputs.is_derivative:
         return None
     instrument = inputs.instrument
     asset = instrument.quote_asset if inputs.side is Side.BUY else instrument.base_asset
     needed = _notional(inputs, inputs.quantity) if inputs.side is Side.BUY else inputs.quantity
+    if inputs.available is None:
+        return _record(ReasonCode.RISK_BALANCE_INSUFFICIENT, inputs.reduces, "0", _text(needed), asset)
     free = inputs.available.get(asset, Decimal(0))
     passed = needed is not None and needed <= free
     return _record(ReasonCode.RISK_BALANCE_INSUFFICIENT, passed, _text(free), _text(needed), asset)
@@ -370,7 +373,10 @@ MESSAGES: Mapping[str, str] = {
     ReasonCode.RISK_PRICE_DRIFT_EXCEEDS_MAX: (
         "The market moved too far since the proposal. Ask for a new suggestion at today's price."
     ),
-    ReasonCode.RISK_BALANCE_INSUFFICIENT: "The account's free balance doesn't cover the order. Lower the quantity.",
+    ReasonCode.RISK_BALANCE_INSUFFICIENT: (
+        "The account's free balance, as the venue told it, doesn't cover the order. Lower the quantity; if the venue "
+        "can't be asked at present, only what reduces is taken."
+    ),
     ReasonCode.RISK_INTENT_UNRESOLVED: (
         "An earlier order of this account, symbol and side has no known outcome yet. Wait until it has."
     ),

@@ -44,6 +44,7 @@ SWEEP_INTERVAL_S = 30.0
 DRIFT_SWEEP_INTERVAL_S = 5.0
 """While the account is frozen because they differ."""
 BALANCES_INTERVAL_S = 10.0
+BALANCES_COUNT_FOR_S = 60.0
 BALANCES_SPACING_S = 1.0
 """Orders change many times a second; asking each time would use up the venue's request weight within 15 s."""
 CATCH_UP_RETRY_S = 1.0
@@ -108,6 +109,7 @@ class VenueFollower:
         self._unanswered = Unanswered((recv_window_ms + ARRIVAL_MARGIN_MS) / MS_PER_S)
         self._resolving: set[str] = set()
         self._balances_due = asyncio.Event()
+        self._balances_asked_s = 0.0
         self._catching_up: asyncio.Task[None] | None = None
         self._failed: asyncio.Future[None]
         self._tasks: set[asyncio.Task[None]] = set()
@@ -232,7 +234,7 @@ class VenueFollower:
     async def _catch_up(self) -> None:
         """What happened while the stream was away; only then does the engine count as connected."""
         while True:
-            if await self._sweep_once("start"):
+            if await self._sweep_once("start") and await self._knows_balances():
                 break
             await asyncio.sleep(CATCH_UP_RETRY_S)
         self._service.surroundings.venue_connected = True
@@ -441,15 +443,9 @@ class VenueFollower:
             await self._sweep_once("sweep")
 
     async def _keep_balances(self) -> None:
-        service = self._service
         while True:
             self._balances_due.clear()
-            as_of_ns = service.clock.now_ns()
-            try:
-                service.surroundings.balances = Balances(await service.venue.balances(), as_of_ns)
-            except VenueUnavailableError as error:
-                service.surroundings.balances = None
-                _log.warning("balances_unknown", error=str(error))
+            if not await self._read_balances():
                 await asyncio.sleep(CATCH_UP_RETRY_S)
                 continue
             await asyncio.sleep(BALANCES_SPACING_S)
@@ -457,6 +453,24 @@ class VenueFollower:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BALANCES_INTERVAL_S):
                     await self._balances_due.wait()
+
+    async def _knows_balances(self) -> bool:
+        return self._service.surroundings.balances is not None or await self._read_balances()
+
+    async def _read_balances(self) -> bool:
+        """Whether the venue told them. Those it told last count for a while, less all that our orders took since; after
+        that only what reduces is taken."""
+        service, asked_s = self._service, asyncio.get_running_loop().time()
+        as_of_ns = service.clock.now_ns()
+        try:
+            service.surroundings.balances = Balances(await service.venue.balances(), as_of_ns)
+        except VenueUnavailableError as error:
+            _log.warning("balances_not_told", error=str(error))
+            if asyncio.get_running_loop().time() >= self._balances_asked_s + BALANCES_COUNT_FOR_S:
+                service.surroundings.balances = None
+            return False
+        self._balances_asked_s = asked_s
+        return True
 
     async def _heal(self) -> None:
         """When the journal takes records again, write what is owed and ask the venue what was missed.

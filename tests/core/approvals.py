@@ -13,7 +13,7 @@ from core.authority.roster import SignedRoster, sign_roster
 from core.authority.signatures import public_key_hex, sign_digest
 from core.kernel import decide, decide_approvals
 from core.kernel.decide_risk import decide_rules
-from core.kernel.inputs import DecisionInputs
+from core.kernel.inputs import Balances, DecisionInputs
 from core.kernel.kernel import Kernel
 from core.portfolio.performance import account_day
 from core.risk.rules import render_default_rules
@@ -39,7 +39,10 @@ ABLE = VenueCapabilities(frozenset(OrderType), frozenset(TimeInForce), can_amend
 LIVE_MARKET = MarketInputs("59999.5", "60000.5", "60000", "LIVE", 7, 20)
 MARKS = {("paper", "BTCUSDT"): 6_000_000}
 RATES = {"USDT": Decimal(1), "BTC": Decimal(60_000)}
-LIVE_INPUTS = DecisionInputs(LIVE_MARKET, venue_connected=True, visible_quantity=Decimal(100), marks=MARKS, rates=RATES)
+PLENTY = Balances({"USDT": Decimal(10**12), "BTC": Decimal(10**9)}, 0)
+LIVE_INPUTS = DecisionInputs(
+    LIVE_MARKET, venue_connected=True, visible_quantity=Decimal(100), balances=PLENTY, marks=MARKS, rates=RATES
+)
 
 
 def rules_document(**changes: str) -> str:

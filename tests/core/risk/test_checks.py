@@ -53,6 +53,9 @@ ACCOUNT = AccountInputs(
 )
 
 
+PLENTY = {"USDT": D(10**9), "BTC": D(10**6)}
+
+
 def inputs(**changes: Any) -> RiskInputs:
     market = {
         "bid_price": "59999.5",
@@ -80,6 +83,7 @@ def inputs(**changes: Any) -> RiskInputs:
         "reducing_quantity": Decimal(0),
         "intent_unresolved": False,
         "visible_quantity": Decimal(1_000),
+        "available": PLENTY,
         "account": ACCOUNT,
     }
     return RiskInputs(**{**values, **changes})
@@ -137,6 +141,10 @@ OK = None
         ({"available": {"USDT": D(6_000)}}, OK),
         ({"available": {"USDT": D("5999.99")}}, C.RISK_BALANCE_INSUFFICIENT),
         ({"available": {}}, C.RISK_BALANCE_INSUFFICIENT),
+        ({"available": None}, C.RISK_BALANCE_INSUFFICIENT),
+        ({"available": None, "side": Side.SELL}, C.RISK_BALANCE_INSUFFICIENT),
+        ({"available": None, "side": Side.SELL, "position_quantity": D("0.099")}, C.RISK_BALANCE_INSUFFICIENT),
+        ({"available": None, "side": Side.SELL, "position_quantity": D("0.1")}, OK),
         ({"available": {"BTC": D("0.1")}, "side": Side.SELL}, OK),
         ({"available": {"BTC": D("0.099")}, "side": Side.SELL}, C.RISK_BALANCE_INSUFFICIENT),
         ({"intent_unresolved": True}, C.RISK_INTENT_UNRESOLVED),
@@ -170,7 +178,7 @@ def measure(before: str, after: str | None) -> BeforeAfter:
 
 SMALL = {"price": D(1_000), "mid_price": "1000"}
 AMENDED = {"amended_from": (D("0.09"), D("60000"))}
-REDUCING = {"side": Side.SELL, "position_quantity": D(1), "available": None}
+REDUCING = {"side": Side.SELL, "position_quantity": D(1)}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,13 @@ from core.kernel.decide import decide_amended
 from core.kernel.kernel import Kernel
 from core.market.hub import MarketHub
 from core.risk.kill_switch import KillSwitch
-from core.runtime.follow import ARRIVAL_MARGIN_MS, SWEEP_INTERVAL_S, VenueFollower
+from core.runtime.follow import (
+    ARRIVAL_MARGIN_MS,
+    BALANCES_COUNT_FOR_S,
+    BALANCES_INTERVAL_S,
+    SWEEP_INTERVAL_S,
+    VenueFollower,
+)
 from core.runtime.reconcile import FREEZE_REASON
 from core.runtime.service import EngineService
 from core.storage.journal import Journal, JournalUnavailableError
@@ -433,6 +439,29 @@ def test_what_the_venue_said_before_an_amendment_doesnt_undo_it(house: House) ->
     house.venue.order = amended_meanwhile  # type: ignore[method-assign]
     house.run(house.follower.reconcile(order_id))
     assert house.kernel.orders[order_id].intent.quantity == 15_000
+
+
+def test_without_balances_the_engine_isnt_connected_and_those_it_had_count_for_a_while(house: House) -> None:
+    async def unanswered() -> dict[str, Decimal]:
+        raise VenueUnavailableError("no route")
+
+    around, look = house.service.surroundings, house.venue.balances
+    house.venue.events.append(UserStreamConnected())
+    house.venue.balances = unanswered  # type: ignore[method-assign]
+    house.follow()
+    house.wait(10)
+    assert (around.venue_connected, around.balances) == (False, None)
+
+    house.venue.balances = look  # type: ignore[method-assign]
+    house.wait(10)
+    assert (around.venue_connected, around.balances is None) == (True, False)
+
+    told = around.balances
+    house.venue.balances = unanswered  # type: ignore[method-assign]
+    house.wait(BALANCES_COUNT_FOR_S - BALANCES_INTERVAL_S - 1)
+    assert around.balances == told
+    house.wait(2 * BALANCES_INTERVAL_S)
+    assert around.balances is None
 
 
 def test_balances_are_of_the_moment_in_which_they_were_asked_for(house: House) -> None:
