@@ -153,6 +153,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             ids=ids,
             policy=policy,
             redactor=redactor,
+            figures_max_age_s=settings.approvals.figures_max_age_s,
         ),
         results=results,
         policy=policy,

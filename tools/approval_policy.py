@@ -48,6 +48,12 @@ class ApprovalPolicy:
         noted = suggestion.pre_trade.get(POLICY_NOTE, {}).get("approvals_due", "1")
         return max(now.count, 2 if noted != "1" else 1)
 
+    def with_note(self, suggestion: Suggestion) -> Suggestion:
+        """A new version, with what the policy in force asks for. Raises RefusalError(SERVICE_POLICY_INVALID)."""
+        policy = self._source.current()
+        due = policy.approvals_due(kind_of(suggestion), suggestion.account_id, amount_of(suggestion))
+        return noted(suggestion, policy, due)
+
     def cells(self) -> dict[str, str | None]:
         """For the record."""
         policy = self._current()

@@ -19,13 +19,14 @@ from core.text.redaction import Redactor
 from core.types.clock import Clock
 from core.types.codes import ReasonCode, Refusal, RefusalError
 from core.types.ids import IdSource, TraceContext, new_trace
-from core.types.views import EngineStatusView, ExecutionOutcomeView, RiskCheckView
+from core.types.views import ExecutionOutcomeView, RiskCheckView
 from tools.approval_policy import ApprovalPolicy
 from tools.arguments import plain_text
 from tools.contracts import Principal
 from tools.decision_trail import ID_LIMIT_CHARS, DecisionTrail, is_id, not_found, shown_cells, unfindable
 from tools.policy import PolicySource, default_policy
 from tools.ports import SuggestionStore, Trail
+from tools.revisions import RevisionPort, Revisions
 from tools.suggestions import (
     Decision,
     GivenSignature,
@@ -56,16 +57,16 @@ SIGNATURE_REFUSED = frozenset(
 )
 """The engine found one signature bad; the refusal's actual names its key."""
 TWO_APPROVALS = 2
+FIGURES_MAX_AGE_S = 300
 
 ApprovalMethod = Literal["ed25519"]
 
 _log = structlog.get_logger("tools.approvals")
 
 
-class ExecutionPort(Protocol):
+class ExecutionPort(RevisionPort, Protocol):
     """The engine as the approval flow sees it. Only this flow holds one."""
 
-    async def status(self) -> EngineStatusView: ...
     async def execute_approval(
         self,
         proposal: bytes,
@@ -80,7 +81,8 @@ class ApprovalOutcome(msgspec.Struct, frozen=True):
     """How a decision ended. refusal is None when it took effect; status is the suggestion's after it.
 
     consumed tells whether the engine used the approval up, which it also does when risk refuses at send. Without a
-    refusal it is either that, or one of several signatures that are due: approvals_given of approvals_due.
+    refusal it is either that, or one of several signatures that are due: approvals_given of approvals_due. With
+    newer_version what was signed was out of date, and that version has the figures of this moment.
     """
 
     suggestion_id: str
@@ -95,6 +97,7 @@ class ApprovalOutcome(msgspec.Struct, frozen=True):
     decided_at_ns: int | None = None
     approvals_given: int | None = None
     approvals_due: int | None = None
+    newer_version: int | None = None
 
 
 class Approvals:
@@ -114,6 +117,7 @@ class Approvals:
         ids: IdSource,
         policy: PolicySource | None = None,
         redactor: Redactor | None = None,
+        figures_max_age_s: int = FIGURES_MAX_AGE_S,
     ) -> None:
         self._engine = engine
         self._suggestions = suggestions
@@ -122,6 +126,15 @@ class Approvals:
         self._policy = ApprovalPolicy(policy or default_policy())
         self._redactor = redactor or Redactor()
         self._trail = DecisionTrail(trail, ids, self._policy)
+        self.revisions = Revisions(
+            engine=engine,
+            suggestions=suggestions,
+            trail=self._trail,
+            clock=clock,
+            policy=self._policy,
+            redactor=self._redactor,
+            figures_max_age_s=figures_max_age_s,
+        )
         # Each decision holds a row, and so a database connection, while the engine answers.
         self._deciding = asyncio.Semaphore(DECISIONS_IN_FLIGHT_LIMIT)
 
@@ -184,6 +197,15 @@ class Approvals:
             )
             if refusal is not None:
                 return await self._refused(principal, suggestion_id, version, refusal, step, cells, decision.suggestion)
+            try:
+                now_ns = (await self._engine.status()).now_ns
+                stale = await self.revisions.stale_figures(decision.suggestion, now_ns)
+            except RefusalError as error:
+                return await self._refused(
+                    principal, suggestion_id, version, error.refusal, step, cells, decision.suggestion
+                )
+            if stale is not None:
+                return await self._sent_back(principal, decision, stale, now_ns, step, cells)
             own = GivenSignature(
                 user_id=principal.user_id,
                 key_id=key_id,
@@ -200,12 +222,13 @@ class Approvals:
         """Decide against a suggestion; reason is kept, redacted. Returns it as it now is.
 
         Raises RefusalError, recorded: AUTH_ROLE_NOT_PERMITTED, RESOURCE_NOT_FOUND, APPROVAL_VERSION_SUPERSEDED,
-        APPROVAL_ALREADY_CONSUMED, APPROVAL_NOT_PENDING, APPROVAL_EXPIRED. The engine isn't asked.
+        APPROVAL_ALREADY_CONSUMED, APPROVAL_NOT_PENDING, APPROVAL_EXPIRED, REQUEST_INVALID without a reason. The engine
+        is told, so that no signature given before can be used; a no stands also when it doesn't answer.
         """
         step = trace or new_trace(self._ids)
         kept = self._redactor.text(plain_text(reason, REASON_LIMIT_CHARS)).text
         cells: dict[str, Any] = {"decision": "reject", "reason": kept}
-        refusal = self._policy.may_decide(principal) or unfindable(suggestion_id, version)
+        refusal = self._policy.may_decide(principal) or unfindable(suggestion_id, version) or _without_reason(kept)
         if refusal is not None:
             found = await self._in_scope(principal, suggestion_id)
             step = self._trail.span(found) if found else step
@@ -228,6 +251,7 @@ class Approvals:
             decided_at_ns = self._clock.now_ns()
             cells |= shown_cells(suggestion, principal.user_id, decided_at_ns)
             await self._trail.decided(principal, suggestion, Action.SUGGESTION_REJECTED, step, cells)
+            await self._void_rejected(principal, suggestion, step)
             await decision.record(
                 status=SuggestionStatus.REJECTED,
                 decided_by=principal.user_id,
@@ -241,6 +265,14 @@ class Approvals:
             decided_at_ns=decided_at_ns,
             decision_reason=kept,
         )
+
+    async def _void_rejected(self, principal: Principal, suggestion: Suggestion, step: TraceContext) -> None:
+        try:
+            await self.revisions.void(principal, suggestion, "rejected", step)
+        except RefusalError as error:
+            if error.refusal.code is ReasonCode.APPROVAL_ALREADY_CONSUMED:
+                raise
+            _log.warning("rejection_not_told", code=error.refusal.code.value, trace_id=step.trace_id)
 
     async def _why_not(self, decision: Decision, digest_hex: str) -> Refusal | None:
         """Digest, then status, then expiry by the engine's clock."""
@@ -269,6 +301,27 @@ class Approvals:
             refusal_code=ReasonCode.APPROVAL_EXPIRED.value,
         )
         return expired_refusal(suggestion, now_ns)
+
+    async def _sent_back(
+        self,
+        principal: Principal,
+        decision: Decision,
+        stale: Refusal,
+        now_ns: int,
+        step: TraceContext,
+        cells: dict[str, Any],
+    ) -> ApprovalOutcome:
+        """What was signed shows a market that is gone: nothing is sent, and a human looks at this moment's figures."""
+        suggestion = decision.suggestion
+        refused = await self._refused(
+            principal, suggestion.suggestion_id, suggestion.version, stale, step, cells, suggestion
+        )
+        try:
+            newer = await self.revisions.refresh(principal, decision, stale, now_ns)
+        except RefusalError as error:
+            _log.warning("figures_not_refreshed", code=error.refusal.code.value, trace_id=step.trace_id)
+            return refused
+        return msgspec.structs.replace(refused, status=SuggestionStatus.SUPERSEDED, newer_version=newer.version)
 
     async def _execute(
         self,
@@ -302,6 +355,10 @@ class Approvals:
                 refusal_code=outcome.refusal.code.value if outcome.refusal else None,
                 client_order_id=outcome.client_order_id,
             )
+        elif outcome.refusal is not None and outcome.refusal.code is ReasonCode.APPROVAL_VERSION_SUPERSEDED:
+            # The engine knows of a newer version, or of a withdrawal, that this row missed.
+            status = SuggestionStatus.SUPERSEDED
+            await decision.record(status=status, decided_by=None, decided_at_ns=own.signed_at_ns)
         if outcome.refusal is not None:
             await self._record_engine_refusal(principal, suggestion, outcome.refusal, step, cells)
         return ApprovalOutcome(
@@ -421,11 +478,11 @@ class Approvals:
 
 
 def _never_counts(suggestion: Suggestion, own: GivenSignature, more_due: Refusal) -> Refusal | None:
-    if own.user_id == suggestion.order.asker_id:
+    if own.user_id in suggestion.order.authors:
         return Refusal(
             ReasonCode.APPROVAL_SELF_NOT_COUNTED,
-            "You asked for this, or somebody did for you: where two are due, your own approval doesn't count. Two "
-            "other approvers must sign.",
+            "You asked for this, edited it, or somebody did for you: where two are due, your own approval doesn't "
+            "count. Two other approvers must sign.",
             limit=more_due.limit,
             actual=more_due.actual,
             unit="approvals",
@@ -439,6 +496,12 @@ def _never_counts(suggestion: Suggestion, own: GivenSignature, more_due: Refusal
             unit="approvals",
         )
     return None
+
+
+def _without_reason(reason: str) -> Refusal | None:
+    if reason.strip():
+        return None
+    return Refusal(ReasonCode.REQUEST_INVALID, "Say why: a rejection carries its reason.", unit="reason")
 
 
 def _number(text: str | None, otherwise: int) -> int:

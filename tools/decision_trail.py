@@ -6,7 +6,7 @@ from typing import Any
 
 from audit.record import Action
 from core.types.codes import ReasonCode, Refusal
-from core.types.ids import IdSource, TraceContext, new_span_id
+from core.types.ids import IdSource, TraceContext, new_span_id, new_trace
 from tools.approval_policy import ApprovalPolicy
 from tools.arguments import plain_text
 from tools.contracts import Principal
@@ -28,6 +28,10 @@ class DecisionTrail:
     def span(self, suggestion: Suggestion) -> TraceContext:
         """The next step of the suggestion's own trace."""
         return TraceContext(suggestion.trace_id, new_span_id(self._ids))
+
+    def new_trace(self) -> TraceContext:
+        """For an attempt at what this principal has no suggestion of."""
+        return new_trace(self._ids)
 
     async def decided(
         self, principal: Principal, suggestion: Suggestion, action: Action, step: TraceContext, cells: dict[str, Any]

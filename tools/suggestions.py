@@ -106,6 +106,10 @@ class Decision(Protocol):
         """Move the row on from pending. A status that the ledger has already projected stays."""
         ...
 
+    async def replace(self, newer: Suggestion) -> None:
+        """Supersede the row by its next version, both or neither."""
+        ...
+
     async def keep_signature(self, signature: GivenSignature, approvals_due: int) -> None:
         """One of several that are due. One person's second takes the place of the first."""
         ...

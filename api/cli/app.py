@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
@@ -13,6 +12,7 @@ from api.cli.data import register as register_data
 from api.cli.journal_commands import register as register_journal
 from api.cli.mcp import register as register_mcp
 from api.cli.session import Session, reporting_errors
+from api.cli.suggestion_commands import register as register_suggestions
 from api.cli.trading import register as register_trading
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ register_data(app)
 register_mcp(app)
 register_trading(app)
 register_journal(app)
+register_suggestions(app)
 
 AsUser = Annotated[Optional[str], typer.Option("--as", metavar="USER", help="Log in as this user.")]  # noqa: UP045
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -96,65 +97,6 @@ def ask(question: str, as_user: AsUser = None, as_json: Json = False) -> None:
 
     with reporting_errors(as_json):
         run(Session(as_user, "trader"), question, as_json)
-
-
-@app.command(epilog="Examples: veloz suggestions · veloz suggestions --status all --json · veloz suggestions <id>")
-def suggestions(
-    suggestion_id: Annotated[Optional[str], typer.Argument(metavar="[ID]")] = None,  # noqa: UP045
-    status: Annotated[str, typer.Option(help="pending, executed, rejected, ... or all.")] = "pending",
-    as_user: AsUser = None,
-    as_json: Json = False,
-) -> None:
-    """List suggestions that wait for a human, or show one."""
-    from api.cli import suggestions as commands
-
-    with reporting_errors(as_json):
-        session = Session(as_user, "approver")
-        if suggestion_id is None:
-            commands.list_suggestions(session, status, as_json)
-        else:
-            commands.show_suggestion(session, suggestion_id, as_json)
-
-
-@app.command(epilog="Example: veloz approve 01J... --yes --wait 30")
-def approve(
-    suggestion_id: str,
-    version: Annotated[Optional[int], typer.Option(help="Approve this version only.")] = None,  # noqa: UP045
-    digest: Annotated[Optional[str], typer.Option(help="Approve only what has this digest.")] = None,  # noqa: UP045
-    key: Annotated[Optional[Path], typer.Option(help="File with your Ed25519 seed; its name is the key id.")] = None,  # noqa: UP045
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
-    wait: Annotated[float, typer.Option(help="Follow the order for this many seconds.")] = 5.0,
-    as_user: AsUser = None,
-    as_json: Json = False,
-) -> None:
-    """Sign a suggestion with your key and have the engine execute it, once."""
-    from api.cli import suggestions as commands
-
-    with reporting_errors(as_json):
-        commands.approve(
-            Session(as_user, "approver"),
-            suggestion_id,
-            version=version,
-            digest=digest,
-            key_file=key,
-            assume_yes=yes,
-            wait_s=wait,
-            as_json=as_json,
-        )
-
-
-@app.command(epilog='Example: veloz reject 01J... --reason "too large for this book"')
-def reject(
-    suggestion_id: str,
-    reason: Annotated[str, typer.Option(help="Why; it goes into the audit trail.")],
-    as_user: AsUser = None,
-    as_json: Json = False,
-) -> None:
-    """Decline a suggestion, with a reason."""
-    from api.cli import suggestions as commands
-
-    with reporting_errors(as_json):
-        commands.reject(Session(as_user, "approver"), suggestion_id, reason, as_json)
 
 
 @audit_app.command("trace", epilog="Example: veloz audit trace 01J... --json")

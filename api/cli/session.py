@@ -120,7 +120,11 @@ def problem_error(response: httpx2.Response) -> CommandError:
         problem = response.json()
     except ValueError:
         problem = {}
-    shown = {name: problem[name] for name in ("limit", "actual", "unit", "consumed", "trace_id") if name in problem}
+    shown = {
+        name: problem[name]
+        for name in ("limit", "actual", "unit", "consumed", "newer_version", "trace_id")
+        if name in problem
+    }
     code = problem.get("code", f"HTTP_{response.status_code}")
     message = problem.get("detail") or problem.get("title") or response.reason_phrase
     exit_code = EXIT_USAGE if code == "REQUEST_INVALID" else EXIT_REFUSED

@@ -1,4 +1,4 @@
-"""`veloz suggestions | approve | reject`: what waits for a human, and the human's answer."""
+"""`veloz suggestions ...`: what waits for a human, and the human's answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from api.cli.session import CommandError, Session, read_key
+from api.cli.session import EXIT_USAGE, CommandError, Session, read_key
 from api.cli.text import printable
 from core.types.codes import RefusalError
 
@@ -45,12 +45,41 @@ def list_suggestions(session: Session, status: str, as_json: bool) -> None:
         )
 
 
-def show_suggestion(session: Session, suggestion_id: str, as_json: bool) -> None:
-    row = session.request("GET", f"/api/v1/suggestions/{suggestion_id}")
+def show_suggestion(session: Session, suggestion_id: str, version: int | None, as_json: bool) -> None:
+    row = _load(session, suggestion_id, version)
     if as_json:
         typer.echo(json.dumps(row))
     else:
         _print_proposal(row)
+
+
+def edit(
+    session: Session, suggestion_id: str, version: int | None, changes: list[str], reason: str, as_json: bool
+) -> None:
+    """A new version with other terms; it is shown as what would be signed now."""
+    terms = {}
+    for change in changes:
+        name, separator, value = change.partition("=")
+        if not separator or not name:
+            raise CommandError(
+                "REQUEST_INVALID", f"--set {change[:64]}: give FIELD=VALUE, such as quantity=0.25.", EXIT_USAGE
+            )
+        terms[name.strip()] = value.strip()
+    row = _load(session, suggestion_id, version)
+    body = {"version": row["version"], "changes": terms, "reason": reason}
+    newer = session.request("POST", f"/api/v1/suggestions/{suggestion_id}/edit", body)
+    if as_json:
+        typer.echo(json.dumps(newer))
+        return
+    typer.secho(f"Version {newer['version']} takes the place of version {row['version']}.", fg="green")
+    _print_proposal(newer)
+
+
+def withdraw(session: Session, suggestion_id: str, version: int | None, reason: str, as_json: bool) -> None:
+    row = _load(session, suggestion_id, version)
+    body = {"version": row["version"], "reason": reason}
+    outcome = session.request("POST", f"/api/v1/suggestions/{suggestion_id}/withdraw", body)
+    typer.echo(json.dumps(outcome) if as_json else f"Withdrawn {suggestion_id}.")
 
 
 def approve(
@@ -67,7 +96,7 @@ def approve(
     """Show exactly what is signed, sign it, hand it to the engine, and follow the order for wait_s seconds."""
     from core.authority.signatures import sign_digest
 
-    row = session.request("GET", f"/api/v1/suggestions/{suggestion_id}")
+    row = _load(session, suggestion_id, version)
     shown_digest = _signed_proposal(row)[1]
     if not as_json:
         _print_proposal(row)
@@ -77,7 +106,7 @@ def approve(
     key_id = login.get("key_id") if key_file is None else key_file.stem
     seed = read_key(session.paths, key_id, key_file)
     body = {
-        "version": version if version is not None else row["version"],
+        "version": row["version"],
         "digest": digest or shown_digest,
         "key_id": key_id or "",
         # Whatever digest was given: only what was shown is ever signed.
@@ -105,6 +134,12 @@ def reject(session: Session, suggestion_id: str, reason: str, as_json: bool) -> 
     body = {"version": row["version"], "reason": reason}
     outcome = session.request("POST", f"/api/v1/suggestions/{suggestion_id}/reject", body)
     typer.echo(json.dumps(outcome) if as_json else f"Rejected {suggestion_id}.")
+
+
+def _load(session: Session, suggestion_id: str, version: int | None) -> dict[str, Any]:
+    wanted = {} if version is None else {"version": version}
+    row: dict[str, Any] = session.request("GET", f"/api/v1/suggestions/{suggestion_id}", **wanted)
+    return row
 
 
 def _follow(session: Session, suggestion_id: str, wait_s: float) -> dict[str, Any]:
@@ -139,7 +174,8 @@ def _signed_proposal(row: dict[str, Any]) -> tuple[Proposed, str]:
 
 def _print_proposal(row: dict[str, Any]) -> None:
     proposal, digest = _signed_proposal(row)
-    typer.secho(f"Suggestion {row['id']} version {row['version']}: {row['status']}", bold=True)
+    by = f", edited by {printable(row['edited_by'])}" if row["edited_by"] else ""
+    typer.secho(f"Suggestion {row['id']} version {row['version']}: {row['status']}{by}", bold=True)
     for name in proposal.__struct_fields__:
         typer.echo(f"  {name:<20} {printable(getattr(proposal, name))}")
     typer.echo(f"  {'digest':<20} {digest}")

@@ -1,4 +1,4 @@
-"""Pending suggestions past their time become expired, with a record of it."""
+"""Pending suggestions past their time by the engine's clock become expired, with a record of it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.ledger.projection import insert_records
+from api.moments import from_ns
 from audit.record import Action, AuditRecord
 from core.storage.database import transaction
 from core.text.redaction import Redactor
 from core.types.clock import NS_PER_US, format_utc_us
 
 BATCH_LIMIT_SUGGESTIONS = 200
-CLOCK_SOURCE = "postgresql"
+CLOCK_SOURCE = "engine"
 
 # SKIP LOCKED: a suggestion that someone is deciding on right now is left to them.
 _EXPIRE = text(
     """
-    UPDATE suggestions SET status = 'expired', decided_at = clock_timestamp()
+    UPDATE suggestions SET status = 'expired', decided_at = :now
     WHERE (id, version) IN (
-        SELECT id, version FROM suggestions WHERE status = 'pending' AND expires_at <= clock_timestamp()
+        SELECT id, version FROM suggestions WHERE status = 'pending' AND expires_at <= :now
         ORDER BY expires_at LIMIT :batch FOR UPDATE SKIP LOCKED
     )
     RETURNING id, version, account_id, asker_id, run_id, trace_id, digest,
@@ -31,10 +32,11 @@ _EXPIRE = text(
 )
 
 
-async def expire_suggestions(engine: AsyncEngine, redactor: Redactor) -> int:
-    """Expire up to BATCH_LIMIT_SUGGESTIONS; how many. engine is of role ledger. Raises DatabaseUnavailableError."""
+async def expire_suggestions(engine: AsyncEngine, redactor: Redactor, now_ns: int) -> int:
+    """Expire up to BATCH_LIMIT_SUGGESTIONS; how many. engine is of role ledger; now_ns is the trading engine's clock,
+    which decides on approvals too. Raises DatabaseUnavailableError."""
     async with transaction(engine) as connection:
-        rows = (await connection.execute(_EXPIRE, {"batch": BATCH_LIMIT_SUGGESTIONS})).all()
+        rows = (await connection.execute(_EXPIRE, {"batch": BATCH_LIMIT_SUGGESTIONS, "now": from_ns(now_ns)})).all()
         await insert_records(connection, [_record(row) for row in rows], redactor)
     return len(rows)
 

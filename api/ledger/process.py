@@ -134,7 +134,14 @@ class Ledger:
 
     async def _expire(self) -> None:
         while True:
-            if await expire_suggestions(self._engine, self._redactor) < BATCH_LIMIT_SUGGESTIONS:
+            try:
+                now_ns = await self._journal.now_ns()
+            except RefusalError as error:
+                # Nothing can be approved meanwhile either.
+                _log.debug("expiry_waits", code=error.refusal.code.value)
+                await asyncio.sleep(EXPIRY_POLL_S)
+                continue
+            if await expire_suggestions(self._engine, self._redactor, now_ns) < BATCH_LIMIT_SUGGESTIONS:
                 await asyncio.sleep(EXPIRY_POLL_S)
 
     async def _report(self) -> None:

@@ -32,6 +32,7 @@ from core.text.redaction import Redactor
 from core.types.clock import format_utc_us
 from core.types.events import (
     ApprovalDecided,
+    ApprovalVoided,
     BalancesObserved,
     CancelRequested,
     EngineStarted,
@@ -86,6 +87,10 @@ _MOVE_CURSOR = text(
     "WHERE name = :name AND engine_id = :engine_id AND sequence = :sequence - 1"
 )
 _INSERT_IF_NEW = text(f"{INSERT_RECORD.text} ON CONFLICT (record_id) DO NOTHING")
+# Who asked for it has set its own status, unless they went away meanwhile.
+_SUPERSEDE = text(
+    "UPDATE suggestions SET status = 'superseded' WHERE id = :id AND version <= :version AND status = 'pending'"
+)
 _DECIDE_SUGGESTION = text(
     """
     UPDATE suggestions SET status = :status, client_order_id = :client_order_id, refusal_code = :refusal_code
@@ -242,6 +247,7 @@ async def project_event(connection: AsyncConnection, entry: JournalEntry, event:
             | SessionClosed()
             | MandateInstalled()
             | MandateRevoked()
+            | ApprovalVoided()
             | BalancesObserved()
             | FundingSettled()
             | EquityObserved()
@@ -275,6 +281,8 @@ async def _project_suggestion(connection: AsyncConnection, event: JournalEvent) 
                 "refusal_code": event.refusal.code.value if event.refusal else None,
             }
             await connection.execute(_DECIDE_SUGGESTION, parameters)
+        case ApprovalVoided():
+            await connection.execute(_SUPERSEDE, {"id": event.suggestion_id, "version": event.version})
         case OrderAccepted():
             await _move_suggestion(connection, event.client_order_id, "consumed", only_from="needs_review")
         case OrderRejected():

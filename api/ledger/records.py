@@ -16,6 +16,7 @@ from core.types.authority import AdministrationAuthority, Authority, SafetyAutho
 from core.types.clock import NS_PER_MS, format_utc_us
 from core.types.events import (
     ApprovalDecided,
+    ApprovalVoided,
     BalancesObserved,
     CancelRequested,
     EngineStarted,
@@ -87,6 +88,8 @@ def records_of(entry: JournalEntry, event: JournalEvent, order: OrderContext) ->
             return [_safety_record(entry, event)]
         case ApprovalDecided():
             return _approval_records(entry, event)
+        case ApprovalVoided():
+            return [_voided_record(entry, event)]
         case OrderIntended():
             return _intended_records(entry, event)
         case OrderRefused():
@@ -184,6 +187,14 @@ def caused_records(
         )
         for record in records
     ]
+
+
+def _voided_record(entry: JournalEntry, event: ApprovalVoided) -> AuditRecord:
+    payload = {"version": event.version, "reason": event.reason, **_authority(SafetyAuthority(event.requested_by))}
+    order = OrderContext(event.account_id or None, event.suggestion_id, None, event.trace_id)
+    resource = f"suggestion:{event.suggestion_id}"
+    by = event.requested_by or None
+    return _record(entry, event, Action.APPROVAL_VOIDED, resource, payload, order=order, on_behalf_of=by)
 
 
 def _intended_records(entry: JournalEntry, event: OrderIntended) -> list[AuditRecord]:

@@ -20,6 +20,10 @@ class JournalSource(Protocol):
 class LedgerJournal(JournalSource, Protocol):
     """The same, and whom the ledger tells how far it is."""
 
+    async def now_ns(self) -> int:
+        """The engine's clock. Raises RefusalError."""
+        ...
+
     async def report_ledger(self, progress: LedgerProgress) -> None:
         """Raises RefusalError."""
         ...

@@ -13,6 +13,7 @@ from api.ledger.authority import installing_authority, tightening_authority
 from api.ledger.statements import insert, json_list, json_text, upsert, utc
 from core.types.events import (
     AccountEvent,
+    ApprovalVoided,
     BalancesObserved,
     EngineStarted,
     EquityObserved,
@@ -83,7 +84,7 @@ async def project_setting(connection: AsyncConnection, entry: JournalEntry, even
     stamp = {"engine_id": entry.engine_id, "sequence": entry.sequence}
     at = utc(event.ts_ns)
     match event:
-        case EngineStarted() | InstrumentsLoaded() | RosterInstalled():
+        case EngineStarted() | InstrumentsLoaded() | RosterInstalled() | ApprovalVoided():
             pass  # the audit trail has them; nothing in SQL is looked up there
         case RiskLimitsInstalled():
             await _project_rules(connection, stamp, event, at, document=json_text(event.limits) or "")

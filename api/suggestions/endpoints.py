@@ -18,6 +18,8 @@ from tools.suggestions import Suggestion, SuggestionStatus
 SUGGESTIONS_SHOWN_LIMIT = 200
 SIGNATURE_HEX_LENGTH_LIMIT = 256
 REASON_LENGTH_LIMIT = 1_000
+VALUE_LENGTH_LIMIT = 64
+VERSION_LIMIT = (1 << 31) - 1
 
 router = APIRouter(prefix="/api/v1/suggestions", tags=["suggestions"])
 
@@ -38,6 +40,21 @@ class RejectRequest(BaseModel):
     reason: str = Field(min_length=1, max_length=REASON_LENGTH_LIMIT)
 
 
+class EditRequest(BaseModel):
+    """changes are terms of the proposal by name, each as text; all others stay as they are."""
+
+    model_config = ConfigDict(extra="forbid")
+    version: int = Field(ge=1)
+    changes: dict[str, Annotated[str, Field(max_length=VALUE_LENGTH_LIMIT)]] = Field(min_length=1, max_length=16)
+    reason: str = Field(default="", max_length=REASON_LENGTH_LIMIT)
+
+
+class WithdrawRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    version: int = Field(ge=1)
+    reason: str = Field(default="", max_length=REASON_LENGTH_LIMIT)
+
+
 @router.get("")
 async def list_suggestions(
     principal: CurrentPrincipal,
@@ -52,10 +69,15 @@ async def list_suggestions(
 
 
 @router.get("/{suggestion_id}")
-async def get_suggestion(suggestion_id: str, principal: CurrentPrincipal, services: CurrentServices) -> dict[str, Any]:
+async def get_suggestion(
+    suggestion_id: str,
+    principal: CurrentPrincipal,
+    services: CurrentServices,
+    version: Annotated[int | None, Query(ge=1, le=VERSION_LIMIT, description="The newest when none is given.")] = None,
+) -> dict[str, Any]:
     """One suggestion with exactly the fields that its digest covers. `proposal_text` is what was digested, to the byte.
     An approver's first look is recorded."""
-    return _shown(await services.approvals.view(principal, suggestion_id))
+    return _shown(await services.approvals.view(principal, suggestion_id, version))
 
 
 @router.get("/{suggestion_id}/status")
@@ -86,7 +108,13 @@ async def approve(
     )
     if outcome.refusal is not None:
         status = outcome.status.value if outcome.status else None
-        return problem(outcome.refusal, consumed=outcome.consumed, suggestion_status=status, trace_id=outcome.trace_id)
+        return problem(
+            outcome.refusal,
+            consumed=outcome.consumed,
+            suggestion_status=status,
+            newer_version=outcome.newer_version,
+            trace_id=outcome.trace_id,
+        )
     if not outcome.consumed:
         return Response(msgspec.json.encode(outcome), status_code=202, media_type="application/json")
     approved: dict[str, Any] = msgspec.to_builtins(outcome)
@@ -99,6 +127,24 @@ async def reject(
 ) -> dict[str, Any]:
     """Decline a suggestion, with a reason."""
     return _shown(await services.approvals.reject(principal, suggestion_id, body.version, body.reason))
+
+
+@router.post("/{suggestion_id}/edit")
+async def edit(
+    suggestion_id: str, body: EditRequest, principal: CurrentPrincipal, services: CurrentServices
+) -> dict[str, Any]:
+    """Change its terms: a new version with its own digest, checked by risk now. Signatures given so far are void."""
+    return _shown(
+        await services.approvals.revisions.edit(principal, suggestion_id, body.version, body.changes, body.reason)
+    )
+
+
+@router.post("/{suggestion_id}/withdraw")
+async def withdraw(
+    suggestion_id: str, body: WithdrawRequest, principal: CurrentPrincipal, services: CurrentServices
+) -> dict[str, Any]:
+    """Take back what you asked for."""
+    return _shown(await services.approvals.revisions.withdraw(principal, suggestion_id, body.version, body.reason))
 
 
 def _shown(row: Suggestion) -> dict[str, Any]:

@@ -91,6 +91,7 @@ _DECIDE = text(
     WHERE id = :id AND version = :version
     """
 )
+_REPLACED = text("UPDATE suggestions SET status = 'superseded' WHERE id = :id AND version = :version")
 _KEY_OWNER = text("SELECT user_id FROM approver_keys WHERE key_id = :key_id AND revoked_at IS NULL")
 
 
@@ -106,25 +107,8 @@ class SqlSuggestionStore:
         return owner
 
     async def insert(self, suggestion: Suggestion) -> None:
-        values = {
-            "id": suggestion.suggestion_id,
-            "version": suggestion.version,
-            "account_id": suggestion.account_id,
-            "asker_id": suggestion.asker_id,
-            "run_id": suggestion.run_id,
-            "trace_id": suggestion.trace_id,
-            "status": suggestion.status.value,
-            "proposal": suggestion.proposal,
-            "digest": suggestion.digest_hex,
-            "pre_trade": msgspec.json.encode(suggestion.pre_trade).decode(),
-            "rationale": suggestion.rationale,
-            "expires_at": from_ns(suggestion.expires_at_ns),
-            "created_at": from_ns(suggestion.created_at_ns),
-            "edited_by": suggestion.edited_by,
-            "approvals_due": suggestion.approvals_due,
-        }
         async with self._transactions((suggestion.account_id,)) as connection:
-            await connection.execute(_INSERT, values)
+            await connection.execute(_INSERT, _row(suggestion))
 
     async def get(
         self, account_ids: tuple[str, ...], suggestion_id: str, version: int | None = None
@@ -203,6 +187,11 @@ class SqlDecision:
         }
         await self._connection.execute(_DECIDE, values)
 
+    async def replace(self, newer: Suggestion) -> None:
+        key = {"id": self._suggestion.suggestion_id, "version": self._suggestion.version}
+        await self._connection.execute(_REPLACED, key)
+        await self._connection.execute(_INSERT, _row(newer))
+
     async def keep_signature(self, signature: GivenSignature, approvals_due: int) -> None:
         key = {"id": self._suggestion.suggestion_id, "version": self._suggestion.version}
         values = {
@@ -252,6 +241,26 @@ def _suggestion(row: Row[Any]) -> Suggestion:
         signatures=tuple(_signature(*item) for item in msgspec.json.decode(row.signatures or "[]")),
         views={user: at_us * NS_PER_US for user, at_us in msgspec.json.decode(row.views or "{}").items()},
     )
+
+
+def _row(suggestion: Suggestion) -> dict[str, Any]:
+    return {
+        "id": suggestion.suggestion_id,
+        "version": suggestion.version,
+        "account_id": suggestion.account_id,
+        "asker_id": suggestion.asker_id,
+        "run_id": suggestion.run_id,
+        "trace_id": suggestion.trace_id,
+        "status": suggestion.status.value,
+        "proposal": suggestion.proposal,
+        "digest": suggestion.digest_hex,
+        "pre_trade": msgspec.json.encode(suggestion.pre_trade).decode(),
+        "rationale": suggestion.rationale,
+        "expires_at": from_ns(suggestion.expires_at_ns),
+        "created_at": from_ns(suggestion.created_at_ns),
+        "edited_by": suggestion.edited_by,
+        "approvals_due": suggestion.approvals_due,
+    }
 
 
 def _signature(

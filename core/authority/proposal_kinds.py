@@ -21,8 +21,12 @@ _WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _PLAIN_DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,39})(?:\.[0-9]{1,39})?")
 
 
-class Proposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Common to all kinds: which suggestion it is, for which engine and account, who asked, and how long it holds."""
+class Proposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Common to all kinds: which suggestion it is, for which engine and account, who asked, and how long it holds.
+
+    edited_by is whose change made this version; nobody's is left out, so what was signed before there were edits stays
+    what it was.
+    """
 
     schema: str
     suggestion_id: str
@@ -36,6 +40,12 @@ class Proposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     trace_id: str
     created_at_ns: str
     expires_at_ns: str
+    edited_by: str = ""
+
+    @property
+    def authors(self) -> frozenset[str]:
+        """Whose proposal it is: theirs is never one of two approvals."""
+        return frozenset({self.asker_id, self.edited_by} - {""})
 
     @property
     def expires_ns(self) -> int:

@@ -171,8 +171,8 @@ def approvals_due(roster: Roster, worth_quote: Decimal, at_least: int = 1) -> in
 
 
 def approvals_counted(proposal: Proposed, records: tuple[SignatureRecord, ...]) -> int:
-    """How many people that is: beside another's, the asker's own is nobody's."""
-    others = sum(1 for record in records if record.user_id != proposal.asker_id)
+    """How many people that is: beside another's, an author's own is nobody's."""
+    others = sum(1 for record in records if record.user_id not in proposal.authors)
     return others if others else len(records)
 
 
@@ -185,8 +185,8 @@ def approvals_due_problem(
 ) -> Refusal | None:
     """Whether these signatures, all valid, are enough for an order that is worth so much."""
     due = approvals_due(roster, worth_quote, at_least)
-    others = sum(1 for record in records if record.user_id != proposal.asker_id)
-    # Where two are due, the asker's own never makes up the number: it would be one pair of eyes twice.
+    others = sum(1 for record in records if record.user_id not in proposal.authors)
+    # Where two are due, an author's own never makes up the number: it would be one pair of eyes twice.
     counted = others if due > 1 else len(records)
     if counted >= due:
         return None
@@ -194,7 +194,8 @@ def approvals_due_problem(
     if len(records) >= due or (records and not others):
         return Refusal(
             ReasonCode.APPROVAL_SELF_NOT_COUNTED,
-            "The asker's own approval doesn't count where two are due. Another approver must sign.",
+            "The asker's own approval doesn't count where two are due, nor that of who edited it. Another approver "
+            "must sign.",
             **detail,
         )
     return Refusal(

@@ -186,6 +186,12 @@ class McpSettings(_Section):
     allowed_origins: Names = Field((), description="pages that may call, as https://desk.example.com")
 
 
+class ApprovalSettings(_Section):
+    """figures_max_age_s: how old what was shown may be when it is approved."""
+
+    figures_max_age_s: int = Field(300, ge=1, le=86_400)
+
+
 class Settings(_Section):
     """Everything a process may know about its surroundings."""
 
@@ -203,6 +209,7 @@ class Settings(_Section):
     cache: CacheSettings = CacheSettings()
     copilot: CopilotSettings = CopilotSettings()
     mcp: McpSettings = McpSettings()
+    approvals: ApprovalSettings = ApprovalSettings()
 
     @cached_property
     def paths(self) -> HomePaths:

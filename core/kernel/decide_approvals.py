@@ -25,6 +25,7 @@ from core.authority.verify import (
 )
 from core.kernel.decide_authority import identity_of
 from core.kernel.decide_risk import APPROVALS_FOR_TWO, RiskSubject, run_risk, with_held
+from core.kernel.decide_void import void_problem
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
 from core.kernel.order_terms import intent_of, is_held_here
@@ -128,6 +129,9 @@ def decide_approval(
     if isinstance(verdict, Refusal):
         return verdict
     proposal = verdict.proposal
+    void = void_problem(kernel, proposal.suggestion_id, int(proposal.version))
+    if void is not None:
+        return void
     trace_id = trace_id or proposal.trace_id or None
     counted = approvals_counted(proposal, verdict.signatures)
     approval = Approval(proposal, digest_hex, verdict.signatures, counted, inputs, capabilities, now_ns, trace_id)

@@ -18,6 +18,7 @@ from core.kernel.records import (
     PositionKey,
     RulesVersion,
     StrategyPositionKey,
+    Voided,
 )
 from core.kernel.state import State, Table
 from core.orders.machine import Order, at_most
@@ -56,6 +57,7 @@ class Holdings:
         self.account_switches: Table[str, AccountSwitch] = Table("account_switches", str, AccountSwitch)
         self.frozen: Table[str, str] = Table("frozen", str, str)
         self.consumptions: Table[str, Consumed] = Table("consumed", str, Consumed, self._consumption_changed)
+        self.voided: Table[str, Voided] = Table("voided", str, Voided, is_added=True)
         self.documents: Table[str, int] = Table("documents", str, int)
         self.sessions: Table[str, SessionState] = Table("sessions", str, SessionState)
         self.mandates: Table[str, MandateState] = Table("mandates", str, MandateState)
@@ -78,6 +80,7 @@ class Holdings:
                 self.account_switches,
                 self.frozen,
                 self.consumptions,
+                self.voided,
                 self.documents,
                 self.sessions,
                 self.mandates,

@@ -23,6 +23,7 @@ from core.kernel.records import (
     Consumed,
     FundingTotal,
     RulesVersion,
+    Voided,
 )
 from core.kernel.state import Savepoint, Table
 from core.orders.machine import (
@@ -49,6 +50,7 @@ from core.types.clock import NS_PER_S
 from core.types.events import (
     AccountEvent,
     ApprovalDecided,
+    ApprovalVoided,
     BalancesObserved,
     CancelRequested,
     EngineStarted,
@@ -258,6 +260,16 @@ class Kernel(Holdings):
             case FreezeChanged():
                 self._remember(event.authority)
                 put(self.frozen, event.account_id, event.reason if event.frozen else None)
+            case SessionOpened() | SessionClosed() | MandateInstalled() | MandateRevoked() | ApprovalVoided():
+                self._apply_grant(event)
+            case _:
+                assert_never(event)
+
+    def _apply_grant(
+        self, event: SessionOpened | SessionClosed | MandateInstalled | MandateRevoked | ApprovalVoided
+    ) -> None:
+        put = self._state.put
+        match event:
             case SessionOpened():
                 put(self.sessions, event.grant.session_id, SessionState.opened(event))
             case SessionClosed():
@@ -268,6 +280,8 @@ class Kernel(Holdings):
                 mandate = _granted(self.mandates, event.mandate_id)
                 self._remember(event.authority)
                 put(self.mandates, event.mandate_id, mandate.revoke())
+            case ApprovalVoided():
+                put(self.voided, event.suggestion_id, Voided(event.version, event.remembered_until_ns))
             case _:
                 assert_never(event)
 
@@ -450,6 +464,8 @@ class Kernel(Holdings):
         put = self._state.put
         for suggestion_id in [key for key, value in self.consumptions.items() if value.expires_ns <= now_ns]:
             put(self.consumptions, suggestion_id, None)
+        for suggestion_id in [key for key, value in self.voided.items() if value.expires_ns <= now_ns]:
+            put(self.voided, suggestion_id, None)
         for document_id in [key for key, expires_ns in self.documents.items() if expires_ns <= now_ns]:
             put(self.documents, document_id, None)
         for session_id in [k for k, v in self.sessions.items() if v.expires_ns + GRANTS_KEPT_NS <= now_ns]:

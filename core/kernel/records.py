@@ -51,6 +51,13 @@ class Consumed(msgspec.Struct, frozen=True):
     expires_ns: int
 
 
+class Voided(msgspec.Struct, frozen=True):
+    """Versions up to this one can't be approved any more."""
+
+    version: int
+    expires_ns: int
+
+
 class FundingTotal(msgspec.Struct, frozen=True):
     """amount is decimal text; last_ns the venue's time of the newest settlement in it."""
 

@@ -22,14 +22,22 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 
 
 class Table(dict[K, V], Generic[K, V]):
-    """Read it as a mapping; only State.put changes it. changed hears of each change, undone ones too."""
+    """Read it as a mapping; only State.put changes it. changed hears of each change, undone ones too; is_added tells
+    that snapshots of earlier releases don't have it."""
 
     def __init__(
-        self, name: str, key_type: Any, value_type: Any, changed: Callable[[K, V | None, V | None], None] | None = None
+        self,
+        name: str,
+        key_type: Any,
+        value_type: Any,
+        changed: Callable[[K, V | None, V | None], None] | None = None,
+        *,
+        is_added: bool = False,
     ) -> None:
         super().__init__()
         self.name = name
         self.changed = changed
+        self.is_added = is_added
         self.rows_decoder = msgspec.json.Decoder(list[tuple[key_type, value_type]])
 
 
@@ -110,6 +118,8 @@ class State:
     def load(self, dumped: Mapping[str, bytes], sequence: int, last_ts_ns: int) -> None:
         """Into empty tables. Raises msgspec.MsgspecError, and KeyError for a table that is missing."""
         for table in self.tables.values():
+            if table.is_added and table.name not in dumped:
+                continue
             for key, value in table.rows_decoder.decode(dumped[table.name]):
                 self._set(table, key, None, value)
         self.sequence, self.last_ts_ns = sequence, last_ts_ns

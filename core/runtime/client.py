@@ -105,6 +105,10 @@ class EngineClient:
         answer = await self._call(self._stub.GetStatus, pb.GetStatusRequest(), READ_DEADLINE_S)
         return from_message(answer, EngineStatusView)
 
+    async def now_ns(self) -> int:
+        """The engine's clock."""
+        return (await self.status()).now_ns
+
     async def instruments(self) -> list[InstrumentView]:
         answer = await self._call(self._stub.ListInstruments, pb.ListInstrumentsRequest(), READ_DEADLINE_S)
         return [from_message(item, InstrumentView) for item in answer.instruments]
@@ -180,6 +184,26 @@ class EngineClient:
             self._stub.ExecuteApproval, request, EXECUTE_DEADLINE_S, (TRACEPARENT_KEY, trace.traceparent)
         )
         return from_message(answer, ExecutionOutcomeView)
+
+    async def void_approval(
+        self,
+        suggestion_id: str,
+        version: int,
+        *,
+        account_id: str,
+        requested_by: str,
+        reason: str,
+        trace: TraceContext | None = None,
+    ) -> Refusal | None:
+        """A suggestion's versions up to this one can't be approved any more."""
+        request = pb.VoidApprovalRequest(
+            suggestion_id=suggestion_id,
+            version=version,
+            account_id=account_id,
+            requested_by=requested_by,
+            reason=reason,
+        )
+        return _decision(await self._call(self._stub.VoidApproval, request, SAFETY_DEADLINE_S, *_trace(trace)))
 
     async def submit_order(
         self, ticket: bytes, authority: SignedRequest, trace: TraceContext | None = None

@@ -16,6 +16,7 @@ from core.authority.proposal_kinds import Proposal
 from core.authority.verify import read_proposal
 from core.kernel import decide, decide_approvals, decide_authority, decide_groups, decide_held, decide_orders
 from core.kernel.decide_orders import authority_id
+from core.kernel.decide_void import decide_void
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
 from core.market.hub import MarketHub
@@ -316,6 +317,31 @@ class EngineService:
             return decided
 
         return await self._safely(decision)
+
+    async def void_approval(
+        self,
+        suggestion_id: str,
+        version: int,
+        *,
+        account_id: str,
+        requested_by: str,
+        reason: str,
+        trace: TraceContext | None,
+    ) -> Refusal | None:
+        """A suggestion's versions up to this one can't be approved any more. Durable on return: who is told that an old
+        version is void relies on it."""
+        return await self._decided(
+            lambda now_ns: decide_void(
+                self.kernel,
+                suggestion_id,
+                version,
+                account_id=account_id,
+                requested_by=requested_by,
+                reason=reason,
+                trace_id=_trace_id(trace),
+                now_ns=now_ns,
+            )
+        )
 
     async def close_session(self, session_id: str, requested_by: str) -> Refusal | None:
         """End a session: nothing more can be asked for under it."""

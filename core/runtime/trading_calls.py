@@ -9,6 +9,7 @@ from core.runtime import authority_views, order_views
 from core.runtime._proto import engine_pb2 as pb
 from core.runtime._proto import engine_pb2_grpc
 from core.runtime.answering import (
+    REASON_LENGTH_LIMIT,
     REQUESTED_BY_LENGTH_LIMIT,
     Context,
     check_length,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 DOCUMENT_LENGTH_LIMIT = 1_000_000
 ORDERS_SHOWN_LIMIT = 1_000
+SUGGESTION_ID_LENGTH_LIMIT = 64
 
 
 class TradingCalls(engine_pb2_grpc.EngineServicer):
@@ -112,6 +114,23 @@ class TradingCalls(engine_pb2_grpc.EngineServicer):
             return await self._service.close_session(request.session_id, request.requested_by)
 
         return await _decided(context, closed)
+
+    async def VoidApproval(self, request: pb.VoidApprovalRequest, context: Context) -> pb.Decision:
+        async def voided() -> Refusal | None:
+            check_length("suggestion_id", request.suggestion_id, SUGGESTION_ID_LENGTH_LIMIT)
+            check_length("account_id", request.account_id, REQUESTED_BY_LENGTH_LIMIT)
+            check_length("requested_by", request.requested_by, REQUESTED_BY_LENGTH_LIMIT)
+            check_length("reason", request.reason, REASON_LENGTH_LIMIT)
+            return await self._service.void_approval(
+                request.suggestion_id,
+                request.version,
+                account_id=request.account_id,
+                requested_by=request.requested_by,
+                reason=request.reason,
+                trace=trace_of(context),
+            )
+
+        return await _decided(context, voided)
 
     async def InstallMandate(self, request: pb.SignedDocument, context: Context) -> pb.Decision:
         return await _decided(context, lambda: self._service.install_mandate(request.document, _signatures(request)))

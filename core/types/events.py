@@ -458,6 +458,18 @@ class ApprovalDecided(Event, frozen=True, tag="approval_decided"):
     caused: tuple[CausedEvent, ...] = ()
 
 
+class ApprovalVoided(Event, frozen=True, tag="approval_voided"):
+    """A suggestion's versions up to this one are good for nothing any more, whoever has signed them: it was edited,
+    withdrawn or rejected. Safety: it only takes away. remembered_until_ns is when no proposal of that time can hold."""
+
+    suggestion_id: str
+    version: int
+    account_id: str
+    requested_by: str
+    reason: str
+    remembered_until_ns: int
+
+
 SettingEvent = (
     EngineStarted
     | InstrumentsLoaded
@@ -469,6 +481,7 @@ SettingEvent = (
     | SessionClosed
     | MandateInstalled
     | MandateRevoked
+    | ApprovalVoided
 )
 """What the engine goes by."""
 

@@ -88,6 +88,8 @@ def test_every_command_that_is_shown_can_be_given(name: str, line: str) -> None:
     command: Any = typer.main.get_command(app)
     context = command.make_context("veloz", [words[0]], resilient_parsing=True)
     while hasattr(command, "commands"):
+        if not words and command.invoke_without_command:
+            break
         command = command.commands[words.pop(0)]
     known = {option for parameter in command.params for option in parameter.opts}
     assert {word.split("=")[0] for word in words if word.startswith("--")} <= known, (name, context)

@@ -99,6 +99,9 @@ class MemoryEngine:
         self.consumed: set[str] = set()
         self.approvals_due = 1
         self.unknown_keys: set[str] = set()
+        self.voided: dict[str, int] = {}
+        self.refuses_unconsumed = False
+        self.void_refusal: Refusal | None = None
         self.asked_to_execute: list[list[str]] = []
         self.risk_limits: tuple[RiskCheckView, ...] = (
             RiskCheckView(ReasonCode.RISK_PRICE_DRIFT_EXCEEDS_MAX.value, True, "50", None, "bps"),
@@ -380,6 +383,21 @@ class MemoryEngine:
         refusal = None if passed else Refusal(code, "Too large.", str(MAX_NOTIONAL), str(notional), "quote")
         return PreTradeView((check,), refusal, Decimal("60000"), self.clock.now_ns())
 
+    async def void_approval(
+        self,
+        suggestion_id: str,
+        version: int,
+        *,
+        account_id: str,
+        requested_by: str,
+        reason: str,
+        trace: TraceContext | None = None,
+    ) -> Refusal | None:
+        self._seen("void_approval")
+        if self.void_refusal is None:
+            self.voided[suggestion_id] = version
+        return self.void_refusal
+
     async def execute_approval(
         self,
         proposal: bytes,
@@ -402,7 +420,9 @@ class MemoryEngine:
         if digest_hex in self.consumed:
             used = Refusal(ReasonCode.APPROVAL_ALREADY_CONSUMED, "Used.")
             return ExecutionOutcomeView(False, None, None, used, (), now_ns)
-        if self.execution_refusal is not None and self.execution_refusal.code.startswith("AUTHORITY"):
+        if self.execution_refusal is not None and (
+            self.refuses_unconsumed or self.execution_refusal.code.startswith("AUTHORITY")
+        ):
             return ExecutionOutcomeView(False, None, None, self.execution_refusal, (), now_ns)
         assert proposal_digest(proposal) == digest_hex
         self.consumed.add(digest_hex)
@@ -592,6 +612,10 @@ class MemoryDecision:
             refusal_code=refusal_code,
             client_order_id=client_order_id,
         )
+
+    async def replace(self, newer: Suggestion) -> None:
+        self._store.change(self.suggestion, status=SuggestionStatus.SUPERSEDED)
+        await self._store.insert(newer)
 
     async def keep_signature(self, signature: GivenSignature, approvals_due: int) -> None:
         kept = tuple(item for item in self._stored() if item.user_id != signature.user_id)

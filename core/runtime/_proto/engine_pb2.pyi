@@ -721,6 +721,20 @@ class CloseSessionRequest(_message.Message):
     requested_by: str
     def __init__(self, session_id: _Optional[str] = ..., requested_by: _Optional[str] = ...) -> None: ...
 
+class VoidApprovalRequest(_message.Message):
+    __slots__ = ("suggestion_id", "version", "account_id", "requested_by", "reason")
+    SUGGESTION_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    suggestion_id: str
+    version: int
+    account_id: str
+    requested_by: str
+    reason: str
+    def __init__(self, suggestion_id: _Optional[str] = ..., version: _Optional[int] = ..., account_id: _Optional[str] = ..., requested_by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
 class RevokeMandateRequest(_message.Message):
     __slots__ = ("mandate_id", "requested_by")
     MANDATE_ID_FIELD_NUMBER: _ClassVar[int]

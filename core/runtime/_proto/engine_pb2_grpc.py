@@ -139,6 +139,11 @@ class EngineStub:
                 request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.CloseSessionRequest.SerializeToString,
                 response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
                 _registered_method=True)
+        self.VoidApproval = channel.unary_unary(
+                '/veloz.engine.v1.Engine/VoidApproval',
+                request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.VoidApprovalRequest.SerializeToString,
+                response_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
+                _registered_method=True)
         self.RevokeMandate = channel.unary_unary(
                 '/veloz.engine.v1.Engine/RevokeMandate',
                 request_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.RevokeMandateRequest.SerializeToString,
@@ -381,6 +386,13 @@ class EngineServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VoidApproval(self, request, context):
+        """A suggestion's versions up to one can't be approved any more: it was edited, withdrawn or rejected.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RevokeMandate(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -616,6 +628,11 @@ def add_EngineServicer_to_server(servicer, server):
             'CloseSession': grpc.unary_unary_rpc_method_handler(
                     servicer.CloseSession,
                     request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.CloseSessionRequest.FromString,
+                    response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.SerializeToString,
+            ),
+            'VoidApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.VoidApproval,
+                    request_deserializer=core_dot_runtime_dot___proto_dot_engine__pb2.VoidApprovalRequest.FromString,
                     response_serializer=core_dot_runtime_dot___proto_dot_engine__pb2.Decision.SerializeToString,
             ),
             'RevokeMandate': grpc.unary_unary_rpc_method_handler(
@@ -1285,6 +1302,33 @@ class Engine:
             target,
             '/veloz.engine.v1.Engine/CloseSession',
             core_dot_runtime_dot___proto_dot_engine__pb2.CloseSessionRequest.SerializeToString,
+            core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VoidApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/veloz.engine.v1.Engine/VoidApproval',
+            core_dot_runtime_dot___proto_dot_engine__pb2.VoidApprovalRequest.SerializeToString,
             core_dot_runtime_dot___proto_dot_engine__pb2.Decision.FromString,
             options,
             channel_credentials,

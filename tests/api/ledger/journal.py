@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from core.types.authority import SignatureRecord
+from core.types.clock import SystemClock
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import (
     ApprovalDecided,
@@ -58,6 +59,9 @@ class MemoryJournal:
                 digest = hashlib.sha256(payload).hexdigest()
                 self.entries.append(JournalEntry(ENGINE_ID, 1, sequence, digest, payload))
             self._grown.notify_all()
+
+    async def now_ns(self) -> int:
+        return SystemClock().now_ns()
 
     async def report_ledger(self, progress: LedgerProgress) -> None:
         self.reports.append(progress)

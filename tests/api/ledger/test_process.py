@@ -142,14 +142,16 @@ async def test_pending_suggestions_expire_with_a_record(
         INSERT INTO suggestions (id, version, account_id, asker_id, run_id, trace_id, status, proposal, digest,
                                  pre_trade, expires_at)
         VALUES (%s, 1, 'acct-demo', 'user-trader', 'run-1', 'trace-1', %s, '', 'ab', '{}',
-                clock_timestamp() + %s * interval '1 second')
+                to_timestamp(1800000000) + %s * interval '1 second')
     """
+    now_ns = 1_800_000_000 * NS_PER_S
     with database.connect("owner") as connection:
         connection.execute(insert, ("due", "pending", -1))
         connection.execute(insert, ("later", "pending", 3_600))
         connection.execute(insert, ("decided", "approved", -1))
-    assert await expire_suggestions(ledger_engine, Redactor(scope_key)) == 1
-    assert await expire_suggestions(ledger_engine, Redactor(scope_key)) == 0
+    assert await expire_suggestions(ledger_engine, Redactor(scope_key), now_ns - NS_PER_S - 1_000) == 0
+    assert await expire_suggestions(ledger_engine, Redactor(scope_key), now_ns) == 1
+    assert await expire_suggestions(ledger_engine, Redactor(scope_key), now_ns) == 0
     with database.connect("ledger") as connection:
         statuses = dict(connection.execute("SELECT id, status FROM suggestions").fetchall())
         [(record,)] = connection.execute("SELECT record FROM audit.inbox").fetchall()

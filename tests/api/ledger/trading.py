@@ -20,6 +20,7 @@ from core.types.authority import (
 )
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import (
+    ApprovalVoided,
     BalancesObserved,
     CancelRequested,
     Difference,
@@ -258,6 +259,15 @@ def trading() -> list[JournalEvent]:
         ),
         KillSwitchChanged(state="HALTED", requested_by="file", reason="KILL", authority=SafetyAuthority("file"), **at),
         SessionClosed(session_id="session-1", requested_by="user-trader", reason="done", **at),
+        ApprovalVoided(
+            suggestion_id="suggestion-edited",
+            version=2,
+            account_id=ACCOUNT,
+            requested_by="user-trader",
+            reason="edited",
+            remembered_until_ns=1_900_000_000_000_000_000,
+            **at,
+        ),
         MandateRevoked(mandate_id="mandate-1", requested_by="user-admin", reason="over", authority=DOCUMENT, **at),
     ]
 

@@ -71,9 +71,14 @@ def test_a_value_that_isnt_text_is_malformed(field: tuple[str, str], value: obje
 @pytest.mark.parametrize(("schema", "name"), FIELDS)
 def test_a_field_that_is_missing_doubled_or_unknown_is_malformed(schema: str, name: str) -> None:
     canonical = proposal_bytes(example(schema))
-    doubled = canonical.replace(b"{", f'{{"{name}":"1",'.encode(), 1)
-    for data in (changed(schema, **{name: None}), doubled, changed(schema, **{f"{name}_": "1"})):
+    once = f'{{"{name}":"1",'.encode()
+    doubled = canonical.replace(b"{", once + once[1:], 1)
+    for data in (doubled, changed(schema, **{f"{name}_": "1"})):
         assert problem(data), data
+    # Nobody's edit is left out, and has no other form.
+    is_left_out = name == "edited_by"
+    assert bool(problem(changed(schema, **{name: None}))) is not is_left_out
+    assert not is_left_out or problem(changed(schema, **{name: ""}))
 
 
 @pytest.mark.parametrize("schema", PROPOSAL_KINDS)

@@ -16,6 +16,7 @@ from core.authority.session import REQUEST_DOMAIN_TAG, SESSION_SCHEMA, grant_byt
 from core.authority.signatures import public_key_hex, sign_bytes
 from core.kernel import decide, decide_approvals, decide_authority, decide_groups, decide_orders
 from core.kernel.decide import FillReport
+from core.kernel.decide_void import decide_void
 from core.kernel.effects import Effect
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
@@ -249,6 +250,20 @@ class Desk:
                 trace_id=None,
                 inputs=inputs,
                 capabilities=self.capabilities,
+                now_ns=self.now_ns,
+            )
+        )
+
+    def void(self, suggestion_id: str, version: int) -> Any:
+        return self._run(
+            decide_void(
+                self.kernel,
+                suggestion_id,
+                version,
+                account_id=ACCOUNT,
+                requested_by="user-trader",
+                reason="edited",
+                trace_id=None,
                 now_ns=self.now_ns,
             )
         )

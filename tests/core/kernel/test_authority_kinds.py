@@ -14,6 +14,7 @@ from core.authority.proposal import proposal_bytes
 from core.authority.session import SESSION_LONGEST_NS, grant_bytes, sign_session
 from core.authority.verify import PROPOSAL_LONGEST_NS
 from core.kernel import decide_approvals, decide_authority
+from core.kernel import decide_void as decide_void_module
 from core.kernel.kernel import Kernel
 from core.types.authority import (
     ApprovalAuthority,
@@ -109,6 +110,43 @@ def test_how_many_have_to_sign_is_told_before_anybody_does(quantity: str, rule: 
     canonical = proposal_bytes(proposal(quantity=quantity))
     checked = decide_approvals.decide_check(desk.kernel, canonical, LIVE_INPUTS, desk.capabilities, desk.now_ns)
     assert checked.approvals_due == due
+
+
+@pytest.mark.parametrize(
+    ("voided", "version", "code"), [(1, "1", C.APPROVAL_VERSION_SUPERSEDED), (2, "1", C.APPROVAL_VERSION_SUPERSEDED)]
+)
+def test_a_version_that_was_made_void_is_approved_by_nobody_and_the_next_one_is(
+    voided: int, version: str, code: ReasonCode
+) -> None:
+    desk = opened()
+    assert desk.void("sug-a", voided) is None
+    assert desk.approved(suggestion_id="sug-a", version=version) is code
+    assert desk.approved(suggestion_id="sug-a", version=str(voided + 1)) in desk.kernel.orders
+
+
+def test_what_was_used_cant_be_made_void_and_asking_again_writes_nothing() -> None:
+    desk = opened()
+    assert desk.approved(suggestion_id="sug-a") in desk.kernel.orders
+    assert desk.void("sug-a", 1) is C.APPROVAL_ALREADY_CONSUMED
+    assert desk.void("sug-b", 3) is None
+    before = desk.kernel.sequence
+    assert [desk.void("sug-b", version) for version in (3, 2)] == [None, None]
+    assert desk.kernel.sequence == before
+    assert [desk.void("sug-c", version) for version in (0, -1, 1 << 53)] == [C.REQUEST_INVALID] * 3
+
+
+def test_what_is_void_is_remembered_for_as_long_as_a_proposal_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decide_void_module, "VOIDED_LIMIT", 1)
+    desk = opened()
+    assert desk.void("sug-a", 1) is None
+    assert desk.void("sug-b", 1) is C.SERVICE_OVERLOADED
+    assert desk.void("sug-a", 2) is None
+    restored = Kernel.from_snapshot(desk.kernel.snapshot())
+    assert restored.voided == desk.kernel.voided
+    desk.kernel._tidy(desk.now_ns + PROPOSAL_LONGEST_NS)
+    assert "sug-a" in desk.kernel.voided
+    desk.kernel._tidy(desk.now_ns + PROPOSAL_LONGEST_NS + CLOCK_SKEW_NS)
+    assert "sug-a" not in desk.kernel.voided
 
 
 # sessions

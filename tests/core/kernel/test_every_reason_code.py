@@ -603,6 +603,7 @@ ELSEWHERE: dict[ReasonCode, str] = {
     "test_the_venues_no_carries_its_code_and_words",
     C.ORDER_RATE_LIMITED: "tests/core/venues/binance/test_rest.py::"
     "test_a_429_answer_to_a_submit_is_a_refusal_because_nothing_was_executed",
+    C.APPROVAL_FIGURES_STALE: "tests/tools/test_revisions.py::test_figures_that_are_too_old_come_back_fresh",
     C.APPROVAL_NOT_PENDING: "tests/tools/test_approvals.py::test_what_is_not_pending_cannot_be_decided",
     C.COPILOT_RUN_CANCELLED: "tests/agent/test_copilot.py::test_a_cancelled_run_says_so_and_is_recorded",
     C.COPILOT_MODEL_FAILED: "tests/agent/test_provider.py::"
