@@ -63,7 +63,7 @@ eval: $(STAMPS)/dev $(STAMPS)/native ## run the agent evals against a service of
 lock: $(STAMPS)/venv ## resolve pyproject.toml into requirements/*.lock; ARGS=--upgrade for newer versions
 	@$(SETUP) lock $(ARGS)
 
-proto: $(STAMPS)/dev ## generate core/runtime/_proto from proto/
+proto: $(STAMPS)/dev ## generate the _proto packages from proto/
 	@$(BIN)/python deploy/checks.py --write proto
 
 native: $(STAMPS)/run ## build the native module anew and its type stub

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -77,7 +77,7 @@ class _Server(uvicorn.Server):
 
 async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None]) -> None:
     """Serve until stop is set. PostgreSQL, NATS and the engine may come and go meanwhile."""
-    async with open_services(settings) as services:
+    async with open_services(settings) as services, _tool_rpc(settings, services):
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, services.policy.wake)
         server = _Server(
             uvicorn.Config(
@@ -108,6 +108,21 @@ async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None
             server.should_exit = True
             stopping.cancel()
             await serving
+
+
+@contextlib.asynccontextmanager
+async def _tool_rpc(settings: Settings, services: Services) -> AsyncIterator[None]:
+    """The gateway over gRPC, where it is switched on."""
+    if not settings.grpc.enabled:
+        yield
+        return
+    from api.tool_rpc.server import tool_rpc_server
+    from api.tool_rpc.servicer import ToolGatewayServicer
+
+    servicer = ToolGatewayServicer(services.tools, services.suggestions)
+    async with tool_rpc_server(settings.grpc, servicer, services.identity) as port:
+        structlog.get_logger("api").info("grpc_listens", host=settings.grpc.host, port=port)
+        yield
 
 
 def load_ahead() -> None:

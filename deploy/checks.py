@@ -15,8 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PROTO_PACKAGE = Path("core/runtime/_proto")
-PROTO_SOURCES = Path("proto/veloz/engine/v1")
+# Each folder of .proto files, and the package that is generated from it.
+PROTOS = {
+    Path("proto/veloz/engine/v1"): Path("core/runtime/_proto"),
+    Path("proto/veloz/gateway/v1"): Path("api/tool_rpc/_proto"),
+}
 STUB = Path("core/_native.pyi")
 # Pieces, so that this file doesn't name what it looks for.
 FORBIDDEN = {
@@ -33,16 +36,17 @@ MAX_TEXT_BYTES = 4_000_000
 
 def generate_proto(target: Path) -> None:
     """Generated modules for every .proto, below target as in the repository."""
-    names = sorted(path.name for path in (ROOT / PROTO_SOURCES).glob("*.proto"))
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO_PACKAGE}={ROOT / PROTO_SOURCES}"),
-            *(f"--python_out={target}", f"--grpc_python_out={target}", f"--pyi_out={target}"),
-            *(str(PROTO_PACKAGE / name) for name in names),
-        ],
-        check=True,
-        cwd=ROOT,
-    )
+    for sources, package in PROTOS.items():
+        names = sorted(path.name for path in (ROOT / sources).glob("*.proto"))
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "grpc_tools.protoc", f"-I{package}={ROOT / sources}"),
+                *(f"--python_out={target}", f"--grpc_python_out={target}", f"--pyi_out={target}"),
+                *(str(package / name) for name in names),
+            ],
+            check=True,
+            cwd=ROOT,
+        )
 
 
 def check_proto(write: bool) -> list[str]:
@@ -52,9 +56,12 @@ def check_proto(write: bool) -> list[str]:
         return []
     with tempfile.TemporaryDirectory() as folder:
         generate_proto(Path(folder))
-        fresh = {path.name: path.read_bytes() for path in (Path(folder) / PROTO_PACKAGE).iterdir()}
-    stale = [name for name, content in fresh.items() if _content(ROOT / PROTO_PACKAGE / name) != content]
-    return [f"{PROTO_PACKAGE / name}: not what {PROTO_SOURCES} gives; run `make proto` and commit" for name in stale]
+        return [
+            f"{package / path.name}: not what {sources} gives; run `make proto` and commit"
+            for sources, package in PROTOS.items()
+            for path in sorted((Path(folder) / package).iterdir())
+            if _content(ROOT / package / path.name) != path.read_bytes()
+        ]
 
 
 def check_stub(write: bool) -> list[str]:

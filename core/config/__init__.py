@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Any
 from core.config.paths import HomePaths, default_home
 
 if TYPE_CHECKING:
-    from core.config.settings import ConfigurationError, McpSettings, Settings, load_settings
+    from core.config.settings import ConfigurationError, GrpcSettings, McpSettings, Settings, load_settings
 
-__all__ = ["ConfigurationError", "HomePaths", "McpSettings", "Settings", "default_home", "load_settings"]
+__all__ = [
+    "ConfigurationError",
+    "GrpcSettings",
+    "HomePaths",
+    "McpSettings",
+    "Settings",
+    "default_home",
+    "load_settings",
+]
 
 
 def __getattr__(name: str) -> Any:

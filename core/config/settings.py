@@ -13,10 +13,10 @@ import tomllib
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from core.config.paths import HomePaths, default_home
 
@@ -30,6 +30,7 @@ NOT_SETTINGS = frozenset(
 )
 
 
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 NAMES_LIMIT = 50
 NAME_LIMIT_CHARS = 300
 
@@ -192,6 +193,29 @@ class ApprovalSettings(_Section):
     figures_max_age_s: int = Field(300, ge=1, le=86_400)
 
 
+class GrpcSettings(_Section):
+    """The tool gateway over gRPC, for services. Off until it is switched on."""
+
+    enabled: bool = False
+    host: str = "127.0.0.1"
+    port: int = Field(8483, ge=0, le=65_535, description="0 takes any free port")
+    tls_certificate_file: str = Field("", description="PEM, with its chain; empty serves without TLS")
+    tls_key_file: str = Field("", description="PEM, the certificate's key")
+    plaintext: bool = Field(False, description="another host than loopback without TLS: tokens travel in the clear")
+
+    @model_validator(mode="after")
+    def _never_in_the_clear_by_accident(self) -> Self:
+        if bool(self.tls_certificate_file) != bool(self.tls_key_file):
+            raise ValueError("tls_certificate_file and tls_key_file go together: give both or neither")
+        is_local = self.host in LOOPBACK_HOSTS
+        if self.enabled and not is_local and not self.tls_certificate_file and not self.plaintext:
+            raise ValueError(
+                f"on {self.host} access tokens would travel in the clear: give tls_certificate_file and tls_key_file, "
+                "or plaintext = true on a network that nobody else is on"
+            )
+        return self
+
+
 class Settings(_Section):
     """Everything a process may know about its surroundings."""
 
@@ -210,6 +234,7 @@ class Settings(_Section):
     copilot: CopilotSettings = CopilotSettings()
     mcp: McpSettings = McpSettings()
     approvals: ApprovalSettings = ApprovalSettings()
+    grpc: GrpcSettings = GrpcSettings()
 
     @cached_property
     def paths(self) -> HomePaths:

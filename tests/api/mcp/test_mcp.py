@@ -30,6 +30,7 @@ from tests.api.house import IDS, House, serving
 from tests.tools.doubles import TRADER
 from tools.catalogue import build_registry
 from tools.contracts import Principal, ToolCall, ToolDescription, ToolResult
+from tools.untrusted import envelope
 
 VELOZ = str(Path(sys.executable).parent / "veloz")
 TRANSPORTS = ("auto", "legacy", "stdio")
@@ -290,9 +291,8 @@ class Held:
         self.called.set()
         try:
             await self.go.wait()
-            return ToolResult(
-                call.call_id, call.tool, "1", {"x": "1"}, None, "PAPER", ("market",), 1, "00", self.untrusted
-            )
+            outside = ("$.x",) if self.untrusted else ()
+            return ToolResult(call.call_id, call.tool, "1", {"x": "1"}, None, "PAPER", ("market",), 1, "00", outside)
         finally:
             self.ended.set()
 
@@ -363,4 +363,7 @@ async def test_text_from_outside_is_announced_as_data() -> None:
         marked = await client.call_tool("tool_00", {})
     assert [len(result.content) for result in (plain, marked)] == [1, 2]
     assert marked.content[0].text == UNTRUSTED_NOTICE  # type: ignore[union-attr]
+    # Delimited for the model that reads the text; to the letter for the program that reads the structure.
+    assert json.loads(marked.content[1].text)["data"] == {"x": envelope("1")}  # type: ignore[union-attr]
+    assert marked.structured_content["data"] == {"x": "1"}
     assert marked.structured_content["untrusted"] is True
