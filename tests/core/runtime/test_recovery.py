@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 
 from core.config import ConfigurationError, Settings
+from core.kernel.kernel import Kernel
+from core.runtime.recovery import recover
+from core.storage.journal import Journal
 from core.storage.journal_format import encode_group
+from core.storage.snapshots import write_snapshot
+from core.types.events import FreezeChanged, encode_event
 from core.types.views import LedgerProgress
+from tests.core.approvals import ACCOUNT, ENGINE_ID, NOW_NS, started_events
 from tests.core.engine_support import RunningEngine
+from tests.core.storage.faults import MemoryDisk
 
 
 async def lived(settings: Settings, times: int = 1) -> None:
@@ -150,3 +157,23 @@ async def test_without_snapshot_and_archive_the_start_says_what_to_put_back(sett
     with pytest.raises(ConfigurationError, match="Put the missing segments back from the archive"):
         await engine.start()
     await engine.client.close()
+
+
+async def journaled(frozen: bool) -> tuple[MemoryDisk, Journal, Kernel]:
+    """A life of the same length, whose account is frozen at the end or isn't."""
+    disk, kernel = MemoryDisk(), Kernel()
+    journal = Journal.open(disk.folder(), ENGINE_ID, inline=True)
+    last = FreezeChanged(ts_ns=NOW_NS + 1, account_id=ACCOUNT, frozen=frozen, reason="by hand")
+    for event in (*started_events(), last):
+        kernel.apply(event)
+        await journal.append([encode_event(event)])
+    return disk, journal, kernel
+
+
+async def test_a_snapshot_of_another_state_is_passed_over_although_it_is_whole() -> None:
+    disk, journal, kernel = await journaled(frozen=True)
+    _, _, other = await journaled(frozen=False)
+    for state, digest_hex in ((other.snapshot(), kernel.state_digest()), (kernel.snapshot(), other.state_digest())):
+        write_snapshot(disk.folder(), ENGINE_ID, journal.epoch, journal.head, digest_hex, state)
+        recovered = recover(disk.folder(), journal)
+        assert (recovered.state_digest(), recovered.frozen) == (kernel.state_digest(), {ACCOUNT: "by hand"})

@@ -90,3 +90,13 @@ async def test_the_journal_is_told_of_the_symbol_that_lags_most() -> None:
         clock.advance_ns(30 * NS_PER_S)
         reader.settled(await reader.ask("paper", is_whole=False))
     assert reader.fills_through_ns("paper") > first_ns
+
+
+async def test_a_venues_clock_that_is_set_back_takes_nothing_back() -> None:
+    reader, venue, clock = reader_of(listing(0, traded=True))
+    venue.clock_ns = clock.now_ns
+    reader.settled(await reader.ask("paper"))
+    through_ns = reader.fills_through_ns("paper")
+    venue.clock_ns = lambda: clock.now_ns() - 600 * NS_PER_S
+    reader.settled(await reader.ask("paper"))
+    assert reader.fills_through_ns("paper") == through_ns
