@@ -28,6 +28,7 @@ from api.runs.loading import LoadingCopilot
 from api.runs.service import RunService
 from api.suggestions.repository import SqlSuggestionStore
 from api.tools.health import ServiceHealth
+from api.tools.history import SqlTradingHistory
 from api.tools.service import ToolService
 from api.transactions import Transactions
 from audit.keys import PersonKeys
@@ -113,6 +114,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         conversations=SqlConversations(transactions, sealing_key),
         reviews=HybridSearch(SqlReviewStore(transactions), embedder),
         health=ServiceHealth(transactions, lambda: events.connected),
+        history=SqlTradingHistory(transactions),
         trail=trail,
         clock=clock,
         ids=ids,

@@ -13,10 +13,12 @@ from core.types.views import OrderView, PositionView, RiskCheckView
 from knowledge.search import QUERY_LIMIT_CHARS, RESULTS_LIMIT, ReviewHit
 from tools.market_tools import EVERYONE, READ_TIMEOUT_MS, SymbolInput
 from tools.registry import DataScope, Source, ToolContext, ToolDefinition
+from tools.suggestions import Suggestion, SuggestionStatus
 from tools.untrusted import UntrustedText
 from tools.values import Cells, DecimalText, ToolInput, ToolOutput, WholeInput, WholeText, utc_text
 
 SEARCH_TIMEOUT_MS = 5_000
+SUGGESTIONS_LIMIT = 100
 _WINDOW = re.compile(r"per ([0-9]+) ms")
 
 AccountInput = Annotated[
@@ -126,11 +128,11 @@ async def _get_open_orders(context: ToolContext, arguments: AccountSymbolInput) 
         as_of_ns=min((order.as_of_ns for order in shown), default=context.ports.clock.now_ns()),
         account_id=context.account_id,
         count=len(shown),
-        orders=[_order_cells(order) for order in shown],
+        orders=[order_cells(order) for order in shown],
     )
 
 
-def _order_cells(order: OrderView) -> OrderCells:
+def order_cells(order: OrderView) -> OrderCells:
     return OrderCells(
         symbol=order.symbol,
         client_order_id=order.client_order_id,
@@ -297,6 +299,83 @@ async def _get_suggestion(context: ToolContext, arguments: GetSuggestionInput) -
     )
 
 
+class ListSuggestionsInput(AccountOnlyInput):
+    status: Annotated[SuggestionStatus | None, Field(description="Only those that stand there.")] = None
+    before: Annotated[
+        str | None, Field(pattern=r"^[0-9A-Za-z]{26}$", description="next_before of the page before, for older ones.")
+    ] = None
+    limit: Annotated[WholeInput, Field(ge=1, le=SUGGESTIONS_LIMIT, description="How many, the newest first.")] = 20
+
+
+class SuggestionCells(Cells):
+    suggestion_id: str
+    version: WholeText
+    status: str
+    symbol: Annotated[str | None, Field(description="Of the proposed order; null where there is none.")]
+    side: str | None
+    quantity: Annotated[str | None, Field(description="Of the proposed order, in the base asset.")]
+    price: Annotated[str | None, Field(description="Its limit price; null for a market order.")]
+    order_type: str | None
+    notional_quote: str | None
+    asker_id: str
+    created_at: str
+    expires_at: str
+    decided_at: str | None
+    decided_by: str | None
+    refusal_code: str | None
+    client_order_id: str | None
+
+
+class ListSuggestionsOutput(ToolOutput):
+    account_id: str
+    count: WholeText
+    pending_count: Annotated[WholeText, Field(description="How many of those listed wait for a decision.")]
+    suggestions: list[SuggestionCells]
+    truncated: bool
+    next_before: str | None
+
+
+async def _list_suggestions(context: ToolContext, arguments: ListSuggestionsInput) -> ListSuggestionsOutput:
+    rows = await context.ports.suggestions.list(
+        (context.account_id,),
+        status=arguments.status,
+        before_id=arguments.before.upper() if arguments.before else None,
+        limit=arguments.limit + 1,
+    )
+    now_ns = context.ports.clock.now_ns()
+    shown = rows[: arguments.limit]
+    truncated = len(rows) > len(shown)
+    return ListSuggestionsOutput(
+        as_of_ns=now_ns,
+        account_id=context.account_id,
+        count=len(shown),
+        pending_count=sum(row.status_at(now_ns) is SuggestionStatus.PENDING for row in shown),
+        suggestions=[_suggestion_cells(row, now_ns) for row in shown],
+        truncated=truncated,
+        next_before=shown[-1].suggestion_id if truncated else None,
+    )
+
+
+def _suggestion_cells(row: Suggestion, now_ns: int) -> SuggestionCells:
+    fields = row.order_fields()
+    return SuggestionCells(
+        suggestion_id=row.suggestion_id,
+        version=row.version,
+        status=row.status_at(now_ns).value,
+        **{
+            name: fields.get(name) or None
+            for name in ("symbol", "side", "quantity", "price", "order_type", "notional_quote")
+        },
+        asker_id=row.asker_id,
+        created_at=utc_text(row.created_at_ns),
+        expires_at=utc_text(row.expires_at_ns),
+        decided_at=utc_text(row.decided_at_ns) if row.decided_at_ns is not None else None,
+        decided_by=row.decided_by,
+        refusal_code=row.refusal_code,
+        client_order_id=row.client_order_id,
+    )
+
+
 ACCOUNT_TOOLS = (
     ToolDefinition(
         name="get_positions",
@@ -389,5 +468,24 @@ ACCOUNT_TOOLS = (
         sources=(Source.SQL_SUGGESTIONS,),
         timeout_ms=READ_TIMEOUT_MS,
         example={"suggestion_id": "01KAXB7Z3M2N4P5Q6R7S8T9V0W"},
+    ),
+    ToolDefinition(
+        name="list_suggestions",
+        version="1",
+        kind="read",
+        description=(
+            "The account's suggestions, newest first: what was proposed, by whom, where each stands (pending, "
+            "approved, rejected, expired, consumed, executed, failed, ...) and when it expires; by status, in pages. "
+            "Use it for what waits for approval and what became of earlier ones. Not for one by its id "
+            "(get_suggestion), nor for orders at the venue (get_open_orders)."
+        ),
+        input_model=ListSuggestionsInput,
+        output_model=ListSuggestionsOutput,
+        run=_list_suggestions,
+        roles=EVERYONE,
+        scope=DataScope.ACCOUNT,
+        sources=(Source.SQL_SUGGESTIONS,),
+        timeout_ms=READ_TIMEOUT_MS,
+        example={"status": "pending", "limit": 20},
     ),
 )

@@ -11,7 +11,7 @@ from tools.instruments import InstrumentDirectory
 from tools.limits import GatewayLimits, Limiter
 from tools.pipeline import ToolGateway
 from tools.policy import PolicySource, default_policy
-from tools.ports import EngineReads, HealthReads, ReadOnlyEngine, ResultStore, SuggestionStore, Trail
+from tools.ports import EngineReads, HealthReads, ReadOnlyEngine, ResultStore, SuggestionStore, TradingHistory, Trail
 from tools.registry import Registry, ToolPorts
 from tools.suggestion_writer import SuggestionWriter
 from tools.taint import Conversations
@@ -25,6 +25,7 @@ def build_gateway(
     reviews: ReviewSearch,
     conversations: Conversations,
     health: HealthReads,
+    history: TradingHistory,
     trail: Trail,
     clock: Clock,
     ids: IdSource,
@@ -47,6 +48,8 @@ def build_gateway(
         suggestion_writer=SuggestionWriter(suggestions, trail),
         reviews=reviews,
         health=health,
+        history=history,
+        results=results,
         clock=clock,
         ids=ids,
         suggestion_ttl_s=suggestion_ttl_s,

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from audit.record import Action
+from core.types.codes import Refusal
 from core.types.orders import Side
 from core.types.views import (
     EngineStatusView,
@@ -24,6 +25,7 @@ from core.types.views import (
     OrderView,
     PositionView,
     PreTradeView,
+    RiskCheckView,
     RiskExplanationView,
     RiskStateView,
     TickerView,
@@ -160,6 +162,12 @@ class ResultStore(Protocol):
     async def get(self, account_ids: tuple[str, ...], call_id: str) -> StoredResult | None: ...
 
 
+class ResultReads(Protocol):
+    """What tools may read of results: those of an account scope."""
+
+    async def get(self, account_ids: tuple[str, ...], call_id: str) -> StoredResult | None: ...
+
+
 class SuggestionStore(Protocol):
     """Suggestions inside an account scope. Raises RefusalError(SERVICE_DATABASE_UNAVAILABLE)."""
 
@@ -208,6 +216,116 @@ class SuggestionReads(Protocol):
     async def get(
         self, account_ids: tuple[str, ...], suggestion_id: str, version: int | None = None
     ) -> Suggestion | None: ...
+
+    async def list(
+        self,
+        account_ids: tuple[str, ...],
+        *,
+        status: SuggestionStatus | None = None,
+        before_id: str | None = None,
+        limit: int = 50,
+    ) -> list[Suggestion]: ...
+
+
+class FillRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A fill as SQL has it. fee_quote is None for a fee in an asset without a value in the quote asset; realised_pnl
+    (before fees, of the account's position) where it wasn't measured."""
+
+    sequence: int
+    venue: str
+    symbol: str
+    trade_id: int
+    client_order_id: str
+    strategy_id: str
+    side: str
+    price: Decimal
+    quantity: Decimal
+    fee: Decimal
+    fee_asset: str
+    fee_quote: Decimal | None
+    realised_pnl: Decimal | None
+    is_maker: bool
+    inferred: bool
+    traded_ns: int
+
+
+class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What the fills of one day, symbol and strategy made, in the symbol's quote asset. fees are those that have a
+    value there; unmeasured counts the fills whose profit isn't known."""
+
+    day: str
+    symbol: str
+    strategy_id: str
+    fills: int
+    unmeasured: int
+    turnover: Decimal
+    realised_pnl: Decimal
+    strategy_realised_pnl: Decimal
+    fees: Decimal
+
+
+class FeeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Fees of one day, symbol and asset, in that asset; fee_quote is None when a part has no value in quote."""
+
+    day: str
+    symbol: str
+    asset: str
+    fills: int
+    maker: Decimal
+    taker: Decimal
+    fee_quote: Decimal | None
+
+
+class FundingRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Funding of one day, symbol and asset, negative when it was paid."""
+
+    day: str
+    symbol: str
+    asset: str
+    amount: Decimal
+
+
+class RefusalRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A refusal that the engine decided, or the venue's. kind is `order`, `amendment`, `approval` or `venue`."""
+
+    kind: str
+    reference: str
+    symbol: str
+    code: str
+    refusal: Refusal
+    checks: tuple[RiskCheckView, ...]
+    rules_version: int | None
+    decided_ns: int
+
+
+class TradingHistory(Protocol):
+    """The ledger's projections inside one account (row-level security). Days are calendar days of the account's time
+    zone, both ends included. Raises RefusalError(SERVICE_DATABASE_UNAVAILABLE).
+
+    results, fees and funding give at most limit rows, and one more when there are more.
+    """
+
+    async def time_zone(self, account_id: str) -> str: ...
+    async def order(self, account_id: str, client_order_id: str) -> OrderView | None: ...
+    async def fills(
+        self,
+        account_id: str,
+        *,
+        symbol: str | None = None,
+        strategy_id: str | None = None,
+        client_order_id: str | None = None,
+        before: int | None = None,
+        limit: int,
+    ) -> list[FillRow]:
+        """Newest first; before is the sequence of the last one seen."""
+        ...
+
+    async def results(self, account_id: str, from_day: str, to_day: str, limit: int) -> list[ResultRow]: ...
+    async def fees(self, account_id: str, from_day: str, to_day: str, limit: int) -> list[FeeRow]: ...
+    async def funding(self, account_id: str, from_day: str, to_day: str, limit: int) -> list[FundingRow]: ...
+    async def refusal(self, account_id: str, reference: str | None) -> RefusalRow | None:
+        """The newest of that order, request, suggestion or journal sequence; without one the account's newest."""
+        ...
 
 
 class PartHealth(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ from knowledge.search import ReviewSearch
 from tools.contracts import Principal, Role, ToolDescription
 from tools.glossary import described
 from tools.instruments import InstrumentDirectory
-from tools.ports import HealthReads, ReadOnlyEngine, SuggestionReads
+from tools.ports import HealthReads, ReadOnlyEngine, ResultReads, SuggestionReads, TradingHistory
 from tools.suggestion_writer import SuggestionWriter
 from tools.untrusted import Marks, marks_of
 from tools.values import ToolInput, ToolOutput
@@ -59,6 +59,7 @@ class Source(StrEnum):
     ENGINE_STATUS = "engine:status"
     SQL_ORDERS = "sql:orders"
     SQL_FILLS = "sql:fills"
+    SQL_FUNDING = "sql:funding"
     SQL_REFUSALS = "sql:order_refusals"
     SQL_SUGGESTIONS = "sql:suggestions"
     SQL_PROJECTIONS = "sql:projection_cursors"
@@ -81,6 +82,8 @@ class ToolPorts:
     suggestion_writer: SuggestionWriter
     reviews: ReviewSearch
     health: HealthReads
+    history: TradingHistory
+    results: ResultReads
     clock: Clock
     ids: IdSource
     suggestion_ttl_s: int

@@ -146,13 +146,16 @@ _INSERT_FILL = insert(
     "fills",
     """
     venue symbol trade_id account_id client_order_id trace_id side price quantity fee fee_asset is_maker inferred
-    engine_id sequence traded_at strategy_id
+    engine_id sequence traded_at strategy_id fee_quote realised_pnl strategy_realised_pnl
     """,
 )
 _POSITION_COLUMNS = "quantity average_price realised_pnl fees engine_id sequence updated_at"
 _UPSERT_POSITION = upsert("positions", "account_id venue symbol", _POSITION_COLUMNS)
 _UPSERT_STRATEGY_POSITION = upsert(
     "strategy_positions", "account_id venue symbol strategy_id", f"{_POSITION_COLUMNS} state"
+)
+_READ_REALISED = text(
+    "SELECT realised_pnl FROM positions WHERE account_id = :account_id AND venue = :venue AND symbol = :symbol"
 )
 _READ_STRATEGY_POSITION = text(
     """
@@ -422,6 +425,11 @@ async def _project_fill(
     quantity = from_scaled(event.quantity, event.quantity_scale)
     strategy_id = order.strategy_id if order else ""
     owner = {"account_id": event.account_id, "venue": event.venue, "symbol": event.symbol}
+    strategy = owner | {"strategy_id": strategy_id}
+    notional_scale = event.price_scale + event.quantity_scale
+    realised_before = await connection.scalar(_READ_REALISED, owner) or Decimal(0)
+    before, after = await _strategy_position(connection, event, strategy)
+    fee, fee_quote = Decimal(event.fee), from_scaled(event.fee_quote, notional_scale)
     inserted = await connection.execute(
         _INSERT_FILL,
         {
@@ -433,12 +441,16 @@ async def _project_fill(
             "side": event.side.value,
             "price": price,
             "quantity": quantity,
-            "fee": Decimal(event.fee),
+            "fee": fee,
             "fee_asset": event.fee_asset,
+            # The journal has 0 for a fee in an asset without a value in the quote asset.
+            "fee_quote": None if fee and not fee_quote else fee_quote,
             "is_maker": event.is_maker,
             "inferred": event.inferred,
             "traded_at": utc(event.venue_ts_ns),
             "strategy_id": strategy_id,
+            "realised_pnl": from_scaled(event.position.realised_pnl, notional_scale) - realised_before,
+            "strategy_realised_pnl": from_scaled(after.realised_pnl - before.realised_pnl, notional_scale),
         },
     )
     if inserted.rowcount:
@@ -449,7 +461,13 @@ async def _project_fill(
             "filled_notional": price * quantity,
         }
         await _update_order(connection, entry, event, changes)
-        await _project_strategy_position(connection, entry, event, owner | {"strategy_id": strategy_id})
+        await connection.execute(
+            _UPSERT_STRATEGY_POSITION,
+            strategy
+            | _stamp(entry)
+            | _position(event, after.quantity, after.average_price, after.realised_pnl, after.fees)
+            | {"state": json_text(after)},
+        )
     snapshot = event.position
     await connection.execute(
         _UPSERT_POSITION,
@@ -459,20 +477,14 @@ async def _project_fill(
     )
 
 
-async def _project_strategy_position(
-    connection: AsyncConnection, entry: JournalEntry, event: OrderFilled, key: dict[str, str]
-) -> None:
-    """By the same arithmetic as the kernel's: the journal holds only the account's position."""
+async def _strategy_position(
+    connection: AsyncConnection, event: OrderFilled, key: dict[str, str]
+) -> tuple[Position, Position]:
+    """Before and after the fill, by the same arithmetic as the kernel's: the journal holds only the account's."""
     state = await connection.scalar(_READ_STRATEGY_POSITION, key)
     before = Position() if state is None else msgspec.json.decode(state, type=Position)
     after, _ = apply_fill(before, fill_of(event), "/".join(key.values()))
-    await connection.execute(
-        _UPSERT_STRATEGY_POSITION,
-        key
-        | _stamp(entry)
-        | _position(event, after.quantity, after.average_price, after.realised_pnl, after.fees)
-        | {"state": json_text(after)},
-    )
+    return before, after
 
 
 def _position(event: OrderFilled, quantity: int, average_price: int, realised_pnl: int, fees: int) -> dict[str, Any]:

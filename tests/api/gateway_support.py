@@ -12,6 +12,7 @@ from api.results.repository import SqlResultStore
 from api.reviews.repository import SqlReviewStore
 from api.suggestions.repository import SqlSuggestionStore
 from api.tools.health import ServiceHealth
+from api.tools.history import SqlTradingHistory
 from audit.keys import PersonKeys
 from audit.store import PostgresAuditSink, audit_redactor
 from audit.trail import AuditTrail
@@ -59,6 +60,7 @@ async def open_gateway(engine: RunningEngine, postgres: PostgresDatabase, home: 
             conversations=SqlConversations(database.transactions, KEK),
             reviews=HybridSearch(SqlReviewStore(database.transactions), EMBEDDER),
             health=ServiceHealth(database.transactions, lambda: True),
+            history=SqlTradingHistory(database.transactions),
             trail=trail,
             clock=clock,
             ids=IDS,

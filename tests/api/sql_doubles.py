@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import LiteralString
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -19,12 +20,17 @@ OTHER_ACCOUNT = "acct-other"
 class Database:
     """Engines of the roles under test."""
 
-    def __init__(self, api: AsyncEngine, ledger: AsyncEngine) -> None:
+    def __init__(self, api: AsyncEngine, ledger: AsyncEngine, postgres: PostgresDatabase) -> None:
         self.api = api
         self.ledger = ledger
+        self._postgres = postgres
 
     def transactions(self, account_ids: tuple[str, ...], /) -> AbstractAsyncContextManager[AsyncConnection]:
         return scoped_session(self.api, account_ids)
+
+    def as_owner(self, statement: LiteralString) -> None:
+        with self._postgres.connect(DatabaseRole.OWNER) as connection:
+            connection.execute(statement)
 
     async def as_ledger(self, statement: str, **values: object) -> None:
         async with transaction(self.ledger) as connection:
@@ -43,7 +49,7 @@ async def seeded(postgres: PostgresDatabase, home: Path) -> AsyncIterator[Databa
     settings = postgres.settings(home)
     api, ledger = create_engine(settings, "api"), create_engine(settings, "ledger")
     try:
-        yield Database(api, ledger)
+        yield Database(api, ledger, postgres)
     finally:
         await api.dispose()
         await ledger.dispose()

@@ -18,6 +18,7 @@ from core.config import Settings
 from core.risk.custom import EXAMPLE
 from core.risk.rules import ENGINE_SETTINGS, LIMIT_NAMES, parse_risk_rules
 from core.types.codes import ReasonCode
+from tools.cures import CURES
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/trading.md", "docs/risk.md", "docs/operations.md", "docs/market-data.md", "docs/mcp.md")
@@ -32,6 +33,16 @@ def test_every_reason_code_has_one_row_with_meaning_and_cure() -> None:
     rows = ROW.findall(page("docs/refusals.md"))
     assert sorted(code for code, _, _ in rows) == sorted(code.value for code in ReasonCode)
     assert all(meaning.strip() and cure.strip() for _, meaning, cure in rows)
+
+
+def test_what_the_tools_say_of_a_code_is_what_the_page_says() -> None:
+    """A code that was added or told anew: its row's two texts belong into tools/cures.py as well."""
+    links = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+    rows = {
+        code: (links.sub(r"\1", meaning), links.sub(r"\1", cure))
+        for code, meaning, cure in ROW.findall(page("docs/refusals.md"))
+    }
+    assert {code.value: tuple(cure) for code, cure in CURES.items()} == rows
 
 
 def test_the_rules_file_that_is_shown_is_one_the_engine_takes() -> None:

@@ -50,7 +50,7 @@ from tools.contracts import Principal, Role, ToolCall
 from tools.limits import Limiter
 from tools.pipeline import ToolGateway
 from tools.policy import PolicySource
-from tools.ports import PartHealth, StoredResult
+from tools.ports import FeeRow, FillRow, FundingRow, PartHealth, RefusalRow, ResultRow, StoredResult
 from tools.registry import Registry
 from tools.suggestions import GivenSignature, Suggestion, SuggestionStatus
 from tools.taint import Conversation, SeenResult
@@ -563,7 +563,14 @@ class MemorySuggestions:
         before_id: str | None = None,
         limit: int = 50,
     ) -> list[Suggestion]:
-        return [row for row in self.rows.values() if row.account_id in account_ids][:limit]
+        newest = sorted(self.rows.values(), key=lambda row: (row.suggestion_id, row.version), reverse=True)
+        return [
+            row
+            for row in newest
+            if row.account_id in account_ids
+            and status in {None, row.status}
+            and (before_id is None or row.suggestion_id < before_id)
+        ][:limit]
 
     async def key_owner(self, key_id: str) -> str | None:
         return self.key_owners.get(key_id)
@@ -652,6 +659,53 @@ class MemoryHealth:
         return self.projected
 
 
+class MemoryHistory:
+    """Rows as they are given; each read is noted with its account and what it asked for."""
+
+    def __init__(self) -> None:
+        self.zone = "UTC"
+        self.fill_rows: list[FillRow] = []
+        self.result_rows: list[ResultRow] = []
+        self.fee_rows: list[FeeRow] = []
+        self.funding_rows: list[FundingRow] = []
+        self.refusals: dict[str | None, RefusalRow] = {}
+        self.orders: dict[str, OrderView] = {}
+        self.asked: list[tuple[object, ...]] = []
+
+    async def time_zone(self, account_id: str) -> str:
+        return self.zone
+
+    async def order(self, account_id: str, client_order_id: str) -> OrderView | None:
+        found = self.orders.get(client_order_id)
+        return found if found is not None and found.account_id == account_id else None
+
+    async def fills(
+        self,
+        account_id: str,
+        *,
+        symbol: str | None = None,
+        strategy_id: str | None = None,
+        client_order_id: str | None = None,
+        before: int | None = None,
+        limit: int,
+    ) -> list[FillRow]:
+        self.asked.append((account_id, symbol, strategy_id, client_order_id, before, limit))
+        return [row for row in self.fill_rows if before is None or row.sequence < before][:limit]
+
+    async def results(self, account_id: str, from_day: str, to_day: str, limit: int) -> list[ResultRow]:
+        self.asked.append((account_id, from_day, to_day, limit))
+        return self.result_rows[: limit + 1]
+
+    async def fees(self, account_id: str, from_day: str, to_day: str, limit: int) -> list[FeeRow]:
+        return self.fee_rows[: limit + 1]
+
+    async def funding(self, account_id: str, from_day: str, to_day: str, limit: int) -> list[FundingRow]:
+        return self.funding_rows[: limit + 1]
+
+    async def refusal(self, account_id: str, reference: str | None) -> RefusalRow | None:
+        return self.refusals.get(reference)
+
+
 class House:
     """A gateway and an approval flow over the doubles."""
 
@@ -671,6 +725,7 @@ class House:
         self.suggestions = MemorySuggestions()
         self.reviews = MemoryReviews()
         self.health = MemoryHealth()
+        self.history = MemoryHistory()
         self.gateway: ToolGateway = build_gateway(
             engine=self.engine,
             suggestions=self.suggestions,
@@ -678,6 +733,7 @@ class House:
             conversations=self.conversations,
             reviews=self.reviews,
             health=self.health,
+            history=self.history,
             trail=self.trail,
             clock=self.clock,
             ids=IDS,

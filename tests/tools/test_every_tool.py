@@ -9,6 +9,7 @@ from jsonschema import Draft202012Validator
 
 from core.text.figures import leaves
 from tests.tools.doubles import TRADER, House
+from tests.tools.test_history_tools import order
 from tools.catalogue import build_registry
 from tools.registry import ToolDefinition
 
@@ -20,6 +21,8 @@ async def example(house: House, tool: ToolDefinition) -> dict[str, Any]:
     arguments = dict(tool.example)
     if "suggestion_id" in arguments:
         arguments["suggestion_id"] = (await house.suggest()).suggestion_id
+    if "client_order_id" in arguments:
+        house.engine.known_orders = [order(arguments["client_order_id"])]
     return arguments
 
 
