@@ -68,7 +68,7 @@ class Process:
 class Session:
     """A home with an engine and its venue. The venue keeps its port over its lives, as a real one its address."""
 
-    def __init__(self, home: Path, product: Product, *, recv_window_ms: int) -> None:
+    def __init__(self, home: Path, product: Product, *, recv_window_ms: int, nats_url: str = NO_NATS) -> None:
         make_home(home)
         (home / "logs").mkdir(mode=0o700)
         port = _free_port()
@@ -83,7 +83,7 @@ class Session:
         }
         self.settings: Settings = settings_for(home, **variables)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("VELOZ_")}
-        environment = {**inherited, "VELOZ_HOME": str(home), "VELOZ_NATS__URL": NO_NATS, **variables}
+        environment = {**inherited, "VELOZ_HOME": str(home), "VELOZ_NATS__URL": nats_url, **variables}
         self.venue = Process("venue", environment, home / "logs" / "venue.log")
         self.engine = Process("engine", environment, home / "logs" / "engine.log")
         self.client = EngineClient(engine_address(self.settings), TOKEN)
