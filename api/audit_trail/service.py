@@ -47,15 +47,7 @@ class AuditReader:
                 found = await find_trace(self._database, trace_id, principal.account_ids)
         if not found.records:
             raise refuse(ReasonCode.RESOURCE_NOT_FOUND, f"The trail holds nothing of {identifier} in your accounts.")
-        await self._trail.record(
-            action=Action.AUDIT_READ,
-            actor=principal.user_id,
-            actor_identity=principal.username,
-            resource=f"trace:{identifier}",
-            outcome="ok",
-            trace_id=new_trace(self._ids).trace_id,
-            payload={"records": str(len(found.records))},
-        )
+        await self.note_read(principal, f"trace:{identifier}", len(found.records))
         records = [await self._shown(item) for item in found.records]
         trace_ids = [item.record.trace_id for item in found.records if item.record is not None]
         return {
@@ -64,6 +56,18 @@ class AuditReader:
             "truncated": found.truncated,
             "records": records,
         }
+
+    async def note_read(self, principal: Principal, what: str, records: int) -> None:
+        """Reading the trail is in the trail. Raises RefusalError(SERVICE_AUDIT_UNAVAILABLE)."""
+        await self._trail.record(
+            action=Action.AUDIT_READ,
+            actor=principal.user_id,
+            actor_identity=principal.username,
+            resource=what,
+            outcome="ok",
+            trace_id=new_trace(self._ids).trace_id,
+            payload={"records": str(records)},
+        )
 
     async def _trace_of_order(self, principal: Principal, client_order_id: str) -> str | None:
         async with scoped_session(self._database, principal.account_ids) as connection:

@@ -11,6 +11,7 @@ from api.cli.agents import register as register_agents
 from api.cli.data import register as register_data
 from api.cli.journal_commands import register as register_journal
 from api.cli.mcp import register as register_mcp
+from api.cli.policy_commands import register as register_policy
 from api.cli.session import Session, reporting_errors
 from api.cli.suggestion_commands import register as register_suggestions
 from api.cli.trading import register as register_trading
@@ -28,6 +29,7 @@ register_mcp(app)
 register_trading(app)
 register_journal(app)
 register_suggestions(app)
+register_policy(app)
 
 AsUser = Annotated[Optional[str], typer.Option("--as", metavar="USER", help="Log in as this user.")]  # noqa: UP045
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]

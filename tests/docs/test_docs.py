@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import typer.main
 from pydantic import BaseModel
@@ -18,10 +19,21 @@ from core.config import Settings
 from core.risk.custom import EXAMPLE
 from core.risk.rules import ENGINE_SETTINGS, LIMIT_NAMES, parse_risk_rules
 from core.types.codes import ReasonCode
+from tests.tools.policies import policy_with
 from tools.cures import CURES
+from tools.policy_conditions import VARIABLES
+from tools.policy_document import PolicyDocument
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/trading.md", "docs/risk.md", "docs/operations.md", "docs/market-data.md", "docs/mcp.md")
+PAGES = (
+    "README.md",
+    "docs/trading.md",
+    "docs/risk.md",
+    "docs/operations.md",
+    "docs/market-data.md",
+    "docs/mcp.md",
+    "docs/policy.md",
+)
 ROW = re.compile(r"^\| `([A-Z_]+)` \| (.+) \| (.+) \|$", re.MULTILINE)
 
 
@@ -53,6 +65,26 @@ def test_the_rules_file_that_is_shown_is_one_the_engine_takes() -> None:
     assert (
         rules.limits_for("acct-demo", "grid-1", "SOLUSDT")["max_notional_per_order_quote"].source == "strategy:grid-1"
     )
+
+
+def test_the_policy_sections_that_are_shown_are_ones_the_gateway_takes() -> None:
+    (sections,) = re.findall(r"```toml\n(.*?)```", page("docs/policy.md"), re.DOTALL)
+    document = policy_with(sections).document
+    assert (len(document.condition), len(document.threshold), len(document.quiet_hours)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("section", [field.name for field in msgspec.structs.fields(PolicyDocument)])
+def test_every_section_of_the_policy_is_explained(section: str) -> None:
+    table = page("docs/policy.md").split("| section | says |")[1]
+    assert re.search(rf"^\| .*`\[{{0,2}}{section}(\.[a-z_]+)?\]{{0,2}}`.* \|", table, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("part", "field"), [(part, field) for part, all_ in VARIABLES.items() for field in all_ or [""]]
+)
+def test_every_variable_of_conditions_is_listed(part: str, field: str) -> None:
+    (row,) = re.findall(rf"^\| `{part}` \| (.*) \|$", page("docs/policy.md"), re.MULTILINE)
+    assert f"`{field}`" in row or not field
 
 
 @pytest.mark.parametrize("name", [*LIMIT_NAMES, *ENGINE_SETTINGS])
