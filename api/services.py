@@ -20,7 +20,7 @@ from api.metrics.gateway import MeasuredGateway
 from api.metrics.service import MetricsService
 from api.policy.keeper import PolicyKeeper
 from api.results.conversations import SqlConversations
-from api.results.repository import SqlResultStore
+from api.results.repository import SqlReleases, SqlResultStore
 from api.results.sealing import results_key
 from api.reviews.repository import SqlReviewStore
 from api.runs.event_log import RunEventLog
@@ -110,6 +110,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     gateway = build_gateway(
         engine=engine,
         suggestions=suggestions,
+        releases=SqlReleases(trail, sealing_key),
         results=results,
         conversations=SqlConversations(transactions, sealing_key),
         reviews=HybridSearch(SqlReviewStore(transactions), embedder),

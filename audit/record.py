@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-import rfc8785
+
+from core.text.canonical import canonical_json
 
 RECORD_SCHEMA = "veloz.audit-record/1"
 LEAF_PREFIX = b"\x00"
@@ -122,7 +123,7 @@ def record_bytes(record: AuditRecord) -> bytes:
     """
     plain = msgspec.to_builtins(record)
     _refuse_numbers(plain["payload"], "payload")
-    canonical = bytes(rfc8785.dumps(plain))
+    canonical = canonical_json(plain)
     if len(canonical) > RECORD_SIZE_LIMIT_BYTES:
         raise ValueError(f"audit record of {len(canonical)} bytes exceeds {RECORD_SIZE_LIMIT_BYTES}")
     return canonical

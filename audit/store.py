@@ -1,4 +1,7 @@
-"""Writing to the audit inbox: durable before it returns, group-committed, and nothing but INSERT."""
+"""Writing to the audit inbox: durable before it returns, group-committed, and nothing but INSERT.
+
+A tool's sealed result goes with its record into the same commit: neither is there without the other.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,22 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import psycopg
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from audit._inserts import CALL_ID_CONSTRAINT, SealedResult, Writing, insert
 from audit.record import AuditRecord, leaf_hash, record_bytes
-from core.storage.database import DatabaseUnavailableError, transaction
+from core.storage.database import DatabaseUnavailableError, RawConnection
 from core.text.redaction import Redactor
 from core.types.codes import ReasonCode, RefusalError, refuse
+
+__all__ = ["INSERT_RECORD", "PostgresAuditSink", "SealedResult", "audit_redactor", "inbox_row"]
 
 QUEUE_LIMIT_RECORDS = 4_096
 BATCH_LIMIT_RECORDS = 256
@@ -34,7 +41,13 @@ INSERT_RECORD = text(
 )
 
 _log = structlog.get_logger("audit.store")
-_Waiting = tuple[dict[str, Any], "asyncio.Future[None]"]
+
+
+class _Waiting(msgspec.Struct, frozen=True):
+    """An append that waits for its commit."""
+
+    writing: Writing
+    future: asyncio.Future[None]
 
 
 def audit_redactor(kek: bytes) -> Redactor:
@@ -76,15 +89,16 @@ class PostgresAuditSink:
     """
 
     def __init__(self, engine: AsyncEngine, redactor: Redactor, *, deadline_s: float = APPEND_DEADLINE_S) -> None:
-        self._engine = engine
+        self._connection = RawConnection(engine)
         self._redactor = redactor
         self._deadline_s = deadline_s
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(QUEUE_LIMIT_RECORDS)
         self._writer: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def append(self, record: AuditRecord) -> None:
-        """Raises RefusalError(SERVICE_AUDIT_UNAVAILABLE); TypeError when the payload holds a number."""
+    async def append(self, record: AuditRecord, result: SealedResult | None = None) -> None:
+        """Raises RefusalError: SERVICE_AUDIT_UNAVAILABLE; REQUEST_INVALID when the result's call id was used before.
+        TypeError when the payload holds a number."""
         if self._closed:
             raise _unavailable("the audit writer is shutting down")
         try:
@@ -93,7 +107,7 @@ class PostgresAuditSink:
             raise _unavailable(str(error)) from error
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
-            self._queue.put_nowait((row, future))
+            self._queue.put_nowait(_Waiting(Writing(row, result), future))
         except asyncio.QueueFull:
             raise _unavailable(f"{QUEUE_LIMIT_RECORDS} records are waiting already") from None
         if self._writer is None or self._writer.done():
@@ -115,6 +129,7 @@ class PostgresAuditSink:
         self._writer.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._writer
+        await self._connection.close()
 
     async def _write(self) -> None:
         while True:
@@ -123,39 +138,48 @@ class PostgresAuditSink:
                 batch.append(self._queue.get_nowait())
             try:
                 # Who waited in vain has refused its action already: its record would claim what didn't happen.
-                await self._commit([waiting for waiting in batch if not waiting[1].done()])
+                await self._commit([waiting for waiting in batch if not waiting.future.done()])
+            except Exception as error:
+                _log.exception("audit_append_broke", records=len(batch), error=repr(error))
+                _settle(batch, _unavailable(f"the writer broke ({type(error).__name__})"))
             finally:
                 for _ in batch:
                     self._queue.task_done()
 
-    async def _commit(self, batch: list[_Waiting]) -> None:
+    async def _commit(self, batch: Sequence[_Waiting]) -> None:
         if not batch:
             return
         try:
-            async with transaction(self._engine) as connection:
-                await connection.execute(INSERT_RECORD, [row for row, _ in batch])
+            async with self._connection.use() as connection:
+                await insert(connection, [waiting.writing for waiting in batch])
         except DatabaseUnavailableError as error:
             _log.warning("audit_append_failed", records=len(batch), detail=error.refusal.message)
-            _settle(batch, error.refusal.message)
-        except SQLAlchemyError as error:
+            _settle(batch, _unavailable(error.refusal.message))
+        except psycopg.Error as error:
             if len(batch) > 1:  # one bad record must not fail its neighbours
                 for waiting in batch:
                     await self._commit([waiting])
                 return
-            _log.error("audit_append_refused", record_id=batch[0][0]["record_id"], detail=type(error).__name__)
-            _settle(batch, f"the database refused the record ({type(getattr(error, 'orig', error)).__name__})")
+            _settle(batch, _refused(batch[0].writing, error))
         else:
             _settle(batch, None)
 
 
-def _settle(batch: list[_Waiting], failure: str | None) -> None:
-    for _, future in batch:
-        if future.done():
+def _refused(writing: Writing, error: psycopg.Error) -> RefusalError:
+    if error.diag.constraint_name == CALL_ID_CONSTRAINT:
+        return refuse(ReasonCode.REQUEST_INVALID, "This call id was used before. Give every call an id of its own.")
+    _log.error("audit_append_refused", record_id=writing.row["record_id"], detail=type(error).__name__)
+    return _unavailable(f"the database refused the record ({type(error).__name__})")
+
+
+def _settle(batch: Sequence[_Waiting], failure: RefusalError | None) -> None:
+    for waiting in batch:
+        if waiting.future.done():
             continue
         if failure is None:
-            future.set_result(None)
+            waiting.future.set_result(None)
         else:
-            future.set_exception(_unavailable(failure))
+            waiting.future.set_exception(RefusalError(failure.refusal))
 
 
 def _unavailable(detail: str) -> RefusalError:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from audit._inserts import SealedResult
 from audit.keys import KeyUnusableError, PersonErasedError, PersonKeys
 from audit.ports import AuditSink
 from audit.record import Action, AuditRecord, PersonField
@@ -53,12 +54,15 @@ class AuditTrail:
         suggestion_id: str | None = None,
         payload: Mapping[str, Any] | None = None,
         payload_digest: str | None = None,
+        result: SealedResult | None = None,
     ) -> str:
         """Append one record and return its id once it is durable.
 
         actor is a stable pseudonym (a user id); actor_identity is the name behind it, which is sealed under the
         actor's own key. outcome is ``ok`` or a ReasonCode. payload may hold ints, Decimals, enums and structs, which
-        become text; a float raises TypeError. Raises RefusalError(SERVICE_AUDIT_UNAVAILABLE): refuse the action then.
+        become text; a float raises TypeError. A tool's sealed result becomes durable in the same commit.
+        Raises RefusalError: SERVICE_AUDIT_UNAVAILABLE (refuse the action then), and REQUEST_INVALID when the result's
+        call id was used before.
         """
         occurred_ns = self._clock.now_ns()
         record = AuditRecord(
@@ -79,7 +83,7 @@ class AuditTrail:
             payload=as_text(dict(payload or {})),
             payload_digest=payload_digest,
         )
-        await self._sink.append(record)
+        await self._sink.append(record, result)
         return record.record_id
 
     async def _seal(self, person: str, identity: str | None) -> PersonField | None:

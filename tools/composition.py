@@ -11,7 +11,16 @@ from tools.instruments import InstrumentDirectory
 from tools.limits import GatewayLimits, Limiter
 from tools.pipeline import ToolGateway
 from tools.policy import PolicySource, default_policy
-from tools.ports import EngineReads, HealthReads, ReadOnlyEngine, ResultStore, SuggestionStore, TradingHistory, Trail
+from tools.ports import (
+    EngineReads,
+    HealthReads,
+    ReadOnlyEngine,
+    Releases,
+    ResultReads,
+    SuggestionStore,
+    TradingHistory,
+    Trail,
+)
 from tools.registry import Registry, ToolPorts
 from tools.suggestion_writer import SuggestionWriter
 from tools.taint import Conversations
@@ -21,7 +30,8 @@ def build_gateway(
     *,
     engine: EngineReads,
     suggestions: SuggestionStore,
-    results: ResultStore,
+    releases: Releases,
+    results: ResultReads,
     reviews: ReviewSearch,
     conversations: Conversations,
     health: HealthReads,
@@ -59,7 +69,7 @@ def build_gateway(
         policy=policy or default_policy(),
         ports=ports,
         trail=trail,
-        results=results,
+        releases=releases,
         conversations=conversations,
         limits=GatewayLimits(max_calls_per_run=max_tool_calls_per_run),
         limiter=limiter,

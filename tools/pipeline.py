@@ -1,8 +1,9 @@
 """The gateway: the one path to every tool, in DESIGN section 6's order.
 
 authorise -> validate -> rate, budget -> (suggest: taint, durable intent) -> execute with a deadline -> stamp ->
-redact -> audit record, durable -> store -> release. Each step either goes on or refuses; a refusal is recorded too.
-It fails closed: without its record nothing is released (I7), and nothing but a result or a refusal ever comes out.
+redact -> audit record and result, durable in one commit -> release. Each step either goes on or refuses; a refusal is
+recorded too. It fails closed: without its record nothing is released (I7), and nothing but a result or a refusal ever
+comes out.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
-import rfc8785
 import structlog
 
 from audit.record import Action
+from core.text.canonical import canonical_json
 from core.text.redaction import Redactor
 from core.types.clock import NS_PER_MS
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
@@ -25,7 +26,7 @@ from tools.arguments import as_record, plain_text, validate
 from tools.contracts import Principal, ToolCall, ToolDescription, ToolResult
 from tools.limits import GatewayLimits, Limiter
 from tools.policy import CallFacts, Policy, PolicySource
-from tools.ports import ResultStore, StoredResult, Trail
+from tools.ports import Releases, StoredResult, Trail
 from tools.registry import DataScope, Registry, ToolContext, ToolDefinition, ToolPorts
 from tools.suggestions import Suggestion
 from tools.taint import Conversations, SeenTool, TaintGuard, evidence_of
@@ -49,6 +50,7 @@ class _Attempt:
     definition: ToolDefinition | None = None
     account_id: str = ""
     scope: tuple[str, ...] = ()
+    arguments: Any = None
 
     @property
     def tool(self) -> str:
@@ -66,7 +68,7 @@ class ToolGateway:
         policy: PolicySource,
         ports: ToolPorts,
         trail: Trail,
-        results: ResultStore,
+        releases: Releases,
         conversations: Conversations,
         limits: GatewayLimits,
         redactor: Redactor | None = None,
@@ -78,7 +80,7 @@ class ToolGateway:
         self._policies = policy
         self._ports = ports
         self._trail = trail
-        self._results = results
+        self._releases = releases
         self._conversations = conversations
         self._seen_tools = {
             tool.name: SeenTool(tool.untrusted_marks, tool.kind == "read" and tool.scope is DataScope.ACCOUNT)
@@ -133,8 +135,8 @@ class ToolGateway:
                 await self._record(attempt, Action.TOOL_INTENDED, "intended", {})
             output = await self._execute(attempt, definition, arguments, self._ports_for(attempt, facts))
         result, canonical = self._stamp(attempt, definition, output)
-        await self._record(attempt, Action.TOOL_CALLED, "ok", self._outcome_cells(attempt, result))
-        await self._store(attempt, result.tool, canonical)
+        cells = self._outcome_cells(attempt, result)
+        await self._release(attempt, Action.TOOL_CALLED, "ok", cells, self._stored(attempt, result.tool, canonical))
         return result
 
     def _authorise(self, attempt: _Attempt) -> ToolDefinition:
@@ -235,7 +237,7 @@ class ToolGateway:
         assert isinstance(output, definition.output_model), f"{definition.name} gave a {type(output).__name__}"
         data: dict[str, Any] = self._redactor.value(output.model_dump(mode="json")).value
         data, untrusted_paths = neutralised(data, definition.untrusted_marks)
-        canonical = rfc8785.dumps(data)
+        canonical = canonical_json(data)
         result = ToolResult(
             call_id=attempt.call.call_id,
             tool=definition.name,
@@ -265,22 +267,26 @@ class ToolGateway:
             "duration_ms": str((now_ns - attempt.started_ns) // NS_PER_MS),
         }
 
-    async def _store(self, attempt: _Attempt, tool: str, canonical: bytes) -> None:
+    def _stored(self, attempt: _Attempt, tool: str, canonical: bytes) -> StoredResult:
         call = attempt.call
-        await self._results.put(
-            StoredResult(
-                call_id=call.call_id,
-                run_id=call.run_id,
-                trace_id=call.trace.trace_id,
-                user_id=call.principal.user_id,
-                account_id=attempt.account_id or None,
-                tool=tool,
-                digest_hex=hashlib.sha256(canonical).hexdigest(),
-                canonical=canonical,
-                created_at_ns=self._clock.now_ns(),
-                arguments=rfc8785.dumps(self._redactor.value(as_record(call.arguments)).value),
-            )
+        return StoredResult(
+            call_id=call.call_id,
+            run_id=call.run_id,
+            trace_id=call.trace.trace_id,
+            user_id=call.principal.user_id,
+            account_id=attempt.account_id or None,
+            tool=tool,
+            digest_hex=hashlib.sha256(canonical).hexdigest(),
+            canonical=canonical,
+            created_at_ns=self._clock.now_ns(),
+            arguments=canonical_json(self._arguments(attempt)),
         )
+
+    def _arguments(self, attempt: _Attempt) -> Any:
+        """What the call was given, bounded and redacted once."""
+        if attempt.arguments is None:
+            attempt.arguments = self._redactor.value(as_record(attempt.call.arguments)).value
+        return attempt.arguments
 
     async def _refused(self, attempt: _Attempt, refusal: Refusal) -> ToolResult:
         refusal = msgspec.structs.replace(refusal, message=self._redactor.text(refusal.message).text)
@@ -293,8 +299,7 @@ class ToolGateway:
                 "duration_ms": str((self._clock.now_ns() - attempt.started_ns) // NS_PER_MS),
             }
             try:
-                await self._record(attempt, Action.TOOL_REFUSED, refusal.code.value, cells)
-                await self._store_refusal(attempt, refusal)
+                await self._record_refusal(attempt, refusal, cells)
             except RefusalError as error:
                 refusal = error.refusal
         return ToolResult(
@@ -309,20 +314,52 @@ class ToolGateway:
             digest_hex=result_digest({}),
         )
 
-    async def _store_refusal(self, attempt: _Attempt, refusal: Refusal) -> None:
-        """Where an answer's figures about the refusal resolve. It releases nothing, so a failure is only logged."""
-        definition = attempt.definition
-        if definition is None or (definition.scope.needs_account and not attempt.account_id):
-            return
-        if refusal.code.startswith("SERVICE_"):
-            return  # a part is down: nothing more is asked of it
-        try:
-            await self._store(attempt, definition.name, rfc8785.dumps({"refusal": msgspec.to_builtins(refusal)}))
-        except RefusalError as error:
-            _log.warning("refusal_not_stored", call_id=attempt.call.call_id, code=error.refusal.code)
+    async def _record_refusal(self, attempt: _Attempt, refusal: Refusal, cells: dict[str, Any]) -> None:
+        """The refusal is stored like a result where an answer may speak of it: its figures resolve there."""
+        definition, code = attempt.definition, refusal.code
+        of_account = definition is not None and (attempt.account_id or not definition.scope.needs_account)
+        if definition is not None and of_account and not code.startswith("SERVICE_"):
+            canonical = canonical_json({"refusal": msgspec.to_builtins(refusal)})
+            stored = self._stored(attempt, definition.name, canonical)
+            try:
+                await self._release(attempt, Action.TOOL_REFUSED, code.value, cells, stored)
+                return
+            except RefusalError as error:
+                if error.refusal.code is not ReasonCode.REQUEST_INVALID:
+                    raise  # a call id that was used before has its result already: the record goes alone
+        await self._record(attempt, Action.TOOL_REFUSED, code.value, cells)
 
     async def _record(self, attempt: _Attempt, action: Action, outcome: str, cells: dict[str, Any]) -> None:
         """Raises RefusalError(SERVICE_AUDIT_UNAVAILABLE), whatever kept the record from being durable."""
+        try:
+            await self._trail.record(**self._entry(attempt, action, outcome, cells))
+        except RefusalError:
+            raise
+        except Exception as error:
+            raise self._unrecorded(attempt, error) from error
+
+    async def _release(
+        self, attempt: _Attempt, action: Action, outcome: str, cells: dict[str, Any], result: StoredResult
+    ) -> None:
+        """Raises RefusalError: SERVICE_AUDIT_UNAVAILABLE, whatever kept record and result from being durable;
+        REQUEST_INVALID for a call id that was used before."""
+        try:
+            await self._releases.release(result, **self._entry(attempt, action, outcome, cells))
+        except RefusalError:
+            raise
+        except Exception as error:
+            raise self._unrecorded(attempt, error) from error
+
+    def _unrecorded(self, attempt: _Attempt, error: Exception) -> RefusalError:
+        trace_id = attempt.call.trace.trace_id
+        _log.error("audit_record_failed", tool=attempt.tool, trace_id=trace_id, exc_info=error)
+        return refuse(
+            ReasonCode.SERVICE_AUDIT_UNAVAILABLE,
+            "The record of this call couldn't be written, so its result is withheld. Try again in a few seconds.",
+        )
+
+    def _entry(self, attempt: _Attempt, action: Action, outcome: str, cells: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of Trail.record."""
         call, definition = attempt.call, attempt.definition
         payload = {
             "tool": attempt.tool,
@@ -332,7 +369,7 @@ class ToolGateway:
             "kind": definition.kind if definition else None,
             "call_id": plain_text(call.call_id, NAME_LIMIT_CHARS),
             "span_id": call.trace.span_id,
-            "arguments": self._redactor.value(as_record(call.arguments)).value,
+            "arguments": self._arguments(attempt),
             "data_scope": list(attempt.scope),
             "mode": self._mode,
             "policy_version": attempt.policy.version if attempt.policy else None,
@@ -343,32 +380,23 @@ class ToolGateway:
             "provider": plain_text(call.provider, NAME_LIMIT_CHARS),
             **cells,
         }
-        try:
-            await self._trail.record(
-                action=action,
-                actor=call.principal.user_id,
-                actor_identity=call.principal.username,
-                on_behalf_of=call.principal.on_behalf_of,
-                resource=f"tool:{attempt.tool}",
-                outcome=outcome,
-                trace_id=call.trace.trace_id,
-                account_id=attempt.account_id or None,
-                run_id=call.run_id,
-                payload=payload,
-            )
-        except RefusalError:
-            raise
-        except Exception as error:
-            _log.exception("audit_record_failed", tool=attempt.tool, trace_id=call.trace.trace_id, error=repr(error))
-            raise refuse(
-                ReasonCode.SERVICE_AUDIT_UNAVAILABLE,
-                "The record of this call couldn't be written, so its result is withheld. Try again in a few seconds.",
-            ) from error
+        return {
+            "action": action,
+            "actor": call.principal.user_id,
+            "actor_identity": call.principal.username,
+            "on_behalf_of": call.principal.on_behalf_of,
+            "resource": f"tool:{attempt.tool}",
+            "outcome": outcome,
+            "trace_id": call.trace.trace_id,
+            "account_id": attempt.account_id or None,
+            "run_id": call.run_id,
+            "payload": payload,
+        }
 
 
 def result_digest(data: dict[str, Any]) -> str:
     """SHA-256 over the RFC 8785 form of data, in hex."""
-    return hashlib.sha256(rfc8785.dumps(data)).hexdigest()
+    return hashlib.sha256(canonical_json(data)).hexdigest()
 
 
 def _account_of(call: ToolCall) -> str:

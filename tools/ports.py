@@ -151,19 +151,33 @@ class StoredResult(msgspec.Struct, frozen=True):
     arguments: bytes = b"{}"
 
 
-class ResultStore(Protocol):
-    """Where figures resolve. Raises RefusalError(SERVICE_DATABASE_UNAVAILABLE).
+class Releases(Protocol):
+    """Where the record of a call becomes durable together with its result: both, or neither (I7).
 
-    put MUST be durable on return, and refuses a call id that was used before with REQUEST_INVALID. get sees results
-    of the given accounts and results without an account; None for all else.
+    release MUST return only after both are durable. Raises RefusalError: SERVICE_AUDIT_UNAVAILABLE, and
+    REQUEST_INVALID for a call id that was used before. The other arguments are those of Trail.record.
     """
 
-    async def put(self, result: StoredResult) -> None: ...
-    async def get(self, account_ids: tuple[str, ...], call_id: str) -> StoredResult | None: ...
+    async def release(
+        self,
+        result: StoredResult,
+        *,
+        action: Action,
+        actor: str,
+        resource: str,
+        outcome: str,
+        trace_id: str,
+        actor_identity: str | None = None,
+        on_behalf_of: str | None = None,
+        account_id: str | None = None,
+        run_id: str | None = None,
+        payload: Mapping[str, Any] | None = None,
+    ) -> None: ...
 
 
 class ResultReads(Protocol):
-    """What tools may read of results: those of an account scope."""
+    """Where figures resolve: results of the given accounts and those without an account; None for all else. Raises
+    RefusalError(SERVICE_DATABASE_UNAVAILABLE)."""
 
     async def get(self, account_ids: tuple[str, ...], call_id: str) -> StoredResult | None: ...
 

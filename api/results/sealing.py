@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Row
 
 from api.moments import to_ns
+from audit.store import SealedResult
 from core.config import ConfigurationError, Settings
 from tools.pipeline import result_digest
 from tools.ports import StoredResult
@@ -18,7 +19,6 @@ from tools.ports import StoredResult
 KEY_NAME = "results.key"
 KEY_SIZE_BYTES = 32
 NONCE_SIZE_BYTES = 12
-RETENTION_DAYS = 90
 DOMAIN_TAG = b"veloz/tool-result/v1"
 ARGUMENTS_TAG = b"veloz/tool-arguments/v1"
 SELECT = (
@@ -39,24 +39,24 @@ class ResultSeal:
             raise ConfigurationError(f"secret {KEY_NAME}: must be {KEY_SIZE_BYTES} bytes in hex, is {len(key)} bytes")
         self._cipher = AESGCM(key)
 
-    def row(self, result: StoredResult) -> dict[str, Any]:
-        """The columns to insert, created_at and expires_at aside: those are the database's to say."""
+    def seal(self, result: StoredResult) -> SealedResult:
+        """created_at and expires_at are the database's to say."""
         digest = bytes.fromhex(result.digest_hex)
         nonce, arguments_nonce = os.urandom(NONCE_SIZE_BYTES), os.urandom(NONCE_SIZE_BYTES)
         bound = _binding(DOMAIN_TAG, result.call_id, result.tool, result.account_id, digest)
         bound_arguments = _binding(ARGUMENTS_TAG, result.call_id, result.tool, result.account_id, digest)
-        return {
-            "call_id": result.call_id,
-            "run_id": result.run_id,
-            "trace_id": result.trace_id,
-            "user_id": result.user_id,
-            "account_id": result.account_id,
-            "tool": result.tool,
-            "digest": digest,
-            "nonce": nonce,
-            "ciphertext": self._cipher.encrypt(nonce, result.canonical, bound),
-            "arguments": arguments_nonce + self._cipher.encrypt(arguments_nonce, result.arguments, bound_arguments),
-        }
+        return SealedResult(
+            call_id=result.call_id,
+            run_id=result.run_id,
+            trace_id=result.trace_id,
+            user_id=result.user_id,
+            account_id=result.account_id,
+            tool=result.tool,
+            digest=digest,
+            nonce=nonce,
+            ciphertext=self._cipher.encrypt(nonce, result.canonical, bound),
+            arguments=arguments_nonce + self._cipher.encrypt(arguments_nonce, result.arguments, bound_arguments),
+        )
 
     def open(self, row: Row[Any]) -> StoredResult:
         """The result of a row of SELECT. arguments is empty where the row holds none.

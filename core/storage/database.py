@@ -6,9 +6,12 @@ the database.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from enum import StrEnum
+from typing import Any
 
 import psycopg
 from sqlalchemy import URL, exc, make_url, text
@@ -28,6 +31,7 @@ STATEMENT_TIMEOUT_MS = 5_000
 LOCK_TIMEOUT_MS = 2_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
 SCOPE_ACCOUNTS_LIMIT = 1_000
+RAW_IDLE_LIMIT_S = 0.5
 
 SET_SCOPE = text("SELECT set_config('veloz.account_ids', :account_ids, true)")
 
@@ -140,6 +144,69 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     with database_errors():
         async with engine.begin() as connection:
             yield connection
+
+
+class RawConnection:
+    """One psycopg connection in autocommit mode that is kept, for a writer whose every statement is a commit.
+
+    Opened on first use and again after it broke. One that lay idle is tried first, so that a database which was
+    restarted meanwhile fails nobody. Not for concurrent use.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._held: AsyncConnection | None = None
+        self._used_s = 0.0
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """Raises DatabaseUnavailableError; other psycopg errors come out as they are, and leave the connection open."""
+        with database_errors():
+            connection = await self._connect()
+            try:
+                yield connection
+            except (psycopg.OperationalError, psycopg.InterfaceError, ConnectionError, asyncio.CancelledError):
+                await self._discard()
+                raise
+            self._used_s = time.monotonic()
+
+    async def close(self) -> None:
+        await self._discard()
+
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        if self._held is not None:
+            held = await self._driver(self._held)
+            if time.monotonic() - self._used_s < RAW_IDLE_LIMIT_S:
+                return held
+            try:
+                await held.execute("SELECT 1")
+            except (psycopg.OperationalError, psycopg.InterfaceError, ConnectionError):
+                await self._discard()
+            else:
+                return held
+        opened = await self._engine.connect()
+        try:
+            driver = await self._driver(opened)
+            await driver.rollback()
+            await driver.set_autocommit(True)
+        except BaseException:
+            await opened.invalidate()
+            await opened.close()
+            raise
+        self._held = opened
+        return driver
+
+    async def _driver(self, connection: AsyncConnection) -> psycopg.AsyncConnection[Any]:
+        raw: psycopg.AsyncConnection[Any] | None = (await connection.get_raw_connection()).driver_connection
+        assert raw is not None, "a connection that was just opened has its driver's"
+        return raw
+
+    async def _discard(self) -> None:
+        """It isn't given back to the pool: what it was in the middle of isn't known."""
+        held, self._held = self._held, None
+        if held is not None:
+            await held.invalidate()
+            await held.close()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import unicodedata
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -29,6 +30,16 @@ DEPTH_LIMIT = 32
 NODES_LIMIT = 20_000
 PSEUDONYM_HEX_CHARS = 12
 IDENTIFIER_LIMIT_CHARS = 160
+
+# Too short, or of too few kinds of characters, for any detector; a test holds them to that.
+_HARMLESS = re.compile(
+    r"[A-Za-z_]{0,24}|-?[0-9]{1,11}(?:\.[0-9]{1,11})?|20[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-9:]{8}\.[0-9]{6}Z"
+)
+# What our own ids, digests and times look like. Under an identifier's key only checksums could find something in them.
+_OWN_IDENTIFIER = re.compile(r"[0-9a-f]{16}|[0-9a-f]{32}|[0-9a-f]{64}|[0-7][0-9A-HJKMNP-TV-Z]{25}|[0-9]{12,20}")
+CLEAN_TEXTS_LIMIT = 8_192
+CLEAN_TEXT_LIMIT_CHARS = 80
+KEYS_LIMIT = 4_096
 
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 _PLACEHOLDER = re.compile(r"<[A-Z_]{2,20}(?::[0-9a-f]{12})?>")
@@ -62,9 +73,10 @@ _IDENTIFIER_KEY_ENDINGS = (
     *("id", "ids", "hex", "hash", "digest", "digests", "ns", "ms", "sequence", "version", "symbol", "traceparent"),
     *("price", "quantity", "notional", "quote", "volume", "scale", "bps", "figure", "value"),
 )
-_KINDS_OFF_IN_IDENTIFIERS = frozenset(
+KINDS_OFF_IN_IDENTIFIERS = frozenset(
     {Kind.CARD, Kind.PHONE, Kind.NATIONAL_ID, Kind.ACCOUNT_NUMBER, Kind.IBAN, Kind.SEED_PHRASE}
 )
+_NONE_OFF: frozenset[Kind] = frozenset()
 _RANK = {kind: rank for rank, kind in enumerate(Kind)}
 
 
@@ -107,7 +119,7 @@ class Redactor:
 
     def text(self, text: str) -> Redacted:
         """Redact free text. Longer text than TEXT_LIMIT_CHARS is cut, which the result says."""
-        return self._text(text, "$", frozenset())
+        return self._text(text, "$", _NONE_OFF)
 
     def replace(self, text: str, spans: list[Span], path: str = "$", cut: bool = False) -> Redacted:
         """Put placeholders for spans of text; overlapping ones become one, of the kind that ranks first."""
@@ -137,6 +149,8 @@ class Redactor:
         return RedactedValue(_Walk(self, findings).visit(value, "$", "", 0), tuple(findings))
 
     def _text(self, text: str, path: str, off: frozenset[Kind]) -> Redacted:
+        if _is_clean(text, off):
+            return Redacted(text, ())
         text = _INVISIBLE.sub("", text)
         removed = 0
         if len(text) > TEXT_LIMIT_CHARS:
@@ -189,8 +203,12 @@ class _Walk:
         return self._redactor.text(name).text if isinstance(name, str) else name
 
     def _visit_text(self, text: str, path: str, key: str) -> str:
+        if _HARMLESS.fullmatch(text) is not None:
+            return text
         is_identifier = _is_identifier_key(key) and _IDENTIFIER.fullmatch(text) is not None
-        off = _KINDS_OFF_IN_IDENTIFIERS if is_identifier else frozenset()
+        if is_identifier and _OWN_IDENTIFIER.fullmatch(text) is not None:
+            return text
+        off = KINDS_OFF_IN_IDENTIFIERS if is_identifier else _NONE_OFF
         redacted = self._redactor._text(text, path, off)
         self._findings.extend(redacted.findings)
         return redacted.text
@@ -221,6 +239,28 @@ def redact_value(value: Any) -> RedactedValue:
     return _UNSCOPED.value(value)
 
 
+# Short texts without a finding come again and again: names of tools, digests of schemas, keys. None with one is kept.
+_clean_texts: set[tuple[str, frozenset[Kind]]] = set()
+
+
+def _is_clean(text: str, off: frozenset[Kind]) -> bool:
+    """Whether nothing in a short ASCII text is to be replaced; False also says that it isn't known here."""
+    if _HARMLESS.fullmatch(text) is not None:
+        return True
+    if len(text) > CLEAN_TEXT_LIMIT_CHARS or not text.isascii():
+        return False
+    known = (text, off)
+    if known in _clean_texts:
+        return True
+    if any(span.kind not in off for span in find_spans(text)):
+        return False
+    if len(_clean_texts) >= CLEAN_TEXTS_LIMIT:
+        _clean_texts.clear()
+    _clean_texts.add(known)
+    return True
+
+
+@lru_cache(KEYS_LIMIT)
 def _field_kind(key: str) -> Kind | None:
     if not key:
         return None
@@ -230,6 +270,7 @@ def _field_kind(key: str) -> Kind | None:
     return _PERSONAL_KEYS.get(name)
 
 
+@lru_cache(KEYS_LIMIT)
 def _is_identifier_key(key: str) -> bool:
     return _NOT_ALPHANUMERIC.sub("", key.lower()).endswith(_IDENTIFIER_KEY_ENDINGS)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from api.results.conversations import SqlConversations
-from api.results.repository import SqlResultStore
+from api.results.repository import SqlReleases, SqlResultStore
 from api.reviews.repository import SqlReviewStore
 from api.suggestions.repository import SqlSuggestionStore
 from api.tools.health import ServiceHealth
@@ -56,6 +56,7 @@ async def open_gateway(engine: RunningEngine, postgres: PostgresDatabase, home: 
         gateway = build_gateway(
             engine=engine.client,
             suggestions=suggestions,
+            releases=SqlReleases(trail, KEK),
             results=results,
             conversations=SqlConversations(database.transactions, KEK),
             reviews=HybridSearch(SqlReviewStore(database.transactions), EMBEDDER),

@@ -1,4 +1,4 @@
-"""A migrated database with the demo tenancy and a second account, and transactions over it."""
+"""A migrated database with the demo tenancy and a second account, transactions over it, and released results in it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,20 @@ from typing import LiteralString
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from api.results.repository import SqlReleases
+from audit.keys import PersonKeys
+from audit.record import Action
+from audit.store import PostgresAuditSink, audit_redactor
+from audit.trail import AuditTrail
 from core.storage.database import DatabaseRole, create_engine, scoped_session, transaction
+from core.types.clock import SystemClock
+from core.types.ids import SystemIdSource
 from tests.postgres import PostgresDatabase
+from tools.ports import StoredResult
 
 ACCOUNT = "acct-demo"
 OTHER_ACCOUNT = "acct-other"
+RESULTS_KEY = bytes(range(32))
 
 
 class Database:
@@ -53,3 +62,34 @@ async def seeded(postgres: PostgresDatabase, home: Path) -> AsyncIterator[Databa
     finally:
         await api.dispose()
         await ledger.dispose()
+
+
+class Shelf:
+    """Puts results where the gateway's go."""
+
+    def __init__(self, releases: SqlReleases) -> None:
+        self._releases = releases
+
+    async def put(self, result: StoredResult) -> None:
+        await self._releases.release(
+            result,
+            action=Action.TOOL_CALLED,
+            actor=result.user_id,
+            resource=f"tool:{result.tool}",
+            outcome="ok",
+            trace_id=result.trace_id,
+            account_id=result.account_id,
+            run_id=result.run_id,
+        )
+
+
+@asynccontextmanager
+async def shelf(postgres: PostgresDatabase, database: Database, home: Path) -> AsyncIterator[Shelf]:
+    writer = create_engine(postgres.settings(home), DatabaseRole.AUDIT_WRITER)
+    sink = PostgresAuditSink(writer, audit_redactor(RESULTS_KEY))
+    trail = AuditTrail(sink, PersonKeys(database.api, RESULTS_KEY), SystemClock(), SystemIdSource())
+    try:
+        yield Shelf(SqlReleases(trail, RESULTS_KEY))
+    finally:
+        await sink.close()
+        await writer.dispose()

@@ -492,15 +492,20 @@ class MemoryTrail:
 
 @dataclass
 class MemoryResults:
-    log: list[str] = field(default_factory=list)
+    """Implements Releases over a MemoryTrail: record and result are there together or not at all."""
+
+    trail: MemoryTrail
     stored: dict[str, StoredResult] = field(default_factory=dict)
     failing: Exception | None = None
 
-    async def put(self, result: StoredResult) -> None:
+    async def release(self, result: StoredResult, **record: Any) -> None:
         if self.failing is not None:
             raise self.failing
+        if result.call_id in self.stored:
+            raise refuse(ReasonCode.REQUEST_INVALID, "This call id was used before.")
+        await self.trail.record(**record)
         self.stored[result.call_id] = result
-        self.log.append("store")
+        self.trail.log.append("store")
 
     async def get(self, account_ids: tuple[str, ...], call_id: str) -> StoredResult | None:
         result = self.stored.get(call_id)
@@ -720,7 +725,7 @@ class House:
         self.clock = ManualClock(NOW_NS)
         self.engine = MemoryEngine(self.clock)
         self.trail = MemoryTrail(self.clock)
-        self.results = MemoryResults(log=self.trail.log)
+        self.results = MemoryResults(self.trail)
         self.conversations = MemoryConversations(self.results)
         self.suggestions = MemorySuggestions()
         self.reviews = MemoryReviews()
@@ -729,6 +734,7 @@ class House:
         self.gateway: ToolGateway = build_gateway(
             engine=self.engine,
             suggestions=self.suggestions,
+            releases=self.results,
             results=self.results,
             conversations=self.conversations,
             reviews=self.reviews,

@@ -120,13 +120,26 @@ async def test_a_refusal_that_cannot_be_recorded_says_so() -> None:
     assert result.refusal.code is ReasonCode.SERVICE_AUDIT_UNAVAILABLE
 
 
-async def test_a_result_that_cannot_be_stored_is_withheld_and_recorded_as_refused() -> None:
+async def test_a_result_that_cannot_be_stored_is_withheld_and_no_record_claims_it() -> None:
     house = House()
-    house.results.failing = refuse(ReasonCode.SERVICE_DATABASE_UNAVAILABLE, "The database is down.")
+    house.results.failing = refuse(ReasonCode.SERVICE_AUDIT_UNAVAILABLE, "The audit trail can't be written.")
     result = await house.ask("get_ticker", symbol="BTCUSDT")
-    assert result.refusal.code is ReasonCode.SERVICE_DATABASE_UNAVAILABLE
+    assert result.refusal.code is ReasonCode.SERVICE_AUDIT_UNAVAILABLE
     assert result.data == {}
-    assert house.trail.log == ["tool.called", "tool.refused"]
+    assert house.trail.log == []
+    house.results.failing = None
+    assert (await house.ask("get_ticker", symbol="BTCUSDT")).refusal is None
+
+
+async def test_a_call_id_that_was_used_is_refused_which_is_recorded_and_changes_nothing() -> None:
+    house = House()
+    sent = call("get_ticker", {"symbol": "BTCUSDT"})
+    first = await house.gateway.call(sent)
+    again = await house.gateway.call(sent)
+    assert again.refusal is not None
+    assert again.refusal.code is ReasonCode.REQUEST_INVALID
+    assert house.trail.log == ["tool.called", "store", "tool.refused"]
+    assert house.results.stored[sent.call_id].digest_hex == first.digest_hex
 
 
 @pytest.mark.parametrize("principal", [APPROVER, COMPLIANCE])

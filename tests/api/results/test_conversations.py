@@ -9,11 +9,10 @@ import msgspec
 import pytest
 
 from api.results.conversations import SqlConversations
-from api.results.repository import SqlResultStore
 from api.runs import repository as runs
 from core.storage.database import DatabaseRole
 from core.types.codes import ReasonCode, RefusalError
-from tests.api.sql_doubles import ACCOUNT, Database, seeded
+from tests.api.sql_doubles import ACCOUNT, RESULTS_KEY, Database, Shelf, seeded, shelf
 from tests.postgres import PostgresDatabase
 from tests.tools.doubles import IDS, NOW_NS
 from tools import taint
@@ -21,7 +20,6 @@ from tools.pipeline import result_digest
 from tools.ports import StoredResult
 from tools.taint import SeenResult
 
-KEY = bytes(range(32))
 TRADER_ID, APPROVER_ID = "user-trader", "user-approver"
 
 
@@ -29,6 +27,17 @@ TRADER_ID, APPROVER_ID = "user-trader", "user-approver"
 async def database(postgres: PostgresDatabase, tmp_path: Path) -> AsyncIterator[Database]:
     async with seeded(postgres, tmp_path) as database:
         yield database
+
+
+@pytest.fixture
+async def store(postgres: PostgresDatabase, database: Database, tmp_path: Path) -> AsyncIterator[Shelf]:
+    async with shelf(postgres, database, tmp_path) as store:
+        yield store
+
+
+@pytest.fixture
+def conversations(database: Database) -> SqlConversations:
+    return SqlConversations(database.transactions, RESULTS_KEY)
 
 
 def result(run_id: str | None, text: str, user_id: str = TRADER_ID, account_id: str | None = ACCOUNT) -> StoredResult:
@@ -52,8 +61,9 @@ async def asked(database: Database, run_id: str, thread_id: str, question: str, 
         await runs.insert(connection, run_id, thread_id, user_id, ACCOUNT, "trace", question)
 
 
-async def test_a_run_has_the_words_and_results_of_its_whole_thread_newest_first(database: Database) -> None:
-    store, conversations = SqlResultStore(database.transactions, KEY), SqlConversations(database.transactions, KEY)
+async def test_a_run_has_the_words_and_results_of_its_whole_thread_newest_first(
+    database: Database, store: Shelf, conversations: SqlConversations
+) -> None:
     await asked(database, "run-0001", "thread-1", "first")
     await asked(database, "run-0002", "thread-1", "second")
     await asked(database, "run-0003", "thread-2", "another thread")
@@ -77,9 +87,8 @@ async def test_a_run_has_the_words_and_results_of_its_whole_thread_newest_first(
 
 
 async def test_a_caller_has_no_words_and_what_it_was_shown_within_the_window(
-    database: Database, postgres: PostgresDatabase
+    store: Shelf, conversations: SqlConversations, postgres: PostgresDatabase
 ) -> None:
-    store, conversations = SqlResultStore(database.transactions, KEY), SqlConversations(database.transactions, KEY)
     old, new = result(None, "old"), result(None, "new")
     for stored in (old, new, result(None, "another's", APPROVER_ID), result("run-0001", "in a run")):
         await store.put(stored)
@@ -94,9 +103,8 @@ async def test_a_caller_has_no_words_and_what_it_was_shown_within_the_window(
 
 
 async def test_more_than_can_be_looked_through_is_said_to_be_incomplete(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, store: Shelf, conversations: SqlConversations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, conversations = SqlResultStore(database.transactions, KEY), SqlConversations(database.transactions, KEY)
     await asked(database, "run-0001", "thread-1", "question")
     monkeypatch.setattr("api.results.conversations.RESULTS_LIMIT", 2)
     for text, complete in (("one", True), ("two", True), ("three", False)):
@@ -106,8 +114,9 @@ async def test_more_than_can_be_looked_through_is_said_to_be_incomplete(
         assert found.seen[0].data["note"] == text
 
 
-async def test_results_of_an_earlier_release_hold_no_arguments(database: Database, postgres: PostgresDatabase) -> None:
-    store, conversations = SqlResultStore(database.transactions, KEY), SqlConversations(database.transactions, KEY)
+async def test_results_of_an_earlier_release_hold_no_arguments(
+    store: Shelf, conversations: SqlConversations, postgres: PostgresDatabase
+) -> None:
     await store.put(result(None, "old"))
     with postgres.connect(DatabaseRole.OWNER) as connection:
         connection.execute("UPDATE tool_results SET arguments = NULL")
@@ -117,9 +126,8 @@ async def test_results_of_an_earlier_release_hold_no_arguments(database: Databas
 
 @pytest.mark.parametrize("change", ["arguments = ciphertext", "arguments = '\\x00'", "ciphertext = nonce"])
 async def test_a_history_that_was_tampered_with_is_refused(
-    database: Database, postgres: PostgresDatabase, change: str
+    store: Shelf, conversations: SqlConversations, postgres: PostgresDatabase, change: str
 ) -> None:
-    store, conversations = SqlResultStore(database.transactions, KEY), SqlConversations(database.transactions, KEY)
     await store.put(result(None, "text"))
     with postgres.connect(DatabaseRole.OWNER) as connection:
         connection.execute(f"UPDATE tool_results SET {change}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import string
 import time
 from decimal import Decimal
+from random import Random
 from typing import Any
 
 import msgspec
@@ -11,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.text._detectors import find_spans
 from core.text.redaction import (
     DEPTH_LIMIT,
+    KINDS_OFF_IN_IDENTIFIERS,
     NODES_LIMIT,
     TEXT_LIMIT_CHARS,
     Kind,
@@ -20,6 +24,7 @@ from core.text.redaction import (
     redact_text,
     redact_value,
 )
+from core.types.clock import format_utc_us
 from core.types.codes import ReasonCode
 
 WORST_CASE_S = 5.0
@@ -155,3 +160,56 @@ def test_what_is_found_is_gone(text: str) -> None:
     redacted = redact_text(text)
     assert all(0 <= finding.start < finding.end <= len(text) for finding in redacted.findings)
     assert (redacted.text == text) == (not redacted.findings)
+
+
+@pytest.mark.parametrize("alphabet", ["abcdefgxyzSKGHPubc_", string.ascii_letters + "_", "sk_live_hf_npm_bc"])
+def test_words_that_are_passed_unread_hold_nothing_that_a_detector_finds(alphabet: str) -> None:
+    random = Random(alphabet)
+    for _ in range(2_000):
+        text = "".join(random.choices(alphabet, k=random.randint(0, 24)))
+        assert list(find_spans(text)) == [], text
+
+
+def test_plain_numbers_that_are_passed_unread_hold_nothing_that_a_detector_finds() -> None:
+    random = Random(7)
+    for _ in range(5_000):
+        text = random.choice(["", "-"]) + "".join(random.choices("0123456789", k=random.randint(1, 11)))
+        text += random.choice(["", "." + "".join(random.choices("0123456789", k=random.randint(1, 11)))])
+        assert list(find_spans(text)) == [], text
+
+
+@pytest.mark.parametrize("text", ["4111111111111111", "john@example.com", "AKIAIOSFODNN7EXAMPLE"])
+def test_what_was_found_once_is_found_again_and_by_key_name_alone_may_stay(text: str) -> None:
+    for _ in range(2):
+        assert redact_value({"note": text}).value["note"] != text
+    assert redact_value({"order_id": "4111111111111111"}).value == {"order_id": "4111111111111111"}
+    assert redact_value({"note": "4111111111111111"}).value != {"note": "4111111111111111"}
+
+
+OWN_IDENTIFIERS = {
+    "span": lambda random: f"{random.getrandbits(64):016x}",
+    "trace": lambda random: f"{random.getrandbits(128):032x}",
+    "digest": lambda random: f"{random.getrandbits(256):064x}",
+    "ulid": lambda random: (
+        random.choice("01234567") + "".join(random.choices("0123456789ABCDEFGHJKMNPQRSTVWXYZ", k=25))
+    ),
+    "time_ns": lambda random: str(random.randint(10**12, 10**20 - 1)),
+}
+
+
+@pytest.mark.parametrize("shape", OWN_IDENTIFIERS)
+def test_our_own_identifiers_are_what_the_detectors_pass_under_an_identifiers_key(shape: str) -> None:
+    random = Random(shape)
+    for _ in range(500):
+        text = OWN_IDENTIFIERS[shape](random)
+        left = [span for span in find_spans(text) if span.kind not in KINDS_OFF_IN_IDENTIFIERS]
+        assert left == [], text
+        assert redact_value({"some_id": text}).value == {"some_id": text}
+
+
+def test_times_as_we_write_them_are_passed() -> None:
+    random = Random(11)
+    for _ in range(500):
+        text = format_utc_us(random.randint(1_600_000_000, 2_400_000_000) * 10**9 + random.randint(0, 10**9))
+        assert list(find_spans(text)) == [], text
+        assert redact_text(text).text == text
