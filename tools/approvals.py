@@ -126,6 +126,8 @@ class Approvals:
         self._policy = ApprovalPolicy(policy or default_policy())
         self._redactor = redactor or Redactor()
         self._trail = DecisionTrail(trail, ids, self._policy)
+        # Each decision holds a row, and so a database connection, while the engine answers.
+        self._deciding = asyncio.Semaphore(DECISIONS_IN_FLIGHT_LIMIT)
         self.revisions = Revisions(
             engine=engine,
             suggestions=suggestions,
@@ -134,9 +136,8 @@ class Approvals:
             policy=self._policy,
             redactor=self._redactor,
             figures_max_age_s=figures_max_age_s,
+            deciding=self._deciding,
         )
-        # Each decision holds a row, and so a database connection, while the engine answers.
-        self._deciding = asyncio.Semaphore(DECISIONS_IN_FLIGHT_LIMIT)
 
     async def view(self, principal: Principal, suggestion_id: str, version: int | None = None) -> Suggestion:
         """Show a suggestion, recorded. The first look of each who may decide is kept.

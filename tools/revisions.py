@@ -6,6 +6,7 @@ engine is told first that the old version is void, so that no copy of it can be 
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -89,6 +90,7 @@ class Revisions:
         policy: ApprovalPolicy,
         redactor: Redactor,
         figures_max_age_s: int,
+        deciding: asyncio.Semaphore,
     ) -> None:
         self._engine = engine
         self._suggestions = suggestions
@@ -96,6 +98,7 @@ class Revisions:
         self._clock = clock
         self._policy = policy
         self._redactor = redactor
+        self._deciding = deciding
         self._figures_max_age_ns = figures_max_age_s * NS_PER_S
 
     async def edit(
@@ -212,7 +215,10 @@ class Revisions:
             refusal = unfindable(suggestion_id, version)
             if refusal is not None:
                 raise RefusalError(refusal)
-            async with self._suggestions.deciding(principal.account_ids, suggestion_id, version) as decision:
+            async with (
+                self._deciding,
+                self._suggestions.deciding(principal.account_ids, suggestion_id, version) as decision,
+            ):
                 if decision is None:
                     raise RefusalError(not_found())
                 found = decision.suggestion

@@ -53,6 +53,11 @@ class Process:
         """As an operator would."""
         await self._end(signal.SIGTERM)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Such as SIGSTOP and SIGCONT: it is there, and doesn't answer."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     async def _end(self, number: signal.Signals) -> None:
         if self._process is None:
             return
