@@ -235,8 +235,15 @@ class DiskThread:
         All of data at an offset, then one sync; False while another request is on its way.
         """
 
-    def wait(self, timeout_s: float) -> bool:
-        """Whether it is over, or became so within the time."""
+    def expect(self) -> None:
+        """
+        Something is about to begin: wakes the thread up. Nothing has to follow.
+        """
+
+    def wait(self, timeout_s: float, looking_s: float = 0.0) -> bool:
+        """
+        Whether it is over, or became so within the time; for looking_s of it the caller stays awake.
+        """
 
     def outcome(self) -> tuple[int, int]:
         """

@@ -621,7 +621,8 @@ void bind_risk(nb::module_ &module) {
             "replaced: tuple[int, int, int | None, int | None, object] | None, margin: tuple[object, object, object] | "
             "None) -> tuple[bytes, int | None, str | None] | None"),
         "Every built-in check: the records as their JSON, which of them is the first that didn't pass, and the order's "
-        "worth as decimal text.\n\nNone where 128 bits don't hold a value exactly: core.kernel.decide_risk then decides in "
+        "worth as decimal text.\n\nNone where 128 bits don't hold a value exactly: core.kernel.decide_risk then "
+        "decides in "
         "Python.");
 }
 
