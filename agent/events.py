@@ -108,7 +108,7 @@ class RunEvents:
         interrupt = Interrupt(
             id=suggestion["suggestion_id"],
             reason=APPROVAL_REASON,
-            message="A human has to approve or reject the suggested order.",
+            message="A human has to approve or reject what is suggested.",
             tool_call_id=call_id,
             expires_at=suggestion.get("expires_at"),
         )

@@ -75,6 +75,7 @@ class Action(StrEnum):
     SESSION_CLOSED = "authority.session_closed"
     MANDATE_INSTALLED = "authority.mandate_installed"
     MANDATE_REVOKED = "authority.mandate_revoked"
+    MANDATE_TIGHTENED = "authority.mandate_tightened"
     REVIEW_STORED = "knowledge.review_stored"
     AUDIT_READ = "audit.read"
 

@@ -342,6 +342,11 @@ CURES: dict[ReasonCode, Cure] = {
         "a newer version exists",
         "look at that one",
     ),
+    ReasonCode.APPROVAL_SUBJECT_CHANGED: Cure(
+        "the order, the position or the mandate that the suggestion is about isn't any more as it was shown; nothing "
+        "was done",
+        "ask for a new suggestion",
+    ),
     ReasonCode.APPROVAL_NOT_PENDING: Cure(
         "the suggestion isn't waiting any more",
         "look at its status",

@@ -250,6 +250,11 @@ def passive(price: Decimal, tick_size: Decimal, side: Side) -> Decimal:
         return (price / tick_size).to_integral_value(rounding=rounding) * tick_size
 
 
+def crosses(side: Side, price: Decimal, ticker: TickerView) -> bool:
+    """Whether a limit order at this price would take from the book at once."""
+    return price >= ticker.ask_price if side is Side.BUY else price <= ticker.bid_price
+
+
 async def swept(context: ToolContext, around: Surroundings, side: Side, quantity: Decimal) -> ExecutionEstimateView:
     """What a market order of that size would meet now. Raises RefusalError when the book can't fill it."""
     estimate = await context.ports.engine.estimate_execution(around.instrument.symbol, side, quantity)

@@ -15,7 +15,7 @@ from core.types.clock import NS_PER_S
 from core.types.codes import ReasonCode, refuse
 from core.types.money import decimal_text
 from core.types.orders import OrderType, Side, TimeInForce
-from core.types.views import ExecutionEstimateView, TickerView
+from core.types.views import ExecutionEstimateView
 from tools.contracts import Role
 from tools.market_tools import EstimateCells, QuantityInput, SideInput, SymbolInput
 from tools.registry import DataScope, ToolContext, ToolDefinition
@@ -27,6 +27,7 @@ from tools.suggestion_common import (
     SuggestionInput,
     Surroundings,
     common_fields,
+    crosses,
     estimate_cells,
     flag,
     held_quantity,
@@ -268,10 +269,6 @@ def anchored_price(side: Side, anchor: PriceAnchor, offset_bps: Decimal, around:
             unit=around.instrument.quote_asset,
         )
     return price, note + "."
-
-
-def crosses(side: Side, price: Decimal, ticker: TickerView) -> bool:
-    return price >= ticker.ask_price if side is Side.BUY else price <= ticker.bid_price
 
 
 def _proposal(context: ToolContext, arguments: SuggestOrderInput, around: Surroundings, terms: _Terms) -> OrderProposal:

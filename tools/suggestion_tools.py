@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tools.suggestion_changes import CHANGE_TOOLS
 from tools.suggestion_orders import SUGGEST_ORDER
 
-SUGGESTION_TOOLS = (SUGGEST_ORDER,)
+SUGGESTION_TOOLS = (SUGGEST_ORDER, *CHANGE_TOOLS)

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from core.authority.proposal import parse_proposal
+from core.authority.proposal import kind_of, parse_proposal
 from core.authority.proposal_kinds import Proposed
-from core.types.codes import ReasonCode, Refusal
+from core.types.codes import ReasonCode, Refusal, RefusalError
 
 
 class SuggestionStatus(StrEnum):
@@ -74,6 +74,14 @@ class Suggestion(msgspec.Struct, frozen=True, kw_only=True):
     def order(self) -> Proposed:
         """The proposal, read strictly. Raises RefusalError(AUTHORITY_PROPOSAL_MALFORMED)."""
         return parse_proposal(self.proposal)
+
+    @property
+    def kind(self) -> str:
+        """What is proposed: `order`, `cancel` and so on; `order` for what can't be read."""
+        try:
+            return kind_of(self.order.schema)
+        except RefusalError:
+            return "order"
 
     def order_fields(self) -> dict[str, str]:
         """The proposal's fields as they were digested."""

@@ -8,9 +8,10 @@ from decimal import Decimal
 from typing import Any
 
 from agent.planner.classifier import Intent
-from agent.planner.planning import SUGGEST_TOOL, Done
+from agent.planner.planning import SUGGEST_TOOL, SUGGEST_TOOLS, Done
 from agent.planner.reading import Clause
 from core.text.figures import ground
+from core.text.proposals import proposal_summary
 from core.types.codes import ReasonCode
 
 LEVELS_SHOWN = 10
@@ -203,7 +204,8 @@ def explain(item: Done) -> str:
     unit = f" {refusal['unit']}" if refusal.get("unit") in {"bps", "ms", "s", "quote"} else ""
     parts = [code]
     parts += [f"{name} {refusal[name]}{unit}" for name in ("limit", "actual") if _is_figure(refusal.get(name))]
-    what = "No order was suggested" if item.call.tool == SUGGEST_TOOL else f"No answer from {item.call.tool}"
+    what = "Nothing was suggested" if item.call.tool in SUGGEST_TOOLS else f"No answer from {item.call.tool}"
+    what = "No order was suggested" if item.call.tool == SUGGEST_TOOL else what
     return f"{what}: {words} ({', '.join(parts)})."
 
 
@@ -428,23 +430,23 @@ def _reviews(d: dict[str, Any]) -> str:
     return "\n".join([f"Reviews found, by count: {d['count']}.", *rows])
 
 
-def _order_text(p: dict[str, Any]) -> str:
-    price = f" at {p['price']}" if p.get("price") else ""
-    flags = " post-only" if p.get("post_only") == "true" else ""
-    return f"{p['side']} {p['quantity']} {p['symbol']}, {p['order_type']}{price}, {p['time_in_force']}{flags}"
-
-
-def _suggest_order(d: dict[str, Any]) -> str:
+def _suggested(d: dict[str, Any]) -> str:
     p = d["proposal"]
     text = (
         f"Suggestion {d['suggestion_id']} is {d['status']}: it waits for a human's approval, and nothing has been sent "
-        f"to the venue.\nProposed: {_order_text(p)}, account {p['account_id']}, {p['mode']}. "
-        f"Notional {p['notional_quote']} "
-        f"{d['quote_asset']}, reference price {p['reference_price']}, allowed drift until sending "
-        f"{p['max_deviation_bps']} bps.\nIt expires at {d['expires_at']}. Approve with "
-        f"`veloz approve {d['suggestion_id']}`; reject with "
+        f"to the venue.\nProposed: {proposal_summary(p)}, account {p['account_id']}, {p['mode']}. "
+    )
+    if p.get("notional_quote"):
+        text += (
+            f"Notional {p['notional_quote']} {d['quote_asset']}, reference price {p['reference_price']}, allowed drift "
+            f"until sending {p['max_deviation_bps']} bps."
+        )
+    text += (
+        f"\nIt expires at {d['expires_at']}. Approve with `veloz approve {d['suggestion_id']}`; reject with "
         f"`veloz reject {d['suggestion_id']} --reason <why>`."
     )
+    if d.get("approvals_due") not in {None, "1"}:
+        text += f" Different people who have to approve it: {d['approvals_due']}."
     estimate = d["what_if"].get("estimate")
     if estimate and estimate.get("average_price") is not None:
         text += "\n" + _taken_at_once(p, estimate, d["quote_asset"])
@@ -469,7 +471,7 @@ def _taken_at_once(proposal: dict[str, Any], estimate: dict[str, Any], quote: st
 
 
 def _get_suggestion(d: dict[str, Any]) -> str:
-    text = f"Suggestion {d['suggestion_id']} is {d['status']}: {_order_text(d['proposal'])}."
+    text = f"Suggestion {d['suggestion_id']} is {d['status']}: {proposal_summary(d['proposal'])}."
     if d["status"] == "pending":
         text += f" It expires at {d['expires_at']}; approve with `veloz approve {d['suggestion_id']}`."
     text += _given(f" Decided at {d['decided_at']}.", d["decided_at"])
@@ -489,5 +491,5 @@ _TOOL_TEXT: dict[str, Callable[[dict[str, Any]], str]] = {
     "list_instruments": _instruments,
     "search_reviews": _reviews,
     "get_suggestion": _get_suggestion,
-    SUGGEST_TOOL: _suggest_order,
+    **dict.fromkeys(SUGGEST_TOOLS, _suggested),
 }

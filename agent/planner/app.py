@@ -13,7 +13,7 @@ import msgspec
 
 from agent.planner.answers import compose
 from agent.planner.classifier import Intent
-from agent.planner.planning import SUGGEST_TOOL, Call, Done, Results, plan_clause
+from agent.planner.planning import SUGGEST_TOOLS, Call, Done, Results, plan_clause
 from agent.planner.reading import Clause, Reader, trained_reader
 from core.types.clock import Clock
 from core.types.codes import ReasonCode
@@ -63,7 +63,7 @@ def decide(reader: Reader, messages: list[dict[str, Any]], tools: dict[str, dict
         text = compose(clause, done)
         parts.extend(part for part in (text, wanted.ask) if part and not (wanted.ask and clause.intent is None))
     # Reads first: an order is suggested once the rest of the question has been looked up.
-    reads = tuple(call for call in todo if call.tool != SUGGEST_TOOL)
+    reads = tuple(call for call in todo if call.tool not in SUGGEST_TOOLS)
     if todo and rounds < STAGES_LIMIT:
         return Decision(calls=reads or tuple(todo[:1]))
     if len(clauses) < len(read):

@@ -24,6 +24,14 @@ BPS_PER_UNIT = 10_000
 _INTERVAL_MIN = {"1m": 1, "5m": 5, "15m": 15, "1h": 60}
 RATIONALE_LIMIT_CHARS = 500
 SUGGEST_TOOL = "suggest_order"
+SUGGEST_TOOLS = (
+    SUGGEST_TOOL,
+    "suggest_cancel",
+    "suggest_amend",
+    "suggest_kill_switch",
+    "suggest_strategy_change",
+)
+"""At most one of these is called for a question."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -55,7 +63,7 @@ class Results:
         return next((done for done in self.all if done.call == call), None)
 
     def suggestion(self) -> Done | None:
-        return next((done for done in self.all if done.call.tool == SUGGEST_TOOL), None)
+        return next((done for done in self.all if done.call.tool in SUGGEST_TOOLS), None)
 
 
 class Wanted(msgspec.Struct, frozen=True):

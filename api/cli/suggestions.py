@@ -12,6 +12,7 @@ import typer
 
 from api.cli.session import EXIT_USAGE, CommandError, Session, read_key
 from api.cli.text import printable
+from core.text.proposals import proposal_summary
 from core.types.codes import RefusalError
 
 if TYPE_CHECKING:
@@ -37,12 +38,8 @@ def list_suggestions(session: Session, status: str, as_json: bool) -> None:
         typer.echo('No suggestions. Ask for one: veloz ask "suggest buying 0.1 BTC at the bid"')
         return
     for row in rows:
-        proposal = row["proposal"]
-        price = f"at {proposal['price']}" if proposal["price"] else "at market"
-        order = f"{proposal['side']} {proposal['quantity']} {proposal['symbol']} {price}"
-        typer.echo(
-            f"{row['id']}  v{row['version']}  {row['status']:<9} {printable(order)}  expires {row['expires_at'][11:19]}"
-        )
+        what = printable(proposal_summary(row["proposal"]))
+        typer.echo(f"{row['id']}  v{row['version']}  {row['status']:<9} {what}  expires {row['expires_at'][11:19]}")
 
 
 def show_suggestion(session: Session, suggestion_id: str, version: int | None, as_json: bool) -> None:
@@ -174,7 +171,7 @@ def _signed_proposal(row: dict[str, Any]) -> tuple[Proposed, str]:
 
 def _print_proposal(row: dict[str, Any]) -> None:
     proposal, digest = _signed_proposal(row)
-    by = f", edited by {printable(row['edited_by'])}" if row["edited_by"] else ""
+    by = f", edited by {printable(proposal.edited_by)}" if proposal.edited_by else ""
     typer.secho(f"Suggestion {row['id']} version {row['version']}: {row['status']}{by}", bold=True)
     for name in proposal.__struct_fields__:
         typer.echo(f"  {name:<20} {printable(getattr(proposal, name))}")

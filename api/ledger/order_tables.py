@@ -36,7 +36,7 @@ from core.types.events import (
     OrderTriggered,
     RiskCheckRecord,
     TriggerReached,
-    caused_first_order,
+    caused_order_id,
 )
 from core.types.money import from_scaled
 from core.types.orders import OrderIntent, OrderStatus
@@ -184,7 +184,6 @@ async def find_order(connection: AsyncConnection, client_order_id: str) -> Order
 
 async def project_approval(connection: AsyncConnection, entry: JournalEntry, event: ApprovalDecided) -> None:
     """The approval's consumption, and the order that it sent to the venue at once."""
-    order = caused_first_order(event)
     await connection.execute(
         _INSERT_CONSUMED,
         {
@@ -194,7 +193,7 @@ async def project_approval(connection: AsyncConnection, entry: JournalEntry, eve
             "digest": event.digest_hex,
             "account_id": event.account_id,
             "asker_id": event.asker_id,
-            "client_order_id": order.client_order_id if order else None,
+            "client_order_id": caused_order_id(event),
             "refusal": json_text(event.refusal),
             "checks": json_list(event.checks),
             "signatures": json_list(event.signatures),

@@ -25,6 +25,7 @@ from api.ledger.order_tables import (
 )
 from api.ledger.records import NO_ORDER, OrderContext, caused_records, records_of
 from api.ledger.state_tables import project_kill_switch, project_reconciliation, project_setting
+from api.ledger.suggestion_table import project_suggestion
 from audit.record import Action, AuditRecord
 from audit.store import INSERT_RECORD, inbox_row
 from core.storage.database import transaction
@@ -45,6 +46,7 @@ from core.types.events import (
     KillSwitchChanged,
     MandateInstalled,
     MandateRevoked,
+    MandateTightened,
     OrderAccepted,
     OrderAdopted,
     OrderAmended,
@@ -66,9 +68,8 @@ from core.types.events import (
     SessionClosed,
     SessionOpened,
     TriggerReached,
-    caused_first_order,
+    order_id_of,
 )
-from core.types.orders import OrderStatus
 
 CURSOR_NAME = "journal"
 
@@ -87,24 +88,6 @@ _MOVE_CURSOR = text(
     "WHERE name = :name AND engine_id = :engine_id AND sequence = :sequence - 1"
 )
 _INSERT_IF_NEW = text(f"{INSERT_RECORD.text} ON CONFLICT (record_id) DO NOTHING")
-# Who asked for it has set its own status, unless they went away meanwhile.
-_SUPERSEDE = text(
-    "UPDATE suggestions SET status = 'superseded' WHERE id = :id AND version <= :version AND status = 'pending'"
-)
-_DECIDE_SUGGESTION = text(
-    """
-    UPDATE suggestions SET status = :status, client_order_id = :client_order_id, refusal_code = :refusal_code
-    WHERE id = :id AND version = :version
-    """
-)
-_MOVE_SUGGESTION = text(
-    """
-    UPDATE suggestions SET status = :status, refusal_code = coalesce(:refusal_code, refusal_code)
-    WHERE client_order_id = :client_order_id
-      AND (:only_from = '' OR status = ANY (string_to_array(:only_from, ',')))
-    """
-)
-_FIND_FILLED = text("SELECT filled_quantity > 0 FROM orders WHERE client_order_id = :client_order_id")
 
 
 class JournalGapError(Exception):
@@ -143,7 +126,7 @@ class Projection:
             if not await advance_cursor(connection, self._engine_id, entry):
                 return False
             order = await project_event(connection, entry, event)
-            await _project_suggestion(connection, event)
+            await project_suggestion(connection, event)
             records = records_of(entry, event, order)
             if isinstance(event, ApprovalDecided):
                 records += await _records_of_caused(connection, entry, event)
@@ -248,6 +231,7 @@ async def project_event(connection: AsyncConnection, entry: JournalEntry, event:
             | MandateInstalled()
             | MandateRevoked()
             | ApprovalVoided()
+            | MandateTightened()
             | BalancesObserved()
             | FundingSettled()
             | EquityObserved()
@@ -263,60 +247,10 @@ async def _records_of_caused(
 ) -> list[AuditRecord]:
     records: list[AuditRecord] = []
     for position, caused in enumerate(event.caused):
-        order = await find_order(connection, caused.intent.client_order_id)
+        order_id = order_id_of(caused)
+        order = None if order_id is None else await find_order(connection, order_id)
         records += caused_records(entry, event, position, NO_ORDER if order is None else order.context)
     return records
-
-
-async def _project_suggestion(connection: AsyncConnection, event: JournalEvent) -> None:
-    """What an event makes of the suggestion that its order came from."""
-    match event:
-        case ApprovalDecided():
-            order = caused_first_order(event)
-            parameters = {
-                "id": event.suggestion_id,
-                "version": event.version,
-                "status": "failed" if event.refusal else "consumed",
-                "client_order_id": order.client_order_id if order else None,
-                "refusal_code": event.refusal.code.value if event.refusal else None,
-            }
-            await connection.execute(_DECIDE_SUGGESTION, parameters)
-        case ApprovalVoided():
-            await connection.execute(_SUPERSEDE, {"id": event.suggestion_id, "version": event.version})
-        case OrderAccepted():
-            await _move_suggestion(connection, event.client_order_id, "consumed", only_from="needs_review")
-        case OrderRejected():
-            await _move_suggestion(connection, event.client_order_id, "failed", refusal_code=event.refusal.code.value)
-        case OrderBecameUnknown():
-            await _move_suggestion(connection, event.client_order_id, "needs_review")
-        case OrderFilled(status=OrderStatus.FILLED):
-            await _move_suggestion(connection, event.client_order_id, "executed")
-        case OrderFilled():
-            await _move_suggestion(connection, event.client_order_id, "consumed", only_from="needs_review")
-        case OrderClosed():
-            filled = await connection.scalar(_FIND_FILLED, {"client_order_id": event.client_order_id})
-            await _move_suggestion(connection, event.client_order_id, "executed" if filled else "failed")
-        case _:
-            pass
-
-
-async def _move_suggestion(
-    connection: AsyncConnection,
-    client_order_id: str,
-    status: str,
-    *,
-    only_from: str = "",
-    refusal_code: str | None = None,
-) -> None:
-    await connection.execute(
-        _MOVE_SUGGESTION,
-        {
-            "client_order_id": client_order_id,
-            "status": status,
-            "only_from": only_from,
-            "refusal_code": refusal_code,
-        },
-    )
 
 
 def _review_record(fill: AuditRecord, entry: JournalEntry, review_id: str, position_id: str) -> AuditRecord:

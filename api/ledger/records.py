@@ -23,12 +23,14 @@ from core.types.events import (
     EquityObserved,
     FreezeChanged,
     FundingSettled,
+    GrantEvent,
     InstrumentsLoaded,
     JournalEntry,
     JournalEvent,
     KillSwitchChanged,
     MandateInstalled,
     MandateRevoked,
+    MandateTightened,
     OrderAccepted,
     OrderAdopted,
     OrderAmended,
@@ -82,7 +84,7 @@ def records_of(entry: JournalEntry, event: JournalEvent, order: OrderContext) ->
             return []  # follow from the market and from fills; the decision is recorded when the order triggers
         case EngineStarted() | RosterInstalled() | RiskLimitsInstalled() | RiskRulesInstalled():
             return [_setting_record(entry, event)]
-        case SessionOpened() | SessionClosed() | MandateInstalled() | MandateRevoked():
+        case SessionOpened() | SessionClosed() | MandateInstalled() | MandateRevoked() | MandateTightened():
             return [_grant_record(entry, event)]
         case KillSwitchChanged() | FreezeChanged() | Reconciled():
             return [_safety_record(entry, event)]
@@ -330,9 +332,7 @@ def _setting_record(
             assert_never(event)
 
 
-def _grant_record(
-    entry: JournalEntry, event: SessionOpened | SessionClosed | MandateInstalled | MandateRevoked
-) -> AuditRecord:
+def _grant_record(entry: JournalEntry, event: GrantEvent) -> AuditRecord:
     match event:
         case SessionOpened(grant=grant):
             payload: dict[str, Any] = {"grant": grant, "signature": event.signature}
@@ -349,6 +349,17 @@ def _grant_record(
         case MandateRevoked():
             payload = {"reason": event.reason, **_authority(event.authority or SafetyAuthority(event.requested_by))}
             action, resource = Action.MANDATE_REVOKED, f"mandate:{event.mandate_id}"
+            on_behalf_of, account_id = event.requested_by, None
+        case MandateTightened():
+            payload = {
+                "max_order_notional_quote": event.max_order_notional_quote,
+                "max_position_notional_quote": event.max_position_notional_quote,
+                "max_total_notional_quote": event.max_total_notional_quote,
+                "max_open_orders": event.max_open_orders,
+                "reason": event.reason,
+                **_authority(SafetyAuthority(event.requested_by)),
+            }
+            action, resource = Action.MANDATE_TIGHTENED, f"mandate:{event.mandate_id}"
             on_behalf_of, account_id = event.requested_by, None
         case _:
             assert_never(event)

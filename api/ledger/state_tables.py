@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from decimal import Decimal
 from typing import Any, assert_never
@@ -24,6 +25,7 @@ from core.types.events import (
     KillSwitchChanged,
     MandateInstalled,
     MandateRevoked,
+    MandateTightened,
     Reconciled,
     RiskLimitsInstalled,
     RiskRulesInstalled,
@@ -62,6 +64,7 @@ _REVOKE_MANDATE = text(
     "UPDATE mandates SET revoked_at = :at, revoked_by = :by, revoke_reason = :reason "
     "WHERE mandate_id = :id AND revoked_at IS NULL"
 )
+_TIGHTEN_MANDATE = text("UPDATE mandates SET mandate = mandate || CAST(:limits AS jsonb) WHERE mandate_id = :id")
 _INSERT_RULES = insert(
     "risk_rules",
     "engine_id version digest document authority authority_id rolled_back_to sequence installed_at",
@@ -97,7 +100,7 @@ async def project_setting(connection: AsyncConnection, entry: JournalEntry, even
             await connection.execute(_INSERT_FREEZE, stamp | values | by)
         case SessionOpened() | SessionClosed():
             await _project_session(connection, stamp, event)
-        case MandateInstalled() | MandateRevoked():
+        case MandateInstalled() | MandateRevoked() | MandateTightened():
             await _project_mandate(connection, stamp, event)
         case BalancesObserved():
             await _project_balances(connection, stamp, event)
@@ -209,11 +212,20 @@ async def _project_session(
 
 
 async def _project_mandate(
-    connection: AsyncConnection, stamp: dict[str, Any], event: MandateInstalled | MandateRevoked
+    connection: AsyncConnection, stamp: dict[str, Any], event: MandateInstalled | MandateRevoked | MandateTightened
 ) -> None:
     if isinstance(event, MandateRevoked):
         values = {"id": event.mandate_id, "at": utc(event.ts_ns), "by": event.requested_by, "reason": event.reason}
         await connection.execute(_REVOKE_MANDATE, values)
+        return
+    if isinstance(event, MandateTightened):
+        limits = {
+            "max_order_notional_quote": event.max_order_notional_quote,
+            "max_position_notional_quote": event.max_position_notional_quote,
+            "max_total_notional_quote": event.max_total_notional_quote,
+            "max_open_orders": event.max_open_orders,
+        }
+        await connection.execute(_TIGHTEN_MANDATE, {"id": event.mandate_id, "limits": json.dumps(limits)})
         return
     mandate = event.mandate
     await connection.execute(

@@ -36,9 +36,9 @@ _COLUMNS = """
 _INSERT = text(
     """
     INSERT INTO suggestions (id, version, account_id, asker_id, run_id, trace_id, status, proposal, digest, pre_trade,
-                             rationale, expires_at, created_at, edited_by, approvals_due)
+                             rationale, expires_at, created_at, edited_by, approvals_due, kind)
     VALUES (:id, :version, :account_id, :asker_id, :run_id, :trace_id, :status, :proposal, :digest,
-            CAST(:pre_trade AS jsonb), :rationale, :expires_at, :created_at, :edited_by, :approvals_due)
+            CAST(:pre_trade AS jsonb), :rationale, :expires_at, :created_at, :edited_by, :approvals_due, :kind)
     """
 )
 _GET = text(
@@ -260,6 +260,7 @@ def _row(suggestion: Suggestion) -> dict[str, Any]:
         "created_at": from_ns(suggestion.created_at_ns),
         "edited_by": suggestion.edited_by,
         "approvals_due": suggestion.approvals_due,
+        "kind": suggestion.kind,
     }
 
 

@@ -13,18 +13,38 @@ from collections.abc import Mapping
 import msgspec
 import rfc8785
 
-from core.authority.proposal_kinds import OrderProposal, Proposal, Proposed, malformed, value_problem
+from core.authority.proposal_kinds import (
+    AmendProposal,
+    AnyProposal,
+    CancelProposal,
+    KillSwitchProposal,
+    OrderProposal,
+    Proposal,
+    Proposed,
+    StrategyChangeProposal,
+)
+from core.authority.proposal_values import malformed, value_problem
 from core.types.codes import RefusalError
 
 __all__ = [
+    "AMEND_PROPOSAL_SCHEMA",
+    "CANCEL_PROPOSAL_SCHEMA",
+    "KILL_SWITCH_PROPOSAL_SCHEMA",
     "ORDER_PROPOSAL_SCHEMA",
     "PROPOSAL_KINDS",
     "PROPOSAL_SCHEMA",
+    "STRATEGY_CHANGE_PROPOSAL_SCHEMA",
+    "AmendProposal",
+    "AnyProposal",
+    "CancelProposal",
+    "KillSwitchProposal",
     "OrderProposal",
     "Proposal",
     "Proposed",
+    "StrategyChangeProposal",
     "decode_proposal",
     "domain_tag",
+    "kind_of",
     "parse_order_proposal",
     "parse_proposal",
     "proposal_bytes",
@@ -36,9 +56,18 @@ SHOWN_LIMIT_CHARS = 64
 PROPOSAL_SCHEMA = "veloz.order-proposal/1"
 ORDER_PROPOSAL_SCHEMA = "veloz.order-proposal/2"
 
-PROPOSAL_KINDS: Mapping[str, type[Proposed]] = {
+CANCEL_PROPOSAL_SCHEMA = "veloz.cancel-proposal/1"
+AMEND_PROPOSAL_SCHEMA = "veloz.amend-proposal/1"
+KILL_SWITCH_PROPOSAL_SCHEMA = "veloz.kill-switch-proposal/1"
+STRATEGY_CHANGE_PROPOSAL_SCHEMA = "veloz.strategy-change-proposal/1"
+
+PROPOSAL_KINDS: Mapping[str, type[AnyProposal]] = {
     PROPOSAL_SCHEMA: Proposal,
     ORDER_PROPOSAL_SCHEMA: OrderProposal,
+    CANCEL_PROPOSAL_SCHEMA: CancelProposal,
+    AMEND_PROPOSAL_SCHEMA: AmendProposal,
+    KILL_SWITCH_PROPOSAL_SCHEMA: KillSwitchProposal,
+    STRATEGY_CHANGE_PROPOSAL_SCHEMA: StrategyChangeProposal,
 }
 """Every schema that this engine reads, and what it says."""
 PROPOSAL_DOMAIN_TAG = b"veloz/order-proposal/v1\x00"
@@ -54,6 +83,11 @@ def domain_tag(schema: str) -> bytes:
     return f"{name.replace('.', '/')}/v{number}\x00".encode()
 
 
+def kind_of(schema: str) -> str:
+    """`veloz.kill-switch-proposal/1` is of the kind kill_switch."""
+    return schema.partition("/")[0].removeprefix("veloz.").removesuffix("-proposal").replace("-", "_")
+
+
 def proposal_bytes(proposal: Proposed) -> bytes:
     """The canonical bytes that are stored, shown, digested and sent."""
     return bytes(rfc8785.dumps(msgspec.to_builtins(proposal)))
@@ -67,7 +101,7 @@ def proposal_digest(canonical: bytes) -> str:
     return hashlib.sha256(tag + canonical).hexdigest()
 
 
-def parse_proposal(canonical: bytes) -> Proposed:
+def parse_proposal(canonical: bytes) -> AnyProposal:
     """Read proposal bytes strictly.
 
     Raises RefusalError(AUTHORITY_PROPOSAL_MALFORMED) when they aren't the canonical form of a valid proposal:
@@ -95,7 +129,7 @@ def parse_order_proposal(canonical: bytes) -> Proposal:
     return proposal
 
 
-def decode_proposal(content: bytes | str) -> Proposed:
+def decode_proposal(content: bytes | str) -> AnyProposal:
     """The kind that its schema names, of what was judged before: a journal's. Raises msgspec.MsgspecError."""
     schema = msgspec.json.decode(content, type=_Schema).schema
     kind = PROPOSAL_KINDS.get(schema)

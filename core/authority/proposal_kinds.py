@@ -1,24 +1,9 @@
-"""What each kind of proposal says, and what its values may be. All of it is text: decimals in plain notation, times in
-ns, flags as `true` or `false`, empty for none."""
+"""What each kind of proposal says. All of it is text: decimals in plain notation, times in ns, flags as `true` or
+`false`, empty for none."""
 
 from __future__ import annotations
 
-import re
-from decimal import Decimal
-
 import msgspec
-
-from core.types.codes import ReasonCode, Refusal
-from core.types.money import decimal_text
-from core.types.orders import OrderType, Side, TimeInForce
-
-SHOWN_LIMIT_CHARS = 64
-VERSION_LENGTH_LIMIT = 18
-DECIMAL_LENGTH_LIMIT = 40
-TYPES_OF_FIRST_SCHEMA = frozenset({OrderType.LIMIT, OrderType.MARKET})
-
-_WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
-_PLAIN_DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,39})(?:\.[0-9]{1,39})?")
 
 
 class Proposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -84,115 +69,64 @@ class OrderProposal(Proposal, frozen=True, forbid_unknown_fields=True, kw_only=T
     order_expires_at_ns: str
 
 
-def value_problem(proposal: Proposed) -> Refusal | None:
-    """The first value that isn't in form for its kind."""
-    return _common_problem(proposal) or _kind_problem(proposal)
+class CancelProposal(Proposed, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The end of one open order. Its terms are those that it had when this was proposed: with others it is an order
+    that nobody was shown."""
+
+    client_order_id: str
+    venue: str
+    symbol: str
+    side: str
+    order_type: str
+    quantity: str
+    price: str
+    stop_price: str
 
 
-def malformed(detail: str) -> Refusal:
-    return Refusal(ReasonCode.AUTHORITY_PROPOSAL_MALFORMED, f"The proposal can't be read: {detail}.")
+class AmendProposal(Proposed, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Another total quantity or limit price of one resting order: as it is (quantity, price, filled_quantity), and as
+    it is to be (new_quantity, new_price). notional_quote is what all of it would be worth."""
+
+    client_order_id: str
+    venue: str
+    symbol: str
+    instrument_version: str
+    side: str
+    order_type: str
+    quantity: str
+    price: str
+    filled_quantity: str
+    new_quantity: str
+    new_price: str
+    notional_quote: str
+    reference_price: str
+    max_deviation_bps: str
 
 
-def _common_problem(proposal: Proposed) -> Refusal | None:
-    refusal = _whole(proposal, "version", "created_at_ns", "expires_at_ns")
-    if refusal is not None:
-        return refusal
-    if len(proposal.version) > VERSION_LENGTH_LIMIT or proposal.version == "0":
-        return malformed("version must be a whole number from 1 on")
-    if not (proposal.suggestion_id and proposal.account_id and proposal.asker_id):
-        return malformed("suggestion_id, account_id and asker_id must not be empty")
-    return None
+class KillSwitchProposal(Proposed, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A tighter kill switch. scope is `account` for the proposal's own, or `engine` for all of it."""
+
+    scope: str
+    state: str
+    reason: str
 
 
-def _kind_problem(proposal: Proposed) -> Refusal | None:
-    match proposal:
-        case OrderProposal():
-            return _order_problem(proposal) or _conditions_problem(proposal)
-        case Proposal():
-            return _order_problem(proposal) or _first_schema_problem(proposal)
-        case _:
-            return malformed(f"nothing is known of {type(proposal).__name__}")
+class StrategyChangeProposal(Proposed, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The end of a strategy's mandate (action `revoke`), or tighter limits of it (`tighten`; new_ are then set). The
+    limits are those that it had when this was proposed."""
+
+    mandate_id: str
+    strategy_id: str
+    action: str
+    max_order_notional_quote: str
+    max_position_notional_quote: str
+    max_total_notional_quote: str
+    max_open_orders: str
+    new_max_order_notional_quote: str
+    new_max_position_notional_quote: str
+    new_max_total_notional_quote: str
+    new_max_open_orders: str
+    reason: str
 
 
-def _order_problem(proposal: Proposal) -> Refusal | None:
-    """What holds for an order of either schema."""
-    try:
-        Side(proposal.side)
-        order_type = OrderType(proposal.order_type)
-        time_in_force = TimeInForce(proposal.time_in_force)
-    except ValueError as error:
-        return malformed(str(error)[:200])
-    refusal = (
-        _whole(proposal, "instrument_version")
-        or _positive(proposal, "quantity", "notional_quote", "reference_price", "max_deviation_bps")
-        or _given(proposal, "price", order_type.has_limit_price, order_type)
-        or _flags(proposal, "post_only", "reduce_only")
-    )
-    if refusal is not None:
-        return refusal
-    if proposal.post_only == "true" and (
-        order_type is not OrderType.LIMIT or time_in_force not in {TimeInForce.GTC, TimeInForce.GTD}
-    ):
-        return malformed("post_only goes with a LIMIT order that rests only")
-    return None
-
-
-def _first_schema_problem(proposal: Proposal) -> Refusal | None:
-    # A trigger or an expiry would have to be a digested field, and there is none: what is signed is what is shown (I2).
-    if OrderType(proposal.order_type) not in TYPES_OF_FIRST_SCHEMA:
-        return malformed(f"schema 1 is for a LIMIT or a MARKET order, not {proposal.order_type}; use schema 2")
-    if proposal.time_in_force == TimeInForce.GTD:
-        return malformed("an order of schema 1 has no expiry, so its time in force isn't GTD; use schema 2")
-    return None
-
-
-def _conditions_problem(proposal: OrderProposal) -> Refusal | None:
-    kind = OrderType(proposal.order_type)
-    is_trailing = kind is OrderType.TRAILING_STOP
-    if proposal.activation_price and not is_trailing:
-        return malformed(f"a {kind} order has no activation_price")
-    refusal = (
-        _given(proposal, "stop_price", kind.is_conditional and not is_trailing, kind)
-        or _given(proposal, "trailing_offset_bps", is_trailing, kind)
-        or (_positive(proposal, "activation_price") if proposal.activation_price else None)
-        or (_whole(proposal, "trailing_offset_bps") if is_trailing else None)
-    )
-    if refusal is not None:
-        return refusal
-    is_gtd = proposal.time_in_force == TimeInForce.GTD
-    if is_gtd is not bool(proposal.order_expires_at_ns):
-        return malformed("a GTD order, and no other, has order_expires_at_ns")
-    return _whole(proposal, "order_expires_at_ns") if is_gtd else None
-
-
-def _given(proposal: Proposed, name: str, belongs: bool, kind: OrderType) -> Refusal | None:
-    """A positive decimal where it belongs, and nothing where it doesn't."""
-    if belongs:
-        return _positive(proposal, name)
-    return malformed(f"a {kind} order has no {name}") if getattr(proposal, name) else None
-
-
-def _positive(proposal: Proposed, *names: str) -> Refusal | None:
-    for name in names:
-        text = getattr(proposal, name)
-        # By its form first: written out, a Decimal of 14 characters can take gigabytes.
-        if not _PLAIN_DECIMAL.fullmatch(text) or decimal_text(Decimal(text)) != text or Decimal(text) <= 0:
-            return malformed(f"{name} must be a positive decimal in plain notation, is {text[:SHOWN_LIMIT_CHARS]!r}")
-        if len(text) > DECIMAL_LENGTH_LIMIT:
-            return malformed(f"{name} is longer than {DECIMAL_LENGTH_LIMIT} characters")
-    return None
-
-
-def _whole(proposal: Proposed, *names: str) -> Refusal | None:
-    for name in names:
-        text = getattr(proposal, name)
-        if not _WHOLE_NUMBER.fullmatch(text):
-            return malformed(f"{name} must be a whole number, is {text[:SHOWN_LIMIT_CHARS]!r}")
-    return None
-
-
-def _flags(proposal: Proposed, *names: str) -> Refusal | None:
-    for name in names:
-        if getattr(proposal, name) not in {"true", "false"}:
-            return malformed(f"{name} must be 'true' or 'false'")
-    return None
+AnyProposal = Proposal | CancelProposal | AmendProposal | KillSwitchProposal | StrategyChangeProposal

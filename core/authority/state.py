@@ -7,7 +7,7 @@ from decimal import Context, Decimal
 import msgspec
 
 from core.types.authority import Mandate, SessionGrant, SignatureRecord
-from core.types.events import MandateInstalled, SessionOpened
+from core.types.events import MandateInstalled, MandateTightened, SessionOpened
 from core.types.money import decimal_text
 
 EXACT = Context(prec=80)
@@ -78,6 +78,18 @@ class MandateState(msgspec.Struct, frozen=True):
 
     def with_amendment(self, added_quote: Decimal) -> MandateState:
         return msgspec.structs.replace(self, notional_used_quote=_sum(self.notional_used_quote, added_quote))
+
+    def tighten(self, event: MandateTightened) -> MandateState:
+        limits = {
+            name: getattr(event, name)
+            for name in (
+                "max_order_notional_quote",
+                "max_position_notional_quote",
+                "max_total_notional_quote",
+                "max_open_orders",
+            )
+        }
+        return msgspec.structs.replace(self, mandate=msgspec.structs.replace(self.mandate, **limits))
 
     def revoke(self) -> MandateState:
         return msgspec.structs.replace(self, revoked=True)

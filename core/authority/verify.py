@@ -10,7 +10,8 @@ import msgspec
 
 from core.authority.documents import CLOCK_SKEW_NS, EngineIdentity
 from core.authority.proposal import parse_proposal, proposal_digest
-from core.authority.proposal_kinds import Proposal, Proposed, malformed
+from core.authority.proposal_kinds import AmendProposal, AnyProposal, Proposal, Proposed
+from core.authority.proposal_values import malformed
 from core.authority.roster import threshold_quote
 from core.authority.signatures import verify_digest
 from core.types.authority import SignatureRecord
@@ -30,12 +31,12 @@ EXACT = Context(prec=4 * DECIMAL_LENGTH_LIMIT)
 class Approved(msgspec.Struct, frozen=True):
     """An approval that holds: the proposal, its digest, and the signatures that count."""
 
-    proposal: Proposed
+    proposal: AnyProposal
     digest_hex: str
     signatures: tuple[SignatureRecord, ...]
 
 
-def read_proposal(canonical: bytes) -> Proposed | Refusal:
+def read_proposal(canonical: bytes) -> AnyProposal | Refusal:
     """parse_proposal as a value."""
     try:
         return parse_proposal(canonical)
@@ -92,11 +93,15 @@ def verify_approval(
 def signed_notional_quote(proposal: Proposed) -> Decimal:
     """What the signed bytes put at stake, in the quote asset: the stated notional, or quantity x the highest price that
     they name where that is more. Nothing where no order is asked for."""
-    if not isinstance(proposal, Proposal):
-        return Decimal(0)
-    named = [proposal.price, getattr(proposal, "stop_price", "")]
+    match proposal:
+        case Proposal():
+            quantity, named = proposal.quantity, [proposal.price, getattr(proposal, "stop_price", "")]
+        case AmendProposal():
+            quantity, named = proposal.new_quantity, [proposal.new_price]
+        case _:
+            return Decimal(0)
     price = max((Decimal(text) for text in named if text), default=Decimal(proposal.reference_price))
-    return max(Decimal(proposal.notional_quote), EXACT.multiply(Decimal(proposal.quantity), price))
+    return max(Decimal(proposal.notional_quote), EXACT.multiply(Decimal(quantity), price))
 
 
 def check_identity(proposal: Proposed, identity: EngineIdentity) -> Refusal | None:
@@ -249,7 +254,7 @@ def check_expiry(proposal: Proposed, now_ns: int) -> Refusal | None:
 
 
 def check_instrument(proposal: Proposed, versions: Mapping[tuple[str, str], int]) -> Refusal | None:
-    if not isinstance(proposal, Proposal):
+    if not isinstance(proposal, Proposal | AmendProposal):
         return None
     version = versions.get((proposal.venue, proposal.symbol))
     if version is None:

@@ -237,7 +237,9 @@ def unknown_order(order_id: str) -> Refusal:
     return Refusal(ReasonCode.ORDER_UNKNOWN, f"This engine knows no order {order_id[:64]!r}. Check its id.")
 
 
-def cancel_events(order: Order, requested_by: str, trace_id: str | None, now_ns: int) -> tuple[JournalEvent, ...]:
+def cancel_events(
+    order: Order, requested_by: str, trace_id: str | None, now_ns: int
+) -> tuple[CancelRequested | OrderClosed, ...]:
     """What a cancel makes true: asked of the venue, or, for what is held here, done."""
     requested = CancelRequested(
         ts_ns=now_ns,
@@ -259,7 +261,7 @@ def cancel_events(order: Order, requested_by: str, trace_id: str | None, now_ns:
 
 def decide_cancel(
     kernel: Kernel, order_id: str, requested_by: str, trace_id: str | None, now_ns: int
-) -> Refusal | tuple[JournalEvent, ...]:
+) -> Refusal | tuple[CancelRequested | OrderClosed, ...]:
     """A held order ends at once: the venue knows nothing of it."""
     order = kernel.orders.get(order_id)
     if order is None:
@@ -282,7 +284,7 @@ def decide_kill_switch(
     now_ns: int,
     *,
     account_id: str = "",
-) -> Refusal | tuple[JournalEvent, ...]:
+) -> Refusal | tuple[KillSwitchChanged | CancelRequested | OrderClosed, ...]:
     """Tighten, for one account or (empty) the whole engine. Loosening is refused; the state it is in already gives no
     event. HALTED also ends what is held here; what is at the venue is cancelled there."""
     current = kernel.account_kill_switches.get(account_id, KillSwitch.NORMAL) if account_id else kernel.kill_switch

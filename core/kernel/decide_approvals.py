@@ -7,11 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import assert_never
 
 import msgspec
 
 from core.authority.proposal import proposal_digest
-from core.authority.proposal_kinds import OrderProposal, Proposal, Proposed
+from core.authority.proposal_kinds import (
+    AmendProposal,
+    CancelProposal,
+    KillSwitchProposal,
+    OrderProposal,
+    Proposal,
+    StrategyChangeProposal,
+)
 from core.authority.verify import (
     approvals_counted,
     approvals_due,
@@ -23,6 +31,8 @@ from core.authority.verify import (
     signed_notional_quote,
     verify_approval,
 )
+from core.kernel import decide_changes
+from core.kernel.approval import Approval, Caused
 from core.kernel.decide_authority import identity_of
 from core.kernel.decide_risk import APPROVALS_FOR_TWO, RiskSubject, run_risk, with_held
 from core.kernel.decide_void import void_problem
@@ -30,9 +40,8 @@ from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
 from core.kernel.order_terms import intent_of, is_held_here
 from core.risk.checks import RiskDecision
-from core.types.authority import ApprovalAuthority, SignatureRecord
 from core.types.codes import ReasonCode, Refusal
-from core.types.events import ApprovalDecided, CausedEvent, OrderIntended, RiskCheckRecord
+from core.types.events import ApprovalDecided, OrderIntended, RiskCheckRecord
 from core.types.instruments import Instrument
 from core.types.money import decimal_text, from_scaled, to_scaled
 from core.types.orders import OrderIntent, OrderRequest, OrderType, Side, TimeInForce, client_order_id
@@ -48,33 +57,6 @@ class Checked(msgspec.Struct, frozen=True):
     checks: tuple[RiskCheckRecord, ...]
     refusal: Refusal | None
     approvals_due: int | None = None
-
-
-class Approval(msgspec.Struct, frozen=True):
-    """What is decided on. signatures is None while nobody has signed: risk's first run. approvals is how many of them
-    count."""
-
-    proposal: Proposed
-    digest_hex: str
-    signatures: tuple[SignatureRecord, ...] | None
-    approvals: int
-    inputs: DecisionInputs
-    capabilities: VenueCapabilities
-    now_ns: int
-    trace_id: str | None
-
-    @property
-    def authority(self) -> ApprovalAuthority:
-        proposal = self.proposal
-        return ApprovalAuthority(proposal.suggestion_id, int(proposal.version), self.digest_hex, self.signatures or ())
-
-
-class Caused(msgspec.Struct, frozen=True):
-    """What an approval leads to: an order that goes to the venue at once (intent), other events, or a refusal."""
-
-    decision: RiskDecision
-    intent: OrderIntent | None = None
-    events: tuple[CausedEvent, ...] = ()
 
 
 def decide_check(
@@ -166,6 +148,11 @@ def decide_approval(
     )
 
 
+def only_reduces(canonical: bytes) -> bool:
+    """Whether what is proposed is a safety command: it waits for no disk."""
+    return isinstance(read_proposal(canonical), CancelProposal | KillSwitchProposal | StrategyChangeProposal)
+
+
 def _approvals_due(kernel: Kernel, approval: Approval, decision: RiskDecision) -> int | None:
     worth = signed_notional_quote(approval.proposal)
     if worth and decision.notional is None:
@@ -181,8 +168,16 @@ def _caused(kernel: Kernel, approval: Approval) -> Caused:
     match approval.proposal:
         case Proposal() as proposal:
             return _order(kernel, approval, proposal)
+        case CancelProposal() as proposal:
+            return decide_changes.cancel(kernel, approval, proposal)
+        case AmendProposal() as proposal:
+            return decide_changes.amend(kernel, approval, proposal)
+        case KillSwitchProposal() as proposal:
+            return decide_changes.tighten_switch(kernel, approval, proposal)
+        case StrategyChangeProposal() as proposal:
+            return decide_changes.change_strategy(kernel, approval, proposal)
         case other:
-            raise AssertionError(f"a proposal of schema {other.schema} passed verification")
+            assert_never(other)
 
 
 def _order(kernel: Kernel, approval: Approval, proposal: Proposal) -> Caused:

@@ -19,9 +19,16 @@ from core.kernel.kernel import Kernel
 from core.kernel.order_terms import intent_of, is_held_here
 from core.orders.machine import Order
 from core.risk.checks import RiskDecision
-from core.types.authority import DerivedAuthority, MandateAuthority, SessionAuthority
+from core.types.authority import ApprovalAuthority, DerivedAuthority, MandateAuthority, SessionAuthority
 from core.types.codes import ReasonCode, Refusal
-from core.types.events import JournalEvent, OrderAmendRequested, OrderIntended, OrderRefused
+from core.types.events import (
+    CancelRequested,
+    JournalEvent,
+    OrderAmendRequested,
+    OrderClosed,
+    OrderIntended,
+    OrderRefused,
+)
 from core.types.money import decimal_text
 from core.types.orders import (
     AmendRequest,
@@ -120,7 +127,7 @@ def decide_amend(
         return Refusal(
             ReasonCode.ORDER_REQUEST_REPEATED, "This request to amend was answered already. Ask with a new one."
         )
-    refusal = _amend_problem(kernel, order, quantity, price)
+    refusal = amend_problem(kernel, order, quantity, price)
     if refusal is None and isinstance(authority, SessionAuthority):
         refusal = session_refusal(kernel, authority, request_bytes, order.intent.account_id, None, now_ns)
     elif refusal is None and mandate_of(kernel, order) != authority_id(authority):
@@ -129,13 +136,7 @@ def decide_amend(
         )
     if refusal is not None:
         return refusal
-    intent = msgspec.structs.replace(
-        order.intent,
-        quantity=order.intent.quantity if quantity is None else quantity,
-        price=order.intent.price if price is None else price,
-    )
-    # What is filled already isn't asked for again.
-    rest = msgspec.structs.replace(intent, quantity=intent.quantity - order.filled_quantity)
+    intent, rest = amended_intents(order, quantity, price)
     decision = run_risk(kernel, RiskSubject(rest, replaces=order_id, is_amendment=True), inputs, now_ns)
     if decision.refusal is not None:
         asked = AmendRequest(request_id, order_id, intent.quantity, intent.price)
@@ -145,20 +146,46 @@ def decide_amend(
     refusal = amend_limit_refusal(kernel, order, rest, authority, decision.notional, added, now_ns)
     if refusal is not None:
         return refusal
+    return amend_events(kernel, order, intent, authority, decision, inputs, capabilities, now_ns, trace_id)
+
+
+def amended_intents(order: Order, quantity: int | None, price: int | None) -> tuple[OrderIntent, OrderIntent]:
+    """The order as it would be, and what of that isn't filled already, which alone is asked for again."""
+    intent = msgspec.structs.replace(
+        order.intent,
+        quantity=order.intent.quantity if quantity is None else quantity,
+        price=order.intent.price if price is None else price,
+    )
+    return intent, msgspec.structs.replace(intent, quantity=intent.quantity - order.filled_quantity)
+
+
+def amend_events(
+    kernel: Kernel,
+    order: Order,
+    intent: OrderIntent,
+    authority: AskedBy | ApprovalAuthority,
+    decision: RiskDecision,
+    inputs: DecisionInputs,
+    capabilities: VenueCapabilities,
+    now_ns: int,
+    trace_id: str | None,
+) -> Refusal | tuple[OrderAmendRequested | OrderIntended | CancelRequested | OrderClosed, ...]:
+    """What makes a resting order so, in place or by another one; decision has let it through."""
     if not _amends_in_place(order, intent, capabilities):
         return _replace(kernel, order, intent, authority, decision, inputs, now_ns, trace_id)
+    assert decision.notional is not None, "an order that can't be valued doesn't pass risk"
     return (
         OrderAmendRequested(
             ts_ns=now_ns,
             trace_id=trace_id or order.trace_id,
-            client_order_id=order_id,
+            client_order_id=order.intent.client_order_id,
             quantity=intent.quantity,
             price=intent.price,
             authority=authority,
             rules_version=kernel.rules_version,
             market=inputs.market,
             checks=decision.checks,
-            added_quote=decimal_text(added),
+            added_quote=decimal_text(amended_quote(order, decision.notional, intent)),
         ),
     )
 
@@ -174,12 +201,12 @@ def _replace(
     kernel: Kernel,
     order: Order,
     wanted: OrderIntent,
-    authority: AskedBy,
+    authority: AskedBy | ApprovalAuthority,
     decision: RiskDecision,
     inputs: DecisionInputs,
     now_ns: int,
     trace_id: str | None,
-) -> Refusal | tuple[JournalEvent, ...]:
+) -> Refusal | tuple[OrderIntended | CancelRequested | OrderClosed, ...]:
     """Cancel an order and hold another in its place, which goes to the venue for what the first leaves unfilled."""
     old_id = order.intent.client_order_id
     intent = msgspec.structs.replace(
@@ -314,7 +341,7 @@ def authority_refusal(
     return mandate_order_refusal(kernel, authority, intent, Decimal(0) if notional is None else notional, now_ns)
 
 
-def _amend_problem(kernel: Kernel, order: Order, quantity: int | None, price: int | None) -> Refusal | None:
+def amend_problem(kernel: Kernel, order: Order, quantity: int | None, price: int | None) -> Refusal | None:
     intent = order.intent
     if order.status.is_final:
         return Refusal(

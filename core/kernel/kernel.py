@@ -57,11 +57,13 @@ from core.types.events import (
     EquityObserved,
     FreezeChanged,
     FundingSettled,
+    GrantEvent,
     InstrumentsLoaded,
     JournalEvent,
     KillSwitchChanged,
     MandateInstalled,
     MandateRevoked,
+    MandateTightened,
     OrderAccepted,
     OrderAdopted,
     OrderAmended,
@@ -260,14 +262,10 @@ class Kernel(Holdings):
             case FreezeChanged():
                 self._remember(event.authority)
                 put(self.frozen, event.account_id, event.reason if event.frozen else None)
-            case SessionOpened() | SessionClosed() | MandateInstalled() | MandateRevoked() | ApprovalVoided():
-                self._apply_grant(event)
             case _:
-                assert_never(event)
+                self._apply_grant(event)
 
-    def _apply_grant(
-        self, event: SessionOpened | SessionClosed | MandateInstalled | MandateRevoked | ApprovalVoided
-    ) -> None:
+    def _apply_grant(self, event: GrantEvent | ApprovalVoided) -> None:
         put = self._state.put
         match event:
             case SessionOpened():
@@ -282,6 +280,8 @@ class Kernel(Holdings):
                 put(self.mandates, event.mandate_id, mandate.revoke())
             case ApprovalVoided():
                 put(self.voided, event.suggestion_id, Voided(event.version, event.remembered_until_ns))
+            case MandateTightened():
+                put(self.mandates, event.mandate_id, _granted(self.mandates, event.mandate_id).tighten(event))
             case _:
                 assert_never(event)
 

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from core.authority.proposal_kinds import Proposal
-from core.authority.verify import read_proposal
 from core.kernel import decide, decide_approvals, decide_authority, decide_groups, decide_held, decide_orders
 from core.kernel.decide_orders import authority_id
 from core.kernel.decide_void import decide_void
@@ -28,7 +26,7 @@ from core.runtime.explain import explain
 from core.runtime.limit_use import limit_use
 from core.runtime.portfolio_reader import PortfolioReader
 from core.runtime.sequencer import Decision, Recorded, Sequencer
-from core.runtime.surroundings import NO_MARKET, Marks, Rates, Surroundings
+from core.runtime.surroundings import Marks, Rates, Surroundings
 from core.storage.journal import Journal, JournalUnavailableError
 from core.types.authority import MandateAuthority, SessionAuthority
 from core.types.clock import Clock
@@ -40,7 +38,7 @@ from core.types.events import (
     JournalEvent,
     OrderIntended,
     OrderRefused,
-    caused_first_order,
+    caused_order_id,
 )
 from core.types.ids import TraceContext
 from core.types.money import from_scaled, to_scaled
@@ -49,7 +47,6 @@ from core.types.orders import (
     OrderIntent,
     OrderRequest,
     OrderRole,
-    OrderType,
     Side,
     derived_order_id,
     requested_order_id,
@@ -119,7 +116,7 @@ class EngineService:
 
     async def check_proposal(self, canonical: bytes) -> PreTradeView:
         """Risk's first run (I3). Changes nothing."""
-        inputs = self._inputs_for(canonical)
+        inputs = self.surroundings.for_proposal(canonical)
         now_ns = self.clock.now_ns()
         checked = decide_approvals.decide_check(self.kernel, canonical, inputs, self.venue.capabilities, now_ns)
         return views.pre_trade_view(checked, inputs.market.mid_price, now_ns)
@@ -132,7 +129,8 @@ class EngineService:
         trace: TraceContext | None,
         approvals_at_least: int = 1,
     ) -> ExecutionOutcomeView:
-        """Consume an approval once, durably, and do what was approved. Answers before the venue does."""
+        """Consume an approval once, durably, and do what was approved. Answers before the venue does. What only reduces
+        goes ahead without its record when there can't be one (I7, I10)."""
 
         def decision(now_ns: int) -> Refusal | tuple[JournalEvent, ...]:
             decided = decide_approvals.decide_approval(
@@ -141,14 +139,17 @@ class EngineService:
                 digest_hex,
                 signatures,
                 trace_id=_trace_id(trace),
-                inputs=self._inputs_for(canonical),
+                inputs=self.surroundings.for_proposal(canonical),
                 capabilities=self.venue.capabilities,
                 now_ns=now_ns,
                 approvals_at_least=approvals_at_least,
             )
             return decided if isinstance(decided, Refusal) else (decided,)
 
-        outcome = await self._order_outcome(decision)
+        if decide_approvals.only_reduces(canonical):
+            outcome = await self._safety_outcome(decision)
+        else:
+            outcome = await self._order_outcome(decision)
         if not outcome.consumed and outcome.refusal is not None:
             _log.warning("approval_refused", code=outcome.refusal.code, digest=digest_hex[:64])
         return outcome
@@ -527,9 +528,7 @@ class EngineService:
         for event, entry in zip(recorded.events, recorded.entries, strict=True):
             match event:
                 case ApprovalDecided():
-                    first = caused_first_order(event)
-                    sent = None if first is None else first.client_order_id
-                    return _outcome(entry, sent, event.refusal, event, now_ns)
+                    return _outcome(entry, caused_order_id(event), event.refusal, event, now_ns)
                 case OrderIntended():
                     return _outcome(entry, event.intent.client_order_id, None, event, now_ns)
                 case OrderRefused():
@@ -537,6 +536,16 @@ class EngineService:
         # Asked for before: the first order is the answer.
         order_id = None if first_order_id is None else first_order_id()
         return ExecutionOutcomeView(True, None, order_id, None, (), now_ns)
+
+    async def _safety_outcome(self, decision: Decision) -> ExecutionOutcomeView:
+        recorded = await self.sequencer.record_safety(decision)
+        now_ns = self.clock.now_ns()
+        if isinstance(recorded, Refusal):
+            return ExecutionOutcomeView(False, None, None, recorded, (), now_ns)
+        (event,) = recorded.events
+        assert isinstance(event, ApprovalDecided)
+        sequence = recorded.entries[0].sequence if recorded.entries else None
+        return ExecutionOutcomeView(True, sequence, caused_order_id(event), event.refusal, (), now_ns)
 
     def _not_here(self, account_id: str) -> Refusal | None:
         """Empty is the whole engine; what has open orders here is here, whatever the settings say."""
@@ -562,13 +571,6 @@ class EngineService:
     async def _safely(self, decision: Callable[[int], Refusal | Sequence[JournalEvent]]) -> Refusal | None:
         recorded = await self.sequencer.record_safety(decision)
         return recorded if isinstance(recorded, Refusal) else None
-
-    def _inputs_for(self, canonical: bytes) -> DecisionInputs:
-        proposal = read_proposal(canonical)
-        if not isinstance(proposal, Proposal):
-            return DecisionInputs(NO_MARKET, self.surroundings.venue_connected)
-        sweep = None if OrderType(proposal.order_type).has_limit_price else Decimal(proposal.quantity)
-        return self.surroundings.inputs(proposal.venue, proposal.symbol, Side(proposal.side), sweep)
 
     def _inputs_of(self, terms: OrderRequest | OrderIntent) -> DecisionInputs:
         instrument = self.kernel.instruments.get((terms.venue, terms.symbol))

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from core.authority.proposal_kinds import AmendProposal, Proposal
+from core.authority.verify import read_proposal
 from core.kernel.inputs import Balances, DecisionInputs, InstrumentKey, MarginInputs
 from core.kernel.kernel import Kernel
 from core.market.hub import NO_BOOK_AGE_MS, MarketHub
@@ -15,7 +17,7 @@ from core.portfolio.positions import EXACT
 from core.types.codes import RefusalError
 from core.types.events import MarketInputs
 from core.types.money import from_scaled
-from core.types.orders import Side
+from core.types.orders import OrderType, Side
 
 INVERSE_PLACES = 18
 """A rate that no decimal holds whole is rounded half to even here, so that amounts keep a length that SQL can hold."""
@@ -72,6 +74,18 @@ class Surroundings:
             self.margin,
             self.account_id or None,
         )
+
+    def for_proposal(self, canonical: bytes) -> DecisionInputs:
+        """For a decision on what is proposed; of what can't be read, or is about no market, there is none."""
+        proposal = read_proposal(canonical)
+        match proposal:
+            case Proposal():
+                sweep = None if OrderType(proposal.order_type).has_limit_price else Decimal(proposal.quantity)
+                return self.inputs(proposal.venue, proposal.symbol, Side(proposal.side), sweep)
+            case AmendProposal():
+                return self.inputs(proposal.venue, proposal.symbol, Side(proposal.side))
+            case _:
+                return DecisionInputs(NO_MARKET, self.venue_connected, account_id=self.account_id or None)
 
     def mark_price(self, symbol: str) -> Decimal | None:
         try:

@@ -7,9 +7,6 @@ release are replayed. Numbers are ints at the instrument's scales, which intents
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
-
 import msgspec
 
 from core.types.authority import (
@@ -122,50 +119,6 @@ class RiskCheckRecord(msgspec.Struct, frozen=True, gc=False):
     actual: str | None = None
     unit: str | None = None
     source: str | None = None
-
-
-_CHECKS: msgspec.json.Decoder[tuple[RiskCheckRecord, ...]] = msgspec.json.Decoder(tuple[RiskCheckRecord, ...])
-
-
-class RenderedChecks(Sequence[RiskCheckRecord]):
-    """Checks as the JSON that they are written as. They become records when somebody looks, which the one who decides
-    seldom does; equal to a tuple of the same records."""
-
-    __slots__ = ("_records", "json")
-
-    def __init__(self, json: bytes) -> None:
-        self.json = json
-        self._records: tuple[RiskCheckRecord, ...] | None = None
-
-    def _made(self) -> tuple[RiskCheckRecord, ...]:
-        if self._records is None:
-            self._records = _CHECKS.decode(self.json)
-        return self._records
-
-    def __len__(self) -> int:
-        return len(self._made())
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._made()[index]
-
-    def __iter__(self) -> Iterator[RiskCheckRecord]:
-        return iter(self._made())
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, RenderedChecks):
-            return self.json == other.json
-        return self._made() == other
-
-    def __hash__(self) -> int:
-        return hash(self._made())
-
-    def __repr__(self) -> str:
-        return repr(self._made())
-
-
-def rendered_checks(json: bytes) -> tuple[RiskCheckRecord, ...]:
-    """A sequence that is used as the tuple that it stands for. json: an array, as encode_event would write it."""
-    return cast(tuple[RiskCheckRecord, ...], RenderedChecks(json))
 
 
 class MarketInputs(msgspec.Struct, frozen=True, gc=False):
@@ -477,7 +430,27 @@ class Reconciled(Event, frozen=True, tag="reconciled"):
     cause: str
 
 
-CausedEvent = OrderIntended
+class MandateTightened(Event, frozen=True, tag="mandate_tightened"):
+    """Smaller limits of a mandate that stays in force, as decimal text. Its digest stays that of what was approved."""
+
+    mandate_id: str
+    max_order_notional_quote: str
+    max_position_notional_quote: str
+    max_total_notional_quote: str
+    max_open_orders: str
+    requested_by: str
+    reason: str
+
+
+CausedEvent = (
+    OrderIntended
+    | OrderAmendRequested
+    | CancelRequested
+    | OrderClosed
+    | KillSwitchChanged
+    | MandateRevoked
+    | MandateTightened
+)
 """What an approval can lead to, beside an order that goes to the venue at once."""
 
 
@@ -517,6 +490,9 @@ class ApprovalVoided(Event, frozen=True, tag="approval_voided"):
     remembered_until_ns: int
 
 
+GrantEvent = SessionOpened | SessionClosed | MandateInstalled | MandateRevoked | MandateTightened
+"""Who may ask for orders by themselves."""
+
 SettingEvent = (
     EngineStarted
     | InstrumentsLoaded
@@ -524,10 +500,7 @@ SettingEvent = (
     | RiskLimitsInstalled
     | RiskRulesInstalled
     | FreezeChanged
-    | SessionOpened
-    | SessionClosed
-    | MandateInstalled
-    | MandateRevoked
+    | GrantEvent
     | ApprovalVoided
 )
 """What the engine goes by."""
@@ -560,15 +533,7 @@ JournalEvent = (
 )
 
 _DECODER: msgspec.json.Decoder[JournalEvent] = msgspec.json.Decoder(JournalEvent)
-
-
-def _as_rendered(value: object) -> msgspec.Raw:
-    if isinstance(value, RenderedChecks):
-        return msgspec.Raw(value.json)
-    raise NotImplementedError(f"an event holds a {type(value).__name__}")
-
-
-_ENCODER = msgspec.json.Encoder(order="deterministic", enc_hook=_as_rendered)
+_ENCODER = msgspec.json.Encoder(order="deterministic")
 
 
 class JournalEntry(msgspec.Struct, frozen=True, gc=False):
@@ -595,8 +560,25 @@ def decode_event(payload: bytes) -> JournalEvent:
     return _DECODER.decode(payload)
 
 
-def caused_first_order(event: ApprovalDecided) -> OrderIntent | None:
-    """The order that an approval led to; of several the one that the others wait for."""
+def caused_order_id(event: ApprovalDecided) -> str | None:
+    """The order that an approval is about: the one that it made, of several that on which the others wait, else the one
+    that it changes. None where it is about no order in particular."""
     if event.intent is not None:
-        return event.intent
-    return next((caused.intent for caused in event.caused if isinstance(caused, OrderIntended)), None)
+        return event.intent.client_order_id
+    made = (caused.intent.client_order_id for caused in event.caused if isinstance(caused, OrderIntended))
+    first = next(made, None)
+    if first is not None or not event.caused:
+        return first
+    subject = event.caused[0]
+    return subject.client_order_id if isinstance(subject, OrderAmendRequested | CancelRequested) else None
+
+
+def order_id_of(caused: CausedEvent) -> str | None:
+    """The order that one of an approval's consequences is about."""
+    match caused:
+        case OrderIntended():
+            return caused.intent.client_order_id
+        case OrderAmendRequested() | CancelRequested() | OrderClosed():
+            return caused.client_order_id
+        case _:
+            return None

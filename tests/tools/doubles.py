@@ -12,11 +12,11 @@ import msgspec
 
 from audit.record import Action, AuditRecord, record_bytes
 from audit.trail import as_text
-from core.authority.proposal import parse_order_proposal, proposal_digest
+from core.authority.proposal import parse_proposal, proposal_digest
 from core.types.clock import ManualClock
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from core.types.ids import SystemIdSource, TraceContext, new_trace
-from core.types.orders import Side
+from core.types.orders import OrderStatus, OrderType, Side, TimeInForce
 from core.types.views import (
     AssetView,
     EngineStatusView,
@@ -83,6 +83,27 @@ def instrument(symbol: str = "BTCUSDT") -> InstrumentView:
     )
 
 
+OPEN_ORDER = OrderView(
+    account_id=ACCOUNT,
+    symbol="BTCUSDT",
+    client_order_id="vz0123456789abcdef0123456789abcdef",
+    venue_order_id="9001",
+    side=Side.BUY,
+    order_type=OrderType.LIMIT,
+    time_in_force=TimeInForce.GTC,
+    quantity=Decimal("0.5"),
+    price=Decimal(58_000),
+    filled_quantity=Decimal(0),
+    average_fill_price=None,
+    status=OrderStatus.ACCEPTED,
+    suggestion_id=None,
+    created_ns=NOW_NS,
+    as_of_ns=NOW_NS,
+    venue="paper",
+)
+"""The order that the examples of tools speak of."""
+
+
 class MemoryEngine:
     """A market of BTCUSDT around 60,000 with three levels a side. `executed` counts what reached execution."""
 
@@ -92,7 +113,7 @@ class MemoryEngine:
         self.execution_failing: RefusalError | None = None
         self.execution_refusal: Refusal | None = None
         self.calls: list[str] = []
-        self.known_orders: list[OrderView] = []
+        self.known_orders: list[OrderView] = [OPEN_ORDER]
         self.explanations: list[RiskExplanationView] = []
         self.imagined: list[tuple[object, ...]] = []
         self.executed: list[tuple[bytes, str, list[tuple[str, bytes]], TraceContext]] = []
@@ -376,7 +397,7 @@ class MemoryEngine:
 
     async def check_proposal(self, proposal: bytes) -> PreTradeView:
         self._seen("check_proposal")
-        notional = Decimal(parse_order_proposal(proposal).notional_quote)
+        notional = Decimal(getattr(parse_proposal(proposal), "notional_quote", "0"))
         passed = notional <= MAX_NOTIONAL
         code = ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER
         check = RiskCheckView(code.value, passed, str(MAX_NOTIONAL), str(notional), "quote")

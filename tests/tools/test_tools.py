@@ -17,6 +17,7 @@ from tools.catalogue import build_registry
 from tools.contracts import Principal
 from tools.policy import Policy, default_policy, tool_facts
 from tools.policy_document import expand
+from tools.suggestion_tools import SUGGESTION_TOOLS
 
 BUY: dict[str, Any] = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.5"}
 
@@ -244,6 +245,7 @@ async def test_a_market_order_shows_what_it_would_sweep() -> None:
     assert data["proposal"]["notional_quote"] == "30000.005"
 
 
+SUGGESTIONS = {tool.name for tool in SUGGESTION_TOOLS}
 STOP = {"order_type": "stop", "stop_price": "61000"}
 TRAILING = {"order_type": "trailing_stop", "trailing_offset_bps": 100}
 
@@ -378,7 +380,7 @@ async def test_get_suggestion_of_another_account_finds_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("principal", "missing"), [(TRADER, set()), (APPROVER, {"suggest_order"}), (COMPLIANCE, {"suggest_order"})]
+    ("principal", "missing"), [(TRADER, set()), (APPROVER, SUGGESTIONS), (COMPLIANCE, SUGGESTIONS)]
 )
 def test_each_role_is_shown_its_tools(principal: Principal, missing: set[str]) -> None:
     shown = {tool.name for tool in House().gateway.describe(principal)}

@@ -11,16 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.authority.proposal import (
+    AMEND_PROPOSAL_SCHEMA,
+    CANCEL_PROPOSAL_SCHEMA,
+    KILL_SWITCH_PROPOSAL_SCHEMA,
     ORDER_PROPOSAL_SCHEMA,
     PROPOSAL_KINDS,
     PROPOSAL_SCHEMA,
+    STRATEGY_CHANGE_PROPOSAL_SCHEMA,
     domain_tag,
     parse_proposal,
     proposal_bytes,
     proposal_digest,
 )
 from core.types.codes import ReasonCode, RefusalError
-from tests.core.authority.proposals import example
+from tests.core.authority.proposals import LIMITS, example
 
 FIELDS = [(schema, name) for schema, kind in PROPOSAL_KINDS.items() for name in kind.__struct_fields__]
 
@@ -105,6 +109,14 @@ STOP = {"order_type": "STOP", "price": "", "stop_price": "61000"}
 TRAILING = {"order_type": "TRAILING_STOP", "price": "", "trailing_offset_bps": "100"}
 GTD = {"time_in_force": "GTD", "order_expires_at_ns": "1900000000000000000"}
 
+CANCEL, AMEND, KILL = CANCEL_PROPOSAL_SCHEMA, AMEND_PROPOSAL_SCHEMA, KILL_SWITCH_PROPOSAL_SCHEMA
+STRATEGY = STRATEGY_CHANGE_PROPOSAL_SCHEMA
+TIGHTER = {
+    "action": "tighten",
+    **{f"new_{name}": value for name, value in LIMITS.items()},
+    "new_max_order_notional_quote": "500000",
+}
+
 
 @pytest.mark.parametrize(
     ("schema", "changes", "why"),
@@ -136,6 +148,30 @@ GTD = {"time_in_force": "GTD", "order_expires_at_ns": "1900000000000000000"}
         (ORDER, {"reduce_only": "maybe"}, "reduce_only must be 'true' or 'false'"),
         (ORDER, {"quantity": "1" * 41}, "quantity"),
         (PROPOSAL_SCHEMA, STOP | {"stop_price": None}, "schema 1 is for a LIMIT or a MARKET order"),
+        (CANCEL, {"client_order_id": ""}, "client_order_id must have"),
+        (CANCEL, {"client_order_id": "x" * 129}, "client_order_id must have"),
+        (CANCEL, {"side": "HOLD"}, "HOLD"),
+        (CANCEL, {"price": ""}, ""),
+        (CANCEL, {"price": "6e4"}, "price must be a positive decimal"),
+        (AMEND, {"new_price": "60000"}, "neither quantity nor price would change"),
+        (AMEND, {"new_quantity": "0"}, "new_quantity must be a positive decimal"),
+        (AMEND, {"filled_quantity": "0.05"}, ""),
+        (AMEND, {"filled_quantity": ""}, "filled_quantity must be a positive decimal"),
+        (AMEND, {"order_type": "STOP"}, "a STOP order can't be amended"),
+        (KILL, {"state": "REDUCE_ONLY", "scope": "engine"}, ""),
+        (KILL, {"state": "NORMAL"}, "state must be one of REDUCE_ONLY, CANCEL_ONLY, HALTED"),
+        (KILL, {"state": "halted"}, "state must be one of"),
+        (KILL, {"scope": "firm"}, "scope must be one of account, engine"),
+        (KILL, {"reason": "x" * 513}, "reason has more than 512"),
+        (STRATEGY, {"action": "install"}, "action must be one of revoke, tighten"),
+        (STRATEGY, {"new_max_open_orders": "1"}, "a mandate that is revoked has no new limits"),
+        (STRATEGY, TIGHTER, ""),
+        (STRATEGY, TIGHTER | {"new_max_open_orders": "1000001"}, "limits can only be tightened"),
+        (STRATEGY, TIGHTER | {"new_max_total_notional_quote": "100000001"}, "limits can only be tightened"),
+        (STRATEGY, TIGHTER | {"new_max_order_notional_quote": "1000000"}, "limits can only be tightened"),
+        (STRATEGY, TIGHTER | {"new_max_open_orders": ""}, "new_max_open_orders must be a positive decimal"),
+        (STRATEGY, TIGHTER | {"new_max_open_orders": "0"}, "new_max_open_orders must be a positive decimal"),
+        (STRATEGY, {"mandate_id": ""}, "mandate_id and strategy_id must have"),
     ],
 )
 def test_what_a_kind_can_say(schema: str, changes: dict[str, Any], why: str) -> None:

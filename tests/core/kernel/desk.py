@@ -29,7 +29,7 @@ from core.types.events import (
     OrderIntended,
     OrderRefused,
     Roster,
-    caused_first_order,
+    caused_order_id,
 )
 from core.types.instruments import Instrument
 from core.types.orders import GroupKind, GroupRequest, OrderRequest, OrderRole, OrderType, Side, TimeInForce
@@ -395,8 +395,7 @@ class Desk:
             if isinstance(event, OrderRefused | ApprovalDecided) and event.refusal is not None:
                 answer = self._refused(event.refusal)
             elif isinstance(event, ApprovalDecided):
-                first = caused_first_order(event)
-                answer = None if first is None else first.client_order_id
+                answer = caused_order_id(event)
             elif isinstance(event, OrderIntended):
                 answer = event.intent.client_order_id
         return answer

@@ -49,9 +49,8 @@ class Rig:
         self.prepared: list[Effect] = []
         self.sequencer = Sequencer(self.kernel, self.journal, Clock(), self)
 
-    def prepare(self, effects: Iterable[Effect]) -> bool:
+    def prepare(self, effects: Iterable[Effect]) -> None:
         self.prepared.extend(effects)
-        return bool(self.prepared)
 
     def send(self, effects: Iterable[Effect]) -> None:
         self.performed.extend((effect, None) for effect in effects if isinstance(effect, SubmitOrder))

@@ -1,0 +1,51 @@
+"""What a decision about a proposal is made of, and what it comes to."""
+
+from __future__ import annotations
+
+import msgspec
+
+from core.authority.proposal_kinds import AnyProposal
+from core.kernel.inputs import DecisionInputs
+from core.risk.checks import RiskDecision
+from core.types.authority import ApprovalAuthority, SignatureRecord
+from core.types.codes import Refusal
+from core.types.events import CausedEvent
+from core.types.orders import OrderIntent
+from core.types.venues import VenueCapabilities
+
+
+class Approval(msgspec.Struct, frozen=True):
+    """What is decided on. signatures is None while nobody has signed: risk's first run. approvals is how many of them
+    count."""
+
+    proposal: AnyProposal
+    digest_hex: str
+    signatures: tuple[SignatureRecord, ...] | None
+    approvals: int
+    inputs: DecisionInputs
+    capabilities: VenueCapabilities
+    now_ns: int
+    trace_id: str | None
+
+    @property
+    def authority(self) -> ApprovalAuthority:
+        proposal = self.proposal
+        return ApprovalAuthority(proposal.suggestion_id, int(proposal.version), self.digest_hex, self.signatures or ())
+
+    @property
+    def requested_by(self) -> str:
+        """Who asks for a safety command that somebody approved: the record around it holds the signatures."""
+        return f"approval:{self.proposal.suggestion_id}"
+
+
+class Caused(msgspec.Struct, frozen=True):
+    """What an approval leads to: an order that goes to the venue at once (intent), other events, or a refusal."""
+
+    decision: RiskDecision
+    intent: OrderIntent | None = None
+    events: tuple[CausedEvent, ...] = ()
+
+
+def refused(refusal: Refusal) -> Caused:
+    """Before risk was asked."""
+    return Caused(RiskDecision((), refusal))

@@ -1,0 +1,63 @@
+"""A proposal in one line, from the fields that are digested: for lists and answers. What is signed is all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+MANDATE_LIMITS = (
+    "max_order_notional_quote",
+    "max_position_notional_quote",
+    "max_total_notional_quote",
+    "max_open_orders",
+)
+
+
+def proposal_summary(fields: Mapping[str, str]) -> str:
+    """What is proposed, of whatever kind; an unknown one is named by its schema."""
+    kind = fields.get("schema", "").partition("/")[0].removeprefix("veloz.").removesuffix("-proposal")
+    match kind:
+        case "order":
+            return _order(fields)
+        case "cancel":
+            return f"cancel order {fields['client_order_id']}: {_terms(fields)}"
+        case "amend":
+            return f"amend order {fields['client_order_id']}: {fields['side']} {fields['symbol']}, " + ", ".join(
+                _changes(fields, ("quantity", "price"))
+            )
+        case "kill-switch":
+            whose = "the whole engine" if fields["scope"] == "engine" else f"account {fields['account_id']}"
+            return f"set the kill switch of {whose} to {fields['state']}: {fields['reason']}"
+        case "strategy-change":
+            changes = _changes(fields, MANDATE_LIMITS)
+            text = f"{fields['action']} mandate {fields['mandate_id']} of strategy {fields['strategy_id']}"
+            return ": ".join([" to ".join([text, ", ".join(changes)] if changes else [text]), fields["reason"]])
+        case _:
+            return f"a proposal of {fields.get('schema', 'no kind')}"
+
+
+def _order(fields: Mapping[str, str]) -> str:
+    flags = " post-only" if fields.get("post_only") == "true" else ""
+    flags += " reduce-only" if fields.get("reduce_only") == "true" else ""
+    return f"{_terms(fields)}, {fields['time_in_force']}{flags}"
+
+
+def _terms(fields: Mapping[str, str]) -> str:
+    text = f"{fields['side']} {fields['quantity']} {fields['symbol']}, {fields['order_type']}"
+    for name, words in (
+        ("price", "at"),
+        ("stop_price", "once the last trade reaches"),
+        ("trailing_offset_bps", "trailing by bps"),
+        ("activation_price", "from"),
+    ):
+        if fields.get(name):
+            text += f" {words} {fields[name]}"
+    return text
+
+
+def _changes(fields: Mapping[str, str], names: tuple[str, ...]) -> list[str]:
+    """Old to new, of what changes."""
+    return [
+        f"{name} {fields[name]} to {fields[f'new_{name}']}"
+        for name in names
+        if fields.get(f"new_{name}") and fields[f"new_{name}"] != fields[name]
+    ]

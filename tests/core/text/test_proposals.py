@@ -1,0 +1,58 @@
+"""One line says what is proposed, of every kind that there is."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from core.authority.proposal import (
+    AMEND_PROPOSAL_SCHEMA,
+    CANCEL_PROPOSAL_SCHEMA,
+    KILL_SWITCH_PROPOSAL_SCHEMA,
+    ORDER_PROPOSAL_SCHEMA,
+    PROPOSAL_KINDS,
+    PROPOSAL_SCHEMA,
+    STRATEGY_CHANGE_PROPOSAL_SCHEMA,
+)
+from core.text.proposals import proposal_summary
+from tests.core.authority.proposals import LIMITS, example
+
+STOP = {"order_type": "STOP_LIMIT", "stop_price": "61000"}
+TIGHTER = {"action": "tighten", **{f"new_{name}": value for name, value in LIMITS.items()}, "new_max_open_orders": "7"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "changes", "text"),
+    [
+        (PROPOSAL_SCHEMA, {}, "BUY 0.1 BTCUSDT, LIMIT at 60000, GTC"),
+        (ORDER_PROPOSAL_SCHEMA, {"post_only": "true"}, "BUY 0.1 BTCUSDT, LIMIT at 60000, GTC post-only"),
+        (
+            ORDER_PROPOSAL_SCHEMA,
+            STOP | {"reduce_only": "true"},
+            "BUY 0.1 BTCUSDT, STOP_LIMIT at 60000 once the last trade reaches 61000, GTC reduce-only",
+        ),
+        (CANCEL_PROPOSAL_SCHEMA, {}, "cancel order vz-1: BUY 0.1 BTCUSDT, LIMIT at 60000"),
+        (AMEND_PROPOSAL_SCHEMA, {}, "amend order vz-1: BUY BTCUSDT, price 60000 to 59000"),
+        (
+            AMEND_PROPOSAL_SCHEMA,
+            {"new_quantity": "0.2", "new_price": "60000"},
+            "amend order vz-1: BUY BTCUSDT, quantity 0.1 to 0.2",
+        ),
+        (KILL_SWITCH_PROPOSAL_SCHEMA, {}, "set the kill switch of account acct-demo to HALTED: a test"),
+        (KILL_SWITCH_PROPOSAL_SCHEMA, {"scope": "engine"}, "set the kill switch of the whole engine to HALTED: a test"),
+        (STRATEGY_CHANGE_PROPOSAL_SCHEMA, {}, "revoke mandate man-1 of strategy maker: a test"),
+        (
+            STRATEGY_CHANGE_PROPOSAL_SCHEMA,
+            TIGHTER,
+            "tighten mandate man-1 of strategy maker to max_open_orders 1000000 to 7: a test",
+        ),
+    ],
+)
+def test_a_proposal_in_one_line(schema: str, changes: dict[str, str], text: str) -> None:
+    assert proposal_summary(msgspec.to_builtins(example(schema, **changes))) == text
+
+
+def test_every_kind_has_words_of_its_own() -> None:
+    for schema in PROPOSAL_KINDS:
+        assert "a proposal of" not in proposal_summary(msgspec.to_builtins(example(schema)))
+    assert proposal_summary({"schema": "veloz.other/1"}) == "a proposal of veloz.other/1"
