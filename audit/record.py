@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from core.text.canonical import canonical_json
+from core.text.canonical import canonical_json, canonical_text
 
 RECORD_SCHEMA = "veloz.audit-record/1"
 LEAF_PREFIX = b"\x00"
@@ -123,8 +123,10 @@ def record_bytes(record: AuditRecord) -> bytes:
     RECORD_SIZE_LIMIT_BYTES.
     """
     plain = msgspec.to_builtins(record)
-    _refuse_numbers(plain["payload"], "payload")
-    canonical = canonical_json(plain)
+    canonical = canonical_text(plain)
+    if canonical is None:
+        _refuse_numbers(plain["payload"], "payload")
+        canonical = canonical_json(plain)
     if len(canonical) > RECORD_SIZE_LIMIT_BYTES:
         raise ValueError(f"audit record of {len(canonical)} bytes exceeds {RECORD_SIZE_LIMIT_BYTES}")
     return canonical

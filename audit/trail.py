@@ -14,6 +14,7 @@ from audit.keys import KeyUnusableError, PersonErasedError, PersonKeys
 from audit.ports import AuditSink
 from audit.record import Action, AuditRecord, PersonField
 from core.storage.database import DatabaseUnavailableError
+from core.text.canonical import is_text_only
 from core.types.clock import Clock, format_utc_us
 from core.types.codes import ReasonCode, refuse
 from core.types.ids import IdSource
@@ -80,7 +81,7 @@ class AuditTrail:
             account_id=account_id,
             run_id=run_id,
             suggestion_id=suggestion_id,
-            payload=as_text(dict(payload or {})),
+            payload=_text_payload(dict(payload or {})),
             payload_digest=payload_digest,
         )
         await self._sink.append(record, result)
@@ -98,6 +99,13 @@ class AuditTrail:
                 ReasonCode.SERVICE_AUDIT_UNAVAILABLE,
                 f"The audit record could not be sealed ({error}), so the action is refused.",
             ) from error
+
+
+def _text_payload(payload: dict[str, Any]) -> dict[str, Any]:
+    if is_text_only(payload):
+        return payload
+    out: dict[str, Any] = as_text(payload)
+    return out
 
 
 def as_text(value: Any) -> Any:

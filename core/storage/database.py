@@ -156,6 +156,7 @@ class RawConnection:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._held: AsyncConnection | None = None
+        self._driver: psycopg.AsyncConnection[Any] | None = None
         self._used_s = 0.0
 
     @asynccontextmanager
@@ -174,36 +175,30 @@ class RawConnection:
         await self._discard()
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
-        if self._held is not None:
-            held = await self._driver(self._held)
-            if time.monotonic() - self._used_s < RAW_IDLE_LIMIT_S:
-                return held
+        if self._driver is not None and time.monotonic() - self._used_s < RAW_IDLE_LIMIT_S:
+            return self._driver
+        if self._driver is not None:
             try:
-                await held.execute("SELECT 1")
+                await self._driver.execute("SELECT 1")
             except (psycopg.OperationalError, psycopg.InterfaceError, ConnectionError):
                 await self._discard()
             else:
-                return held
-        opened = await self._engine.connect()
+                return self._driver
+        self._held = await self._engine.connect()
         try:
-            driver = await self._driver(opened)
+            driver: psycopg.AsyncConnection[Any] | None = (await self._held.get_raw_connection()).driver_connection
+            assert driver is not None, "a connection that was just opened has its driver's"
             await driver.rollback()
             await driver.set_autocommit(True)
         except BaseException:
-            await opened.invalidate()
-            await opened.close()
+            await self._discard()
             raise
-        self._held = opened
+        self._driver = driver
         return driver
-
-    async def _driver(self, connection: AsyncConnection) -> psycopg.AsyncConnection[Any]:
-        raw: psycopg.AsyncConnection[Any] | None = (await connection.get_raw_connection()).driver_connection
-        assert raw is not None, "a connection that was just opened has its driver's"
-        return raw
 
     async def _discard(self) -> None:
         """It isn't given back to the pool: what it was in the middle of isn't known."""
-        held, self._held = self._held, None
+        held, self._held, self._driver = self._held, None, None
         if held is not None:
             await held.invalidate()
             await held.close()

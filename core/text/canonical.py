@@ -16,12 +16,23 @@ def canonical_json(value: Any) -> bytes:
     Text, bools and None under ASCII keys go through msgspec, whose escapes are those of RFC 8785 section 3.2.2.2 and
     whose order of ASCII keys is that of section 3.2.3; anything else through rfc8785.
     """
-    if _is_text_only(value, 0):
-        try:
-            return msgspec.json.encode(value, order="sorted")
-        except UnicodeEncodeError as error:
-            raise ValueError("half of a surrogate pair isn't valid Unicode") from error
-    return bytes(rfc8785.dumps(value))
+    canonical = canonical_text(value)
+    return bytes(rfc8785.dumps(value)) if canonical is None else canonical
+
+
+def canonical_text(value: Any) -> bytes | None:
+    """The RFC 8785 form of what is_text_only; None for anything else. Raises ValueError for invalid Unicode."""
+    if not is_text_only(value):
+        return None
+    try:
+        return msgspec.json.encode(value, order="sorted")
+    except UnicodeEncodeError as error:
+        raise ValueError("half of a surrogate pair isn't valid Unicode") from error
+
+
+def is_text_only(value: Any) -> bool:
+    """Whether value holds text, bools and None under ASCII keys and nothing else, to a depth of DEPTH_LIMIT."""
+    return _is_text_only(value, 0)
 
 
 def _is_text_only(value: Any, depth: int) -> bool:

@@ -149,7 +149,7 @@ class Redactor:
         return RedactedValue(_Walk(self, findings).visit(value, "$", "", 0), tuple(findings))
 
     def _text(self, text: str, path: str, off: frozenset[Kind]) -> Redacted:
-        if _is_clean(text, off):
+        if _HARMLESS.fullmatch(text) is not None or _is_clean(text, off):
             return Redacted(text, ())
         text = _INVISIBLE.sub("", text)
         removed = 0
@@ -179,6 +179,8 @@ class _Walk:
         if value is None or isinstance(value, bool):
             return value
         kind = _field_kind(key)
+        if kind is None and type(value) is str:
+            return value if _HARMLESS.fullmatch(value) is not None else self._visit_text(value, path, key)
         if kind is not None and not (isinstance(value, int) and key in _SEED_KEYS):  # a random seed is a number
             return self._replace_field(value, kind, path)
         if isinstance(value, str) and not isinstance(value, Enum):
@@ -187,7 +189,9 @@ class _Walk:
             return value
         if isinstance(value, dict):
             return {
-                self._visit_key(name): self.visit(item, f"{path}.{name}", str(name), depth + 1)
+                (name if (name, _NONE_OFF) in _clean_texts else self._visit_key(name)): self.visit(
+                    item, f"{path}.{name}", str(name), depth + 1
+                )
                 for name, item in value.items()
             }
         if isinstance(value, list | tuple):
@@ -200,11 +204,11 @@ class _Walk:
         return self._visit_text(str(value), path, key)
 
     def _visit_key(self, name: Any) -> Any:
-        return self._redactor.text(name).text if isinstance(name, str) else name
+        if not isinstance(name, str):
+            return name
+        return name if _is_clean(name, _NONE_OFF) else self._redactor.text(name).text
 
     def _visit_text(self, text: str, path: str, key: str) -> str:
-        if _HARMLESS.fullmatch(text) is not None:
-            return text
         is_identifier = _is_identifier_key(key) and _IDENTIFIER.fullmatch(text) is not None
         if is_identifier and _OWN_IDENTIFIER.fullmatch(text) is not None:
             return text
@@ -245,8 +249,6 @@ _clean_texts: set[tuple[str, frozenset[Kind]]] = set()
 
 def _is_clean(text: str, off: frozenset[Kind]) -> bool:
     """Whether nothing in a short ASCII text is to be replaced; False also says that it isn't known here."""
-    if _HARMLESS.fullmatch(text) is not None:
-        return True
     if len(text) > CLEAN_TEXT_LIMIT_CHARS or not text.isascii():
         return False
     known = (text, off)
