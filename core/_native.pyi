@@ -1,7 +1,6 @@
 """VeloZ's native core."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy
 import numpy.typing
@@ -236,8 +235,15 @@ class DiskThread:
         All of data at an offset, then one sync; False while another request is on its way.
         """
 
-    def wait(self, timeout_s: float) -> bool:
-        """Whether it is over, or became so within the time."""
+    def expect(self) -> None:
+        """
+        Something is about to begin: wakes the thread up. Nothing has to follow.
+        """
+
+    def wait(self, timeout_s: float, looking_s: float = 0.0) -> bool:
+        """
+        Whether it is over, or became so within the time; for looking_s of it the caller stays awake.
+        """
 
     def outcome(self) -> tuple[int, int]:
         """
@@ -328,14 +334,14 @@ class Activity:
 class RiskLimits:
     """What holds for one account, strategy and symbol, ready to be compared."""
 
-    def __init__(self, record_type: type, limits: dict[str, tuple[str, str]], rates: dict[str, list[tuple[list[str], int, int, str]]]) -> None:
+    def __init__(self, limits: dict[str, tuple[str, str]], rates: dict[str, list[tuple[list[str], int, int, str]]]) -> None:
         """
         limits: decimal text and source by name. rates: by name, of each what is counted, limit, window_ms and source. Raises ValueError for a limit that 128 bits don't hold.
         """
 
-def evaluate_risk(exposure: ExposureBook, activity: Activity, limits: RiskLimits, intent: object, market: object, inputs: object, kill_switch: str, frozen_reason: str | None, equity: object, is_today: bool, now_ns: int, reference_price: object, max_deviation_bps: object, replaced: tuple[int, int, int | None, int | None, object] | None, margin: tuple[object, object, object] | None) -> tuple[tuple[Any, ...], int | None, str | None] | None:
+def evaluate_risk(exposure: ExposureBook, activity: Activity, limits: RiskLimits, intent: object, market: object, inputs: object, kill_switch: str, frozen_reason: str | None, equity: object, is_today: bool, now_ns: int, reference_price: object, max_deviation_bps: object, replaced: tuple[int, int, int | None, int | None, object] | None, margin: tuple[object, object, object] | None) -> tuple[bytes, int | None, str | None] | None:
     """
-    Every built-in check: the records, which of them is the first that didn't pass, and the order's worth as decimal text.
+    Every built-in check: the records as their JSON, which of them is the first that didn't pass, and the order's worth as decimal text.
 
     None where 128 bits don't hold a value exactly: core.kernel.decide_risk then decides in Python.
     """

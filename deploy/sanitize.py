@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "core" / "native"
 FUZZ = SOURCES / "fuzz"
-CORE = ("book.cpp", "decoder.cpp", "exact.cpp", "exposure.cpp", "money.cpp", "risk.cpp", "scanner.cpp")
+CORE = ("book.cpp", "decoder.cpp", "exact.cpp", "exposure.cpp", "money.cpp", "records.cpp", "risk.cpp", "scanner.cpp")
 BUILD = ROOT / "build" / "sanitize"
 FLAGS = ("-std=c++2b", "-O1", "-g1", "-Wall", "-Wextra", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all")
 SANITIZERS = "address,undefined"

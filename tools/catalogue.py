@@ -11,6 +11,7 @@ from tools.market_tools import MARKET_TOOLS
 from tools.registry import Registry
 from tools.rejection_tools import REJECTION_TOOLS
 from tools.result_tools import RESULT_TOOLS
+from tools.series_tools import SERIES_TOOLS
 from tools.strategy_tools import STRATEGY_TOOLS
 from tools.suggestion_tools import SUGGESTION_TOOLS
 from tools.system_tools import SYSTEM_TOOLS
@@ -21,7 +22,7 @@ def build_registry() -> Registry:
     """Every tool there is."""
     return Registry(
         (
-            *(*MARKET_TOOLS, *TAPE_TOOLS, *INDICATOR_TOOLS),
+            *(*MARKET_TOOLS, *TAPE_TOOLS, *INDICATOR_TOOLS, *SERIES_TOOLS),
             *(*ACCOUNT_TOOLS, *HOLDINGS_TOOLS, *LIMIT_TOOLS, *REJECTION_TOOLS, *STRATEGY_TOOLS),
             *(*HISTORY_TOOLS, *RESULT_TOOLS),
             *SYSTEM_TOOLS,

@@ -21,11 +21,11 @@ SIGNIFICANT_DIGITS = 10
 
 def _check(text: str) -> str:
     name, given = parse(text)
-    create(name, **_completed(name, given, Interval.ONE_MINUTE))
+    create(name, **completed(name, given, Interval.ONE_MINUTE))
     return text
 
 
-def _completed(name: str, given: dict[str, Any], interval: Interval) -> dict[str, Any]:
+def completed(name: str, given: dict[str, Any], interval: Interval) -> dict[str, Any]:
     """What a question leaves out: how many bars a year has follows from the interval; without a session, VWAP is over
     all bars that are looked at."""
     names = {item.name for item in parameters(name)}
@@ -94,7 +94,7 @@ async def _get_indicators(context: ToolContext, arguments: GetIndicatorsInput) -
     # One more than is looked at: the last may still be forming.
     klines = await context.ports.engine.klines(instrument.symbol, arguments.interval.value, arguments.limit + 1)
     as_of_ns = (await context.ports.engine.ticker(instrument.symbol)).as_of_ns
-    bars = _unbroken([kline for kline in klines if kline.closed])[-arguments.limit :]
+    bars = unbroken([kline for kline in klines if kline.closed])[-arguments.limit :]
     return GetIndicatorsOutput(
         as_of_ns=as_of_ns,
         symbol=instrument.symbol,
@@ -107,7 +107,7 @@ async def _get_indicators(context: ToolContext, arguments: GetIndicatorsInput) -
     )
 
 
-def _unbroken(bars: list[KlineView]) -> list[KlineView]:
+def unbroken(bars: list[KlineView]) -> list[KlineView]:
     """The bars since the last hole: an average over a hole would be one of other bars than it says."""
     start = next(
         (at for at in range(len(bars) - 1, 0, -1) if bars[at - 1].close_time_ns + 1 != bars[at].open_time_ns), 0
@@ -117,7 +117,7 @@ def _unbroken(bars: list[KlineView]) -> list[KlineView]:
 
 def _cells(text: str, bars: list[KlineView], interval: Interval) -> IndicatorCells:
     name, given = parse(text)
-    given = _completed(name, given, interval)
+    given = completed(name, given, interval)
     computed = compute(bars, name, **given)
     value = computed[-1] if computed else None
     previous = computed[-2] if len(computed) > 1 else None
@@ -132,22 +132,24 @@ def _cells(text: str, bars: list[KlineView], interval: Interval) -> IndicatorCel
         parameters=[IndicatorParameterCells(name=key, value=text) for key, text in values_of(name, **given).items()],
         ready=ready,
         values=[
-            IndicatorValueCells(name=part, value=_decimal(now), previous=None if before is None else _decimal(before))
-            for part, now, before in _parts(value, previous)
+            IndicatorValueCells(
+                name=part, value=decimal_of(now), previous=None if before is None else decimal_of(before)
+            )
+            for part, now, before in parts_of(value, previous)
         ]
         if ready
         else [],
     )
 
 
-def _parts(value: Any, previous: Any) -> list[tuple[str, float, float | None]]:
+def parts_of(value: Any, previous: Any) -> list[tuple[str, float, float | None]]:
     if not isinstance(value, tuple):
         return [("value", value, previous)]
     names: tuple[str, ...] = getattr(value, "_fields", ())
     return list(zip(names, value, previous or (None,) * len(value), strict=True))
 
 
-def _decimal(value: float) -> Decimal:
+def decimal_of(value: float) -> Decimal:
     return Decimal(f"{value:.{SIGNIFICANT_DIGITS}g}")
 
 

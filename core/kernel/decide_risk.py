@@ -25,7 +25,7 @@ from core.risk.rules import EffectiveLimits, RateLimit, RiskRules, RiskRulesErro
 from core.types.authority import AdministrationAuthority
 from core.types.clock import NS_PER_S
 from core.types.codes import ReasonCode, Refusal
-from core.types.events import RULE_NOT_MET, RiskCheckRecord, RiskRulesInstalled
+from core.types.events import RULE_NOT_MET, RiskCheckRecord, RiskRulesInstalled, rendered_checks
 from core.types.instruments import Instrument, Product
 from core.types.money import decimal_text, from_scaled
 from core.types.orders import OrderIntent, OrderStatus, Side
@@ -104,7 +104,8 @@ def _run_natively(kernel: Kernel, subject: RiskSubject, inputs: DecisionInputs, 
     )
     if found is None:
         return None
-    records, refused, notional = found
+    rendered, refused, notional = found
+    records = rendered_checks(rendered)
     return RiskDecision(
         records,
         None if refused is None else refusal_of(records[refused]),

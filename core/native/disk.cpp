@@ -12,6 +12,8 @@ namespace {
 
 // To be woken by another thread takes longer than this; who waits gives way to whoever else wants the processor.
 constexpr std::chrono::microseconds kLookingBefore{50};
+// What is expected is decided in less.
+constexpr std::chrono::microseconds kLookingWhenExpected{500};
 
 template <class Ready> bool look(Ready ready, std::chrono::nanoseconds atmost) {
     const auto until = std::chrono::steady_clock::now() + atmost;
@@ -58,6 +60,15 @@ DiskThread::~DiskThread() {
     thread_.join();
 }
 
+void DiskThread::expect() {
+    {
+        const std::lock_guard lock(mutex_);
+        if (state_ == State::kBegun || state_ == State::kStopping) return;
+        expected_ = true;
+    }
+    begun_.notify_one();
+}
+
 bool DiskThread::begin(int descriptor, std::int64_t offset, const char *data, std::size_t size) {
     {
         const std::lock_guard lock(mutex_);
@@ -69,9 +80,10 @@ bool DiskThread::begin(int descriptor, std::int64_t offset, const char *data, st
     return true;
 }
 
-bool DiskThread::wait(std::chrono::nanoseconds timeout) {
+bool DiskThread::wait(std::chrono::nanoseconds timeout, std::chrono::nanoseconds looking) {
     const auto over = [&] { return state_.load(std::memory_order_acquire) != State::kBegun; };
-    if (look(over, std::min<std::chrono::nanoseconds>(timeout, kLookingBefore))) return true;
+    if (looking < last_took_.load(std::memory_order_relaxed)) looking = kLookingBefore;
+    if (look(over, std::min<std::chrono::nanoseconds>(timeout, looking))) return true;
     std::unique_lock lock(mutex_);
     return over_.wait_for(lock, timeout, over);
 }
@@ -81,17 +93,23 @@ void DiskThread::run() {
         const State state = state_.load(std::memory_order_acquire);
         return state == State::kBegun || state == State::kStopping;
     };
+    auto looking = kLookingBefore;
     while (true) {
-        look(called, kLookingBefore);
+        look(called, looking);
         {
             std::unique_lock lock(mutex_);
-            begun_.wait(lock, called);
+            begun_.wait(lock, [&] { return called() || expected_; });
+            expected_ = false;
             if (state_ == State::kStopping) return;
+            looking = called() ? kLookingBefore : kLookingWhenExpected;
+            if (!called()) continue;
         }
+        const auto began = std::chrono::steady_clock::now();
         WriteOutcome outcome;
         outcome.write_error = write_all(request_.descriptor, request_.offset, request_.data, request_.size);
         // After a failed write nothing is to be confirmed.
         if (outcome.write_error == 0) outcome.sync_error = sync_all(request_.descriptor);
+        last_took_.store(std::chrono::steady_clock::now() - began, std::memory_order_relaxed);
         {
             const std::lock_guard lock(mutex_);
             outcome_ = outcome;

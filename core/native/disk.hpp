@@ -24,11 +24,15 @@ public:
     DiskThread(const DiskThread &) = delete;
     DiskThread &operator=(const DiskThread &) = delete;
 
+    // Something is about to begin: wakes the thread up, so that begin needn't. Nothing has to follow.
+    void expect();
+
     // All of data at an offset, then one sync. data must live until it is over; false while one is on its way.
     bool begin(int descriptor, std::int64_t offset, const char *data, std::size_t size);
 
-    // Whether it is over, or became so within the time.
-    bool wait(std::chrono::nanoseconds timeout);
+    // Whether it is over, or became so within the time. looking: for how long to stay awake at most, where the disk was
+    // as quick the last time: being woken would take about as long again.
+    bool wait(std::chrono::nanoseconds timeout, std::chrono::nanoseconds looking);
 
     // Of what is over.
     WriteOutcome outcome() const { return outcome_; }
@@ -49,6 +53,8 @@ private:
     std::mutex mutex_;
     std::condition_variable begun_, over_;
     Request request_;
+    bool expected_ = false;
+    std::atomic<std::chrono::nanoseconds> last_took_{std::chrono::nanoseconds::max()};
     WriteOutcome outcome_;
     std::thread thread_;
 };

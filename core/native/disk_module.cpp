@@ -23,10 +23,12 @@ public:
         return true;
     }
 
-    bool wait(double timeout_s) {
-        const std::chrono::duration<double> timeout(std::clamp(timeout_s, 0.0, kLongestS));
+    void expect() { core_.expect(); }
+
+    bool wait(double timeout_s, double looking_s) {
+        const std::chrono::nanoseconds timeout = ns_of(timeout_s), looking = ns_of(looking_s);
         const nb::gil_scoped_release others_run;
-        return core_.wait(std::chrono::duration_cast<std::chrono::nanoseconds>(timeout));
+        return core_.wait(timeout, looking);
     }
 
     nb::tuple outcome() const {
@@ -36,6 +38,11 @@ public:
 
 private:
     static constexpr double kLongestS = 1e6;
+
+    static std::chrono::nanoseconds ns_of(double seconds) {
+        const std::chrono::duration<double> bounded(std::clamp(seconds, 0.0, kLongestS));
+        return std::chrono::duration_cast<std::chrono::nanoseconds>(bounded);
+    }
 
     nb::object data_;  // what is being written lives until the next one
     DiskThread core_;  // ends before it
@@ -48,7 +55,9 @@ void bind_disk(nb::module_ &module) {
         .def(nb::init<>())
         .def("begin", &PythonDisk::begin, "descriptor"_a, "offset"_a, "data"_a,
              "All of data at an offset, then one sync; False while another request is on its way.")
-        .def("wait", &PythonDisk::wait, "timeout_s"_a, "Whether it is over, or became so within the time.")
+        .def("expect", &PythonDisk::expect, "Something is about to begin: wakes the thread up. Nothing has to follow.")
+        .def("wait", &PythonDisk::wait, "timeout_s"_a, "looking_s"_a = 0.0,
+             "Whether it is over, or became so within the time; for looking_s of it the caller stays awake.")
         .def("outcome", &PythonDisk::outcome, nb::sig("def outcome(self) -> tuple[int, int]"),
              "Of what is over: errno of the write and of the sync, 0 for what succeeded.");
 }

@@ -14,10 +14,10 @@
 
 namespace veloz {
 
-// A text that is said again and again; object is the caller's own form of it.
+// A text that is said again and again: its JSON is made once.
 struct Literal {
     std::string text;
-    mutable void *object = nullptr;
+    mutable std::string quoted{};
 };
 
 // A literal, a text made for this occasion, or nothing.
@@ -108,6 +108,9 @@ struct RiskOutcome {
     std::optional<std::size_t> refusal;  // the first record that didn't pass
     MaybeExact notional;                 // in the reporting currency
 };
+
+// An array of records, to the byte as the journal's encoder writes core.types.events.RiskCheckRecord.
+std::string json_of(const std::vector<RiskRecord> &records);
 
 // Throws Inexact where 128 bits don't do.
 RiskOutcome evaluate(ExposureBook &book, const Windows &asked, const Windows &fingerprints, const RiskLimits &limits,

@@ -262,8 +262,7 @@ public:
 
 class PythonLimits {
 public:
-    PythonLimits(nb::object record_type, const nb::dict &limits, const nb::dict &rates)
-        : record_type(std::move(record_type)) {
+    PythonLimits(const nb::dict &limits, const nb::dict &rates) {
         const auto read = [&](const char *name, Limit &limit) {
             const auto [value, source] = nb::cast<std::pair<std::string, std::string>>(nb::object(limits[name]));
             limit.value = exact_of(value);
@@ -299,42 +298,8 @@ public:
         read_rates("repeated_intent", "", core.repeats);
     }
 
-    nb::object record_type;
     RiskLimits core;
 };
-
-// Texts that come again and again are made once, and live as long as the process: they are as many as there are rules.
-PyObject *said(const Literal &literal) {
-    if (literal.object == nullptr)
-        literal.object = PyUnicode_FromStringAndSize(literal.text.data(), static_cast<Py_ssize_t>(literal.text.size()));
-    if (literal.object == nullptr) throw nb::python_error();
-    return Py_NewRef(static_cast<PyObject *>(literal.object));
-}
-
-PyObject *said(const Word &word) {
-    if (word.literal != nullptr) return said(*word.literal);
-    if (!word.made) return Py_NewRef(Py_None);
-    PyObject *made = PyUnicode_FromStringAndSize(word.made->data(), static_cast<Py_ssize_t>(word.made->size()));
-    if (made == nullptr) throw nb::python_error();
-    return made;
-}
-
-nb::tuple records_of(const std::vector<RiskRecord> &records, const nb::object &record_type) {
-    nb::tuple made = nb::steal<nb::tuple>(PyTuple_New(static_cast<Py_ssize_t>(records.size())));
-    if (!made.is_valid()) throw nb::python_error();
-    Py_ssize_t at = 0;
-    for (const RiskRecord &record : records) {
-        const std::array<nb::object, 6> fields{nb::steal(said(*record.code)), nb::bool_(record.passed),
-                                               nb::steal(said(record.limit)), nb::steal(said(record.actual)),
-                                               nb::steal(said(record.unit)),  nb::steal(said(record.source))};
-        std::array<PyObject *, 6> arguments{};
-        for (std::size_t field = 0; field < fields.size(); ++field) arguments[field] = fields[field].ptr();
-        PyObject *item = PyObject_Vectorcall(record_type.ptr(), arguments.data(), arguments.size(), nullptr);
-        if (item == nullptr) throw nb::python_error();
-        PyTuple_SET_ITEM(made.ptr(), at++, item);
-    }
-    return made;
-}
 
 // What one unit is worth in each market where the account has something, the order's own first.
 void read_worths(const ExposureBook &book, const RiskInstrument &own, nb::handle inputs, RiskFacts &facts) {
@@ -455,7 +420,8 @@ nb::object evaluate_risk(PythonExposure &exposure, const PythonActivity &activit
         const nb::object refusal = outcome.refusal ? nb::object(nb::int_(*outcome.refusal)) : nb::none();
         const nb::object notional =
             outcome.notional ? nb::object(nb::str(veloz::text_of(*outcome.notional).c_str())) : nb::none();
-        return nb::make_tuple(records_of(outcome.records, limits.record_type), refusal, notional);
+        const std::string records = json_of(outcome.records);
+        return nb::make_tuple(nb::bytes(records.data(), records.size()), refusal, notional);
     } catch (const Inexact &) {
         return nb::none();
     }
@@ -631,15 +597,15 @@ void bind_risk(nb::module_ &module) {
                              "What holds for one account, strategy and symbol, ready to be compared.")
         .def(
             "__init__",
-            [](PythonLimits *self, nb::object record_type, const nb::dict &limits, const nb::dict &rates) {
+            [](PythonLimits *self, const nb::dict &limits, const nb::dict &rates) {
                 try {
-                    new (self) PythonLimits(std::move(record_type), limits, rates);
+                    new (self) PythonLimits(limits, rates);
                 } catch (const Inexact &) {
                     throw nb::value_error("a limit needs more than 128 bits");
                 }
             },
-            "record_type"_a, "limits"_a, "rates"_a,
-            nb::sig("def __init__(self, record_type: type, limits: dict[str, tuple[str, str]], "
+            "limits"_a, "rates"_a,
+            nb::sig("def __init__(self, limits: dict[str, tuple[str, str]], "
                     "rates: dict[str, list[tuple[list[str], int, int, str]]]) -> None"),
             "limits: decimal text and source by name. rates: by name, of each what is counted, limit, window_ms and "
             "source. "
@@ -653,9 +619,10 @@ void bind_risk(nb::module_ &module) {
             "market: object, inputs: object, kill_switch: str, frozen_reason: str | None, equity: object, "
             "is_today: bool, now_ns: int, reference_price: object, max_deviation_bps: object, "
             "replaced: tuple[int, int, int | None, int | None, object] | None, margin: tuple[object, object, object] | "
-            "None) -> tuple[tuple[typing.Any, ...], int | None, str | None] | None"),
-        "Every built-in check: the records, which of them is the first that didn't pass, and the order's worth as "
-        "decimal text.\n\nNone where 128 bits don't hold a value exactly: core.kernel.decide_risk then decides in "
+            "None) -> tuple[bytes, int | None, str | None] | None"),
+        "Every built-in check: the records as their JSON, which of them is the first that didn't pass, and the order's "
+        "worth as decimal text.\n\nNone where 128 bits don't hold a value exactly: core.kernel.decide_risk then "
+        "decides in "
         "Python.");
 }
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from core._native import RiskLimits
 from core.risk.rules import RATE_LIMITS, EffectiveLimits, RateLimit
-from core.types.events import RiskCheckRecord
 
 DESK = "desk:"
 
@@ -18,7 +17,7 @@ def compiled(limits: EffectiveLimits, desks: Mapping[str, str]) -> RiskLimits | 
         values = {name: (format(limit.value, "f"), limit.source) for name, limit in limits.limits.items()}
         rates = {name: [_rate(rate, desks) for rate in limits.rates[name]] for name in RATE_LIMITS}
         try:
-            limits.compiled = RiskLimits(RiskCheckRecord, values, rates)
+            limits.compiled = RiskLimits(values, rates)
         except ValueError:
             limits.compiled = None
     return limits.compiled

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
-from itertools import islice
 from typing import Any, Protocol
 
 import msgspec
@@ -89,11 +88,14 @@ class Dispatcher:
         """How many calls to the venue and their records are under way."""
         return len(self._tasks) + len(self._sent)
 
-    def prepare(self, effects: Iterable[Effect]) -> None:
-        """Make ready, while the disk works, what send will need: nothing of it leaves."""
-        if self._prompt is not None:
-            orders = islice((effect.intent for effect in effects if isinstance(effect, SubmitOrder)), PREPARED_LIMIT)
-            self._prepared = {intent.client_order_id: self._prepare_one(self._prompt, intent) for intent in orders}
+    def prepare(self, effects: Iterable[Effect]) -> bool:
+        """Make ready, while the disk works, what send will need: nothing of it leaves. Whether there is an order."""
+        venue = self._prompt
+        orders = [effect.intent for effect in effects if type(effect) is SubmitOrder]
+        if venue is not None:
+            ready = orders[:PREPARED_LIMIT]
+            self._prepared = {intent.client_order_id: self._prepare_one(venue, intent) for intent in ready}
+        return bool(orders)
 
     def _prepare_one(self, venue: PromptVenue, intent: OrderIntent) -> object | None:
         try:

@@ -31,6 +31,8 @@ from core.types.events import CancelRequested, JournalEntry, JournalEvent, encod
 BATCH_LIMIT = 256
 WAITING_LIMIT = 20_000
 INLINE_WAIT_S = 0.002
+LOOKING_S = 0.0005
+"""Of that, when an order waits to be sent: a quick disk is over before this thread would have been woken."""
 SAFETY_PATIENCE_S = 0.2
 UNRECORDED_LIMIT = 1_000
 
@@ -43,7 +45,7 @@ _log = structlog.get_logger("engine.sequencer")
 class Commit(Protocol):
     """One group on its way to the disk."""
 
-    def wait(self, timeout_s: float) -> bool: ...
+    def wait(self, timeout_s: float, looking_s: float = 0.0) -> bool: ...
     def confirm(self) -> None: ...
     def result(self) -> Sequence[JournalEntry]: ...
     def notify(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None: ...
@@ -54,14 +56,16 @@ class GroupJournal(Protocol):
 
     @property
     def sequence(self) -> int: ...
+    def expect(self) -> None: ...
     def begin(self, payloads: Sequence[bytes], *, emergency: bool = False) -> Commit: ...
 
 
 class Acting(Protocol):
     """Who does what events ask for. Nothing of it may block or raise."""
 
-    def prepare(self, effects: Iterable[Effect]) -> None:
-        """Make ready, while the disk works, what send will need. MUST NOT let anything of it out."""
+    def prepare(self, effects: Iterable[Effect]) -> bool:
+        """Make ready, while the disk works, what send will need. MUST NOT let anything of it out. Whether there is
+        anything that send will do."""
         ...
 
     def send(self, effects: Iterable[Effect]) -> None:
@@ -207,6 +211,7 @@ class Sequencer:
         while self._between and self._flight is None:
             self._between.popleft()()
         while self._flight is None and (self._safety or self._waiting):
+            self._journal.expect()
             flight = self._decide()
             payloads = [encode_event(event) for event in self._unrecorded]
             payloads.extend(encode_event(event) for item in flight.items for event in item.events)
@@ -221,8 +226,8 @@ class Sequencer:
             except JournalUnavailableError as error:
                 self._failed(error)
                 continue
-            self._acting.prepare(_effects_of(flight))
-            if flight.commit.wait(INLINE_WAIT_S):
+            is_awaited = self._acting.prepare(_effects_of(flight))
+            if flight.commit.wait(INLINE_WAIT_S, LOOKING_S if is_awaited else 0.0):
                 self._landed()
             else:
                 flight.commit.notify(loop, self._landed_later)

@@ -198,6 +198,10 @@ class Journal(JournalStore):
         segments = list(self._end.segments)
         return segments[segments.index(segment) + 1].previous_hash
 
+    def expect(self) -> None:
+        if self._disk is not None:
+            self._disk.expect()
+
     def _begin_natively(self, commit: Commit) -> bool:
         if self._disk is None:
             self._disk = DiskThread()
@@ -208,9 +212,9 @@ class Journal(JournalStore):
 
     # What a commit on the native thread asks for (core.storage.journal_commit.Writing).
 
-    def wait(self, timeout_s: float) -> bool:
+    def wait(self, timeout_s: float, looking_s: float = 0.0) -> bool:
         assert self._disk is not None
-        is_over: bool = self._disk.wait(timeout_s)
+        is_over: bool = self._disk.wait(timeout_s, looking_s)
         return is_over
 
     def take_in(self, commit: Commit) -> bool:

@@ -20,7 +20,7 @@ from core.types.events import JournalEntry
 class Writing(Protocol):
     """A group on the native thread."""
 
-    def wait(self, timeout_s: float) -> bool:
+    def wait(self, timeout_s: float, looking_s: float = 0.0) -> bool:
         """Whether it is over. Raises nothing."""
         ...
 
@@ -81,12 +81,13 @@ class Commit:
         """For the journal alone: it is on its way natively."""
         self._writing = writing
 
-    def wait(self, timeout_s: float) -> bool:
-        """Block this thread until it is over (True), at most timeout_s (False)."""
+    def wait(self, timeout_s: float, looking_s: float = 0.0) -> bool:
+        """Block this thread until it is over (True), at most timeout_s (False). looking_s: for how long of it to stay
+        awake, where being woken costs more than that."""
         if self._is_over:
             return True
         if self._writing is not None and not self._is_handed_over:
-            if self._is_taken_in(max(0.0, timeout_s)):
+            if self._is_taken_in(max(0.0, timeout_s), looking_s):
                 return True
             if not self._is_handed_over:
                 return False
@@ -95,10 +96,10 @@ class Commit:
         self._lock.release()
         return True
 
-    def _is_taken_in(self, timeout_s: float) -> bool:
+    def _is_taken_in(self, timeout_s: float, looking_s: float = 0.0) -> bool:
         writing = self._writing
         assert writing is not None
-        if not writing.wait(timeout_s):
+        if not writing.wait(timeout_s, looking_s):
             return False
         with self._taking_in:
             if self._is_over or writing.take_in(self):

@@ -107,6 +107,9 @@ class JournalStore(ABC):
         while batch := reader.read():
             yield from batch
 
+    def expect(self) -> None:  # noqa: B027 most have nothing to do for it
+        """A group is likely to begin in less than a millisecond: the writer may wake up for it."""
+
     def begin(self, payloads: Sequence[bytes], *, emergency: bool = False) -> Commit:
         """Hand one group to the journal's writer, and return at once: all of it becomes durable, or none.
 

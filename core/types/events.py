@@ -7,6 +7,9 @@ release are replayed. Numbers are ints at the instrument's scales, which intents
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
 import msgspec
 
 from core.types.authority import (
@@ -119,6 +122,50 @@ class RiskCheckRecord(msgspec.Struct, frozen=True, gc=False):
     actual: str | None = None
     unit: str | None = None
     source: str | None = None
+
+
+_CHECKS: msgspec.json.Decoder[tuple[RiskCheckRecord, ...]] = msgspec.json.Decoder(tuple[RiskCheckRecord, ...])
+
+
+class RenderedChecks(Sequence[RiskCheckRecord]):
+    """Checks as the JSON that they are written as. They become records when somebody looks, which the one who decides
+    seldom does; equal to a tuple of the same records."""
+
+    __slots__ = ("_records", "json")
+
+    def __init__(self, json: bytes) -> None:
+        self.json = json
+        self._records: tuple[RiskCheckRecord, ...] | None = None
+
+    def _made(self) -> tuple[RiskCheckRecord, ...]:
+        if self._records is None:
+            self._records = _CHECKS.decode(self.json)
+        return self._records
+
+    def __len__(self) -> int:
+        return len(self._made())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._made()[index]
+
+    def __iter__(self) -> Iterator[RiskCheckRecord]:
+        return iter(self._made())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, RenderedChecks):
+            return self.json == other.json
+        return self._made() == other
+
+    def __hash__(self) -> int:
+        return hash(self._made())
+
+    def __repr__(self) -> str:
+        return repr(self._made())
+
+
+def rendered_checks(json: bytes) -> tuple[RiskCheckRecord, ...]:
+    """A sequence that is used as the tuple that it stands for. json: an array, as encode_event would write it."""
+    return cast(tuple[RiskCheckRecord, ...], RenderedChecks(json))
 
 
 class MarketInputs(msgspec.Struct, frozen=True, gc=False):
@@ -533,7 +580,15 @@ JournalEvent = (
 )
 
 _DECODER: msgspec.json.Decoder[JournalEvent] = msgspec.json.Decoder(JournalEvent)
-_ENCODER = msgspec.json.Encoder(order="deterministic")
+
+
+def _as_rendered(value: object) -> msgspec.Raw:
+    if isinstance(value, RenderedChecks):
+        return msgspec.Raw(value.json)
+    raise NotImplementedError(f"an event holds a {type(value).__name__}")
+
+
+_ENCODER = msgspec.json.Encoder(order="deterministic", enc_hook=_as_rendered)
 
 
 class JournalEntry(msgspec.Struct, frozen=True, gc=False):

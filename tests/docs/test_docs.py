@@ -20,6 +20,7 @@ from core.risk.custom import EXAMPLE
 from core.risk.rules import ENGINE_SETTINGS, LIMIT_NAMES, parse_risk_rules
 from core.types.codes import ReasonCode
 from tests.tools.policies import policy_with
+from tools.catalogue import build_registry
 from tools.cures import CURES
 from tools.policy_conditions import VARIABLES
 from tools.policy_document import PolicyDocument
@@ -55,6 +56,22 @@ def test_what_the_tools_say_of_a_code_is_what_the_page_says() -> None:
         for code, meaning, cure in ROW.findall(page("docs/refusals.md"))
     }
     assert {code.value: tuple(cure) for code, cure in CURES.items()} == rows
+
+
+def test_every_tool_has_its_row_with_permission_source_cost_and_deadline() -> None:
+    """A tool that was added or changed: its row belongs into docs/tools.md."""
+    rows = re.findall(
+        r"^\| `([a-z_]+)` \| (.+?) \| `([a-z:]+)` \| (.+?) \| (\d+) \| (\d+) \|$", page("docs/tools.md"), re.MULTILINE
+    )
+    shown = {
+        name: (permission, tuple(re.findall(r"`([a-z:_]+)`", sources)), int(cost), int(deadline_ms))
+        for name, _, permission, sources, cost, deadline_ms in rows
+    }
+    assert shown == {
+        tool.name: (tool.permission, tuple(source.value for source in tool.sources), tool.cost, tool.timeout_ms)
+        for tool in build_registry()
+    }
+    assert len(rows) == len(shown)
 
 
 def test_the_rules_file_that_is_shown_is_one_the_engine_takes() -> None:

@@ -53,7 +53,7 @@ class PatientCommit:
     def __init__(self, commit: Commit) -> None:
         self._commit = commit
 
-    def wait(self, _timeout_s: float) -> bool:
+    def wait(self, _timeout_s: float, _looking_s: float = 0.0) -> bool:
         return self._commit.is_over
 
     def confirm(self) -> None:

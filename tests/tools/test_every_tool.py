@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -68,3 +69,16 @@ async def test_its_result_is_stamped_fits_its_schema_and_holds_every_number_as_t
     (scope,) = result.scope
     assert scope.split(":")[0] == tool.scope.value
     assert (":" in scope) == tool.scope.needs_account
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_tool_that_its_description_names_is_there(tool: ToolDefinition) -> None:
+    named = set(
+        re.findall(r"\b(?:get|list|compute|explain|suggest|search|estimate)_[a-z_]+|\bwhat_if\b", tool.description)
+    )
+    known = {name for definition in build_registry() for name in (definition.name, *fields_of(definition))}
+    assert named - known == set()
+
+
+def fields_of(tool: ToolDefinition) -> set[str]:
+    return set(tool.input_model.model_fields) | set(tool.output_model.model_fields)

@@ -37,7 +37,7 @@ from core.venues.binance.user_stream import (
 from core.venues.binance.wire import ErrorBody
 from core.venues.ports import VenueRateLimitedError, VenueUnavailableError
 
-MAX_IN_FLIGHT = 256
+MAX_IN_FLIGHT = 1_024
 """Requests that wait for their answers; one more is for REST."""
 LOGON = "session.logon"
 CONNECT = "connect"

@@ -31,7 +31,15 @@ from core.risk.kill_switch import KillSwitch
 from core.types.authority import MandateAuthority
 from core.types.clock import NS_PER_MS
 from core.types.codes import ReasonCode
-from core.types.events import EquityObserved, MarketInputs, RiskCheckRecord
+from core.types.events import (
+    EquityObserved,
+    MarketInputs,
+    OrderIntended,
+    RenderedChecks,
+    RiskCheckRecord,
+    decode_event,
+    encode_event,
+)
 from core.types.instruments import Instrument, Product
 from core.types.money import decimal_text
 from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
@@ -40,6 +48,7 @@ from tests.core.approvals import NOW_NS, rules_document, started_kernel
 ACCOUNT, STRATEGY = "acct-demo", "grid-1"
 LARGEST = 2**63 - 1
 LEAST = Decimal("1e-12")
+ODD_TEXT = 'a "quoted" back\\slash, / and \b\f\n\r\t\x00\x07\x1f\x7f, \xe9 \u20ac \U0001f600'
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "ETHBTC")
 LIMITS_OF_MONEY = {
     "max_notional_per_order_quote": ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER,
@@ -167,7 +176,7 @@ class Draw:
             kernel.activity.amend_requested(self.intent(), at_ns)
             kernel.activity.cancel_requested(self.intent(), at_ns)
         if random.random() < 0.2:
-            put(kernel.frozen, ACCOUNT, random.choice(("it differs", "")))
+            put(kernel.frozen, ACCOUNT, random.choice(("it differs", "", ODD_TEXT)))
         if random.random() < 0.4:
             switch = AccountSwitch(random.choice(tuple(KillSwitch)), NOW_NS)
             put(kernel.account_switches, ACCOUNT, switch)
@@ -233,6 +242,8 @@ def assert_same(kernel: Kernel, subject: RiskSubject, inputs: DecisionInputs) ->
     if native is None:
         return Counter()
     assert native.checks == plain.checks
+    assert isinstance(native.checks, RenderedChecks)
+    assert native.checks.json == msgspec.json.encode(plain.checks)
     assert native == plain
     return Counter((record.name, record.passed) for record in native.checks)
 
@@ -243,6 +254,40 @@ def test_the_same_is_decided_natively_and_in_python(seed: int) -> None:
     draw = Draw(Random(seed))
     for _ in range(3):
         assert_same(draw.kernel, draw.subject(), draw.inputs())
+
+
+def test_checks_that_are_only_rendered_are_written_and_read_back_as_records() -> None:
+    draw = Draw(Random(2))
+    subject, inputs = draw.subject(), draw.inputs()
+    native, plain = (
+        run_risk(draw.kernel, subject, inputs, NOW_NS),
+        run_risk_in_python(draw.kernel, subject, inputs, NOW_NS),
+    )
+    assert isinstance(native.checks, RenderedChecks)
+
+    def intended(checks: tuple[RiskCheckRecord, ...]) -> OrderIntended:
+        return OrderIntended(
+            ts_ns=NOW_NS,
+            intent=subject.intent,
+            authority=MandateAuthority("mandate-1", STRATEGY),
+            notional_quote="1",
+            rules_version=1,
+            market=inputs.market,
+            checks=checks,
+        )
+
+    event = intended(native.checks)
+    assert encode_event(event) == encode_event(intended(plain.checks))
+    read_back = decode_event(encode_event(event))
+    assert isinstance(read_back, OrderIntended)
+    assert type(read_back.checks) is tuple
+    assert read_back == event
+    assert event == read_back
+    assert native.checks[0] == plain.checks[0]
+    assert len(native.checks) == len(plain.checks)
+    assert list(native.checks) == list(plain.checks)
+    assert hash(native.checks) == hash(plain.checks)
+    assert native.checks != plain.checks[1:]
 
 
 def test_every_check_is_seen_to_pass_and_to_fail_natively() -> None:

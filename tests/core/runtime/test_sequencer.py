@@ -49,8 +49,9 @@ class Rig:
         self.prepared: list[Effect] = []
         self.sequencer = Sequencer(self.kernel, self.journal, Clock(), self)
 
-    def prepare(self, effects: Iterable[Effect]) -> None:
+    def prepare(self, effects: Iterable[Effect]) -> bool:
         self.prepared.extend(effects)
+        return bool(self.prepared)
 
     def send(self, effects: Iterable[Effect]) -> None:
         self.performed.extend((effect, None) for effect in effects if isinstance(effect, SubmitOrder))

@@ -31,8 +31,11 @@ class FaultyDisk:
         self.begun += 1
         return self._disk.begin(descriptor, offset, data)
 
-    def wait(self, timeout_s: float) -> bool:
-        return self.gate.wait(timeout_s) and self._disk.wait(timeout_s)
+    def wait(self, timeout_s: float, looking_s: float = 0.0) -> bool:
+        return self.gate.wait(timeout_s) and self._disk.wait(timeout_s, looking_s)
+
+    def expect(self) -> None:
+        self._disk.expect()
 
     def outcome(self) -> tuple[int, int]:
         return self._outcomes[0] if self._outcomes else self._disk.outcome()
@@ -113,6 +116,15 @@ async def test_a_disk_that_hangs_holds_up_nobody_who_waits_with_patience(journal
         await told.wait()
     assert await asyncio.gather(*waiting) == [True, True]
     assert journal.sequence == 1
+
+
+async def test_what_is_expected_may_come_or_not(journal: Journal) -> None:
+    for number in range(3):
+        journal.expect()
+        journal.expect()
+        assert journal.begin([b'{"a":%d}' % number]).wait(WAIT_S, WAIT_S)
+    journal.expect()
+    assert payloads(journal) == [b'{"a":0}', b'{"a":1}', b'{"a":2}']
 
 
 async def test_who_reads_hears_of_a_group_that_nobody_else_asked_for(journal: Journal) -> None:

@@ -1,0 +1,144 @@
+"""Every tool that reads or computes, called on the running service by each role, after an order was filled there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+import pytest
+from jsonschema import Draft202012Validator
+
+from core.text.figures import leaves
+from core.types.clock import NS_PER_S, SystemClock
+from tests.e2e.service import RunningService
+from tools.catalogue import build_registry
+
+pytestmark = pytest.mark.e2e
+
+ROLES = ("trader", "approver", "compliance")
+ACCOUNT = "acct-demo"
+FILL_TIMEOUT_S = 90
+ACT_KINDS = ("suggest",)
+FRESH_WITHIN_NS = 3600 * NS_PER_S
+
+
+class Traded:
+    """What was suggested, approved and filled, and what was refused."""
+
+    def __init__(self, service: RunningService) -> None:
+        outcome = service.veloz("ask", "buy 0.01 BTC at market", "--json").json
+        self.suggestion_id: str = outcome["suggestion_id"]
+        approved = service.veloz("approve", self.suggestion_id, "--json", "--wait", str(FILL_TIMEOUT_S))
+        assert approved.json["status"] == "executed", approved.text
+        self.client_order_id: str = approved.json["client_order_id"]
+        refused = service.veloz("ask", "buy 500 BTC at market", "--json").json
+        self.refused_call_id: str = next(
+            call["call_id"] for call in refused["tool_calls"] if call["tool"] == "suggest_order"
+        )
+
+
+@pytest.fixture(scope="module")
+def traded(service: RunningService) -> Traded:
+    return Traded(service)
+
+
+@contextmanager
+def client_of(service: RunningService, user: str) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=service.url, timeout=30, trust_env=False) as client:
+        login = {"username": user, "password": service.password(user)}
+        token = client.post("/api/v1/auth/login", json=login).json()["access_token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+        yield client
+
+
+def call(client: httpx2.Client, tool: str, arguments: dict[str, Any]) -> Any:
+    answer = client.post(f"/api/v1/tools/{tool}/calls", json={"arguments": arguments})
+    assert answer.status_code == 200, (tool, answer.text)
+    return answer.json()
+
+
+def arguments_of(tool: dict[str, Any], traded: Traded, symbols: list[str]) -> dict[str, Any]:
+    """The tool's own example, about what there is on this service."""
+    arguments = dict(build_registry().get(tool["name"]).example)
+    own = {
+        "symbol": symbols[0],
+        "symbols": [symbols[0], symbols[-1]],
+        "suggestion_id": traded.suggestion_id,
+        "client_order_id": traded.client_order_id,
+        "status": "executed",
+    }
+    return arguments | {name: value for name, value in own.items() if name in arguments}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_read_and_every_computation_answers_each_role_with_its_stamps(
+    service: RunningService, traded: Traded, role: str
+) -> None:
+    with client_of(service, role) as client:
+        tools = client.get("/api/v1/tools").json()
+        readable = [tool for tool in tools if tool["kind"] not in ACT_KINDS]
+        expected = {tool.name for tool in build_registry() if tool.kind not in ACT_KINDS}
+        assert {tool["name"] for tool in readable} == expected
+        instruments = call(client, "list_instruments", {})["data"]["instruments"]
+        symbols = [cell["symbol"] for cell in instruments]
+        for tool in readable:
+            Draft202012Validator.check_schema(tool["input_schema"])
+            Draft202012Validator.check_schema(tool["output_schema"])
+            arguments = arguments_of(tool, traded, symbols)
+            Draft202012Validator(tool["input_schema"]).validate(arguments)
+            answer = call(client, tool["name"], arguments)
+            data = answer["data"]
+            Draft202012Validator(tool["output_schema"]).validate(data)
+            assert all(value is None or isinstance(value, str | bool) for _, value in leaves(data)), tool["name"]
+            about_account = tool["scope"] in {"account", "reviews"}
+            scope = f"{tool['scope']}:{ACCOUNT}" if about_account else tool["scope"]
+            venue = ["venue:paper"] if any(part.startswith("engine:") for part in tool["source"]) else []
+            assert (answer["mode"], answer["scope"], answer["source"]) == ("PAPER", [scope], tool["source"] + venue)
+            assert answer["as_of_ns"] == data["as_of_ns"]
+            age_ns = SystemClock().now_ns() - int(answer["as_of_ns"])
+            assert -NS_PER_S < age_ns < FRESH_WITHIN_NS, (tool["name"], answer["as_of"])
+
+
+def test_what_was_traded_is_told_alike_by_order_fills_profit_fees_and_balances(
+    service: RunningService, traded: Traded
+) -> None:
+    with client_of(service, "trader") as client:
+        order = call(client, "get_order", {"client_order_id": traded.client_order_id})["data"]
+        (own,) = order["fills"] if len(order["fills"]) == 1 else (order["fills"][0],)
+        assert (order["order"]["status"], order["order"]["filled_quantity"]) == ("FILLED", "0.01")
+        assert own["client_order_id"] == traded.client_order_id
+        fills = call(client, "get_fills", {"client_order_id": traded.client_order_id})["data"]["fills"]
+        assert [fill["trade_id"] for fill in fills] == [fill["trade_id"] for fill in order["fills"]]
+        pnl = call(client, "get_pnl", {"group_by": "symbol", "days": 2})["data"]
+        assert (pnl["unmeasured_fills"], [group["key"] for group in pnl["groups"]]) == ("0", ["BTCUSDT"])
+        fees = call(client, "get_fees", {"group_by": "asset", "days": 2})["data"]
+        assert fees["totals"][0]["fill_count"] != "0"
+        held = {cell["asset"] for cell in call(client, "get_balances", {})["data"]["balances"]}
+        assert {"BTC", "USDT"} <= held
+        listed = call(client, "list_suggestions", {"status": "executed"})["data"]["suggestions"]
+        assert traded.suggestion_id in {row["suggestion_id"] for row in listed}
+        why = call(client, "explain_rejection", {"reference": traded.refused_call_id})["data"]
+        assert (why["refused"], why["kind"]) == (True, "call")
+        assert why["code"] in {"RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER", "MARKET_DEPTH_INSUFFICIENT"}
+        health = call(client, "get_system_health", {})["data"]
+        assert int(health["projected_sequence"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("get_order", {"client_order_id": "vz-of-somebody-else"}),
+        ("get_suggestion", {"suggestion_id": "01KAXB7Z3M2N4P5Q6R7S8T9V0W"}),
+        ("explain_rejection", {"reference": "vz-of-somebody-else"}),
+        ("get_balances", {"account_id": "acct-of-somebody-else"}),
+    ],
+)
+def test_what_is_not_theirs_is_refused_without_saying_whether_it_is_there(
+    service: RunningService, traded: Traded, tool: str, arguments: dict[str, Any]
+) -> None:
+    with client_of(service, "trader") as client:
+        answer = client.post(f"/api/v1/tools/{tool}/calls", json={"arguments": arguments})
+        code = answer.json()["code"]
+    assert code == ("AUTH_ACCOUNT_OUT_OF_SCOPE" if "account_id" in arguments else "RESOURCE_NOT_FOUND")
