@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 
@@ -31,6 +32,7 @@ MANDATE_SCHEMA = "veloz.mandate/1"
 MANDATE_DOMAIN_TAG = b"veloz/mandate/v1\x00"
 MANDATE_LONGEST_NS = 90 * 24 * 3600 * NS_PER_S
 SYMBOLS_LIMIT = 1_000
+LIMITS_KEPT = 256
 
 
 class VerifiedMandate(msgspec.Struct, frozen=True):
@@ -143,7 +145,7 @@ def mandate_refusal(
         ("position", terms.max_position_notional_quote, position_notional_quote),
         ("value of all orders", terms.max_total_notional_quote, total),
     ):
-        if value > Decimal(limit):
+        if value > _limit(limit):
             return _beyond(what, limit, decimal_text(value), "quote")
     if open_orders > int(terms.max_open_orders):
         return _beyond("open orders", terms.max_open_orders, str(open_orders), "orders")
@@ -167,6 +169,12 @@ def mandate_approvals_problem(mandate: Mandate, counted: tuple[SignatureRecord, 
         actual=str(valid),
         unit="approvals",
     )
+
+
+@lru_cache(maxsize=LIMITS_KEPT)
+def _limit(text: str) -> Decimal:
+    """A limit of a document: asked for with each order under it."""
+    return Decimal(text)
 
 
 def _content_problem(mandate: Mandate) -> Refusal | None:

@@ -212,7 +212,9 @@ def mandate_order_refusal(
         symbol=intent.symbol,
         notional_quote=notional_quote,
         added_quote=notional_quote if added_quote is None else added_quote,
-        position_notional_quote=EXACT.divide(EXACT.multiply(notional_quote, Decimal(worst)), Decimal(whole)),
+        position_notional_quote=notional_quote
+        if worst == whole
+        else EXACT.divide(EXACT.multiply(notional_quote, Decimal(worst)), Decimal(whole)),
         open_orders=(0 if amends is not None else 1) + kernel.exposure.orders_of_mandate(authority.mandate_id),
         now_ns=now_ns,
     )

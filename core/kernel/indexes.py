@@ -54,6 +54,12 @@ class OrderIndexes:
         if old is not None and new is not None and old.status in _WORKING and new.status in _WORKING:
             # Most changes: nothing that is asked for here.
             return
+        if old is None and new is not None and new.status in _WORKING and _stands_alone(new):
+            # Most orders begin so.
+            intent = new.intent
+            self.open[order_id] = None
+            self._open_by_market.setdefault((intent.account_id, intent.venue, intent.symbol), {})[order_id] = None
+            return
         if new is not None and new.status.is_final:
             self.keep_final(new)
         known = new or old
@@ -77,6 +83,10 @@ class OrderIndexes:
             ):
                 if name is not None:
                     _list(index, name, order_id, add=new is not None)
+
+
+def _stands_alone(order: Order) -> bool:
+    return order.group_id is None and order.parent_id is None and order.replaces is None
 
 
 def _put(ids: dict[str, None], order_id: str, *, is_in: bool) -> None:

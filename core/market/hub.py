@@ -389,10 +389,12 @@ class MarketHub:
         sweep = Sweep(*book.sweep(side is Side.BUY, scaled))
         return estimate(instrument, side, scaled, Best(*best), sweep, market.sync.last_depth_ns)
 
-    def market_inputs(self, symbol: str) -> MarketInputs:
-        """What a risk decision is made on. Prices are None unless the book is LIVE: an unverified price is none."""
+    def market_inputs(self, symbol: str, now_ns: int | None = None) -> MarketInputs:
+        """What a risk decision is made on, at a time of the hub's. Prices are None unless the book is LIVE: an
+        unverified price is none."""
         market = self._market(symbol)
-        now_ns = self._clock.now_ns()
+        if now_ns is None:
+            now_ns = self._clock.now_ns()
         state, _ = market.sync.state_at(now_ns)
         best = market.sync.book.best() if state is BookState.LIVE else None
         last_ns = market.sync.last_depth_ns
@@ -407,10 +409,11 @@ class MarketHub:
             last_price=last,
         )
 
-    def visible_quantity(self, symbol: str, side: Side) -> Decimal | None:
-        """All that a taker on this side could meet in the live book; None when the book isn't LIVE."""
+    def visible_quantity(self, symbol: str, side: Side, now_ns: int) -> Decimal | None:
+        """All that a taker on this side could meet in the live book, at a time of the hub's; None when the book isn't
+        LIVE."""
         market = self._market(symbol)
-        if market.sync.state_at(self._clock.now_ns())[0] is not BookState.LIVE:
+        if not market.sync.is_live_at(now_ns):
             return None
         filled = market.sync.book.sweep(side is Side.BUY, SWEEP_ALL)[0]
         return from_scaled(filled, market.instrument.quantity_scale)

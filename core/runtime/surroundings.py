@@ -50,18 +50,19 @@ class Surroundings:
         if (venue, symbol) not in self._kernel.listed_keys:
             return DecisionInputs(NO_MARKET, self.venue_connected, account_id=self.account_id or None)
         hub = self.hub
+        now_ns = hub.now_ns()
         try:
-            market = hub.market_inputs(symbol)
+            market = hub.market_inputs(symbol, now_ns)
         except RefusalError:
             return DecisionInputs(
                 NO_MARKET, self.venue_connected, balances=self.balances, account_id=self.account_id or None
             )
         worst_price = depth_quantity = visible_quantity = None
         if side is not None:
-            visible_quantity = hub.visible_quantity(symbol, side)
+            visible_quantity = hub.visible_quantity(symbol, side, now_ns)
             if sweep is not None:
                 worst_price, depth_quantity = self._sweep(symbol, side, sweep)
-        marks = Marks(self._kernel, hub)
+        marks = Marks(self._kernel, hub, now_ns)
         return DecisionInputs(
             market,
             self.venue_connected,
@@ -105,11 +106,11 @@ class Marks(Mapping[InstrumentKey, int]):
     """The mid prices of this moment at each instrument's price_scale, asked for one by one; without one there is no
     key. A mid of half a unit is rounded half to even."""
 
-    def __init__(self, kernel: Kernel, hub: MarketHub) -> None:
+    def __init__(self, kernel: Kernel, hub: MarketHub, now_ns: int | None = None) -> None:
         self._kernel = kernel
         self._listed = kernel.listed_keys
         self._hub = hub
-        self._now_ns = hub.now_ns()
+        self._now_ns = hub.now_ns() if now_ns is None else now_ns
 
     def __getitem__(self, key: InstrumentKey) -> int:
         mark: int | None = self.get(key)

@@ -37,8 +37,11 @@ class MonotonicClock:
         self._last_ns = floor_ns
 
     def now_ns(self) -> int:
-        self._last_ns = max(self._last_ns, self._source.now_ns())
-        return self._last_ns
+        now_ns = self._source.now_ns()
+        if now_ns <= self._last_ns:
+            return self._last_ns
+        self._last_ns = now_ns
+        return now_ns
 
 
 class ManualClock:

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from core._native import parse_scaled
 
-__all__ = ["MAX_SCALE", "decimal_text", "from_scaled", "parse_scaled", "rescale", "to_scaled"]
+__all__ = ["MAX_SCALE", "decimal_text", "from_scaled", "parse_scaled", "rescale", "scaled_text", "to_scaled"]
 
 MAX_SCALE = 18
 BPS_PER_UNIT = 10_000
@@ -27,6 +27,16 @@ def to_scaled(value: Decimal, scale: int) -> int:
 def from_scaled(value: int, scale: int) -> Decimal:
     """Int at the given scale to Decimal, exactly."""
     return Decimal(value).scaleb(-scale)
+
+
+def scaled_text(value: int, scale: int) -> str:
+    """decimal_text of from_scaled, without a Decimal in between."""
+    digits = str(abs(value))
+    if scale:
+        digits = digits.rjust(scale + 1, "0")
+        fraction = digits[-scale:].rstrip("0")
+        digits = f"{digits[:-scale]}.{fraction}" if fraction else digits[:-scale]
+    return f"-{digits}" if value < 0 else digits
 
 
 def rescale(value: int, from_scale: int, to_scale: int) -> int:

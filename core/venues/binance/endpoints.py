@@ -30,7 +30,9 @@ class Priority(IntEnum):
     BACKGROUND = 4
 
 
-class Endpoint(msgspec.Struct, frozen=True):
+class Endpoint(msgspec.Struct, frozen=True, eq=False):
+    """One of the table, and the same as itself alone: who keeps something by it needn't look into it."""
+
     weight: int | Callable[[Parameters], int]
     priority: Priority
     orders: int = 0
@@ -202,7 +204,9 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
 }
 
 
+_UNLISTED = Endpoint(UNLISTED_WEIGHT, Priority.BACKGROUND)
+
+
 def endpoint_of(method: str, path: str) -> Endpoint:
     """What the table says of it, or a dear stand-in."""
-    found = ENDPOINTS.get((method, path))
-    return found if found is not None else Endpoint(UNLISTED_WEIGHT, Priority.BACKGROUND)
+    return ENDPOINTS.get((method, path), _UNLISTED)

@@ -111,7 +111,9 @@ def signed_parameters(credential: Credential, parameters: Mapping[str, str | int
     https://developers.binance.com/docs/binance-spot-api-docs/websocket-api/request-security
     """
     named = {**parameters, "apiKey": credential.api_key}
-    named["signature"] = credential.signer.sign("&".join([f"{name}={named[name]}" for name in sorted(named)]))
+    texts = [(name, value if isinstance(value, str) else str(value)) for name, value in named.items()]
+    texts.sort()
+    named["signature"] = credential.signer.sign("&".join(map("=".join, texts)))
     return named
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from core.types.instruments import Instrument, Product
-from core.types.money import decimal_text, from_scaled, parse_scaled
+from core.types.money import parse_scaled, scaled_text
 from core.types.orders import OrderIntent, OrderType, Side, TimeInForce
 from core.types.venues import VenueCapabilities
 from core.venues.binance.wire import event_ns, short, status_of
@@ -202,11 +202,11 @@ def order_of(body: OrderBody, instrument: Instrument) -> VenueOrder:
 
 
 def quantity_text(intent: OrderIntent, quantity: int) -> str:
-    return decimal_text(from_scaled(quantity, intent.quantity_scale))
+    return scaled_text(quantity, intent.quantity_scale)
 
 
 def price_text(intent: OrderIntent, price: int) -> str:
-    return decimal_text(from_scaled(price, intent.price_scale))
+    return scaled_text(price, intent.price_scale)
 
 
 def _common(intent: OrderIntent, order_type: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.types.money import decimal_text, from_scaled, parse_scaled, rescale, to_scaled
+from core.types.money import MAX_SCALE, decimal_text, from_scaled, parse_scaled, rescale, scaled_text, to_scaled
 
 LIMIT = 2**63 - 1
 
@@ -75,3 +75,8 @@ def test_rescaling_refuses_to_lose_digits() -> None:
 )
 def test_a_decimal_has_one_text(value: str, text: str) -> None:
     assert decimal_text(Decimal(value)) == text
+
+
+@given(st.integers(-(2**63), 2**63), st.integers(0, MAX_SCALE))
+def test_an_int_at_a_scale_has_the_text_of_its_decimal(value: int, scale: int) -> None:
+    assert scaled_text(value, scale) == decimal_text(from_scaled(value, scale))
