@@ -24,6 +24,7 @@ from api.mcp.http import PATH as MCP_PATH
 from api.mcp.http import load_ahead as load_mcp_ahead
 from api.metrics.endpoints import router as metrics_router
 from api.orders.endpoints import router as orders_router
+from api.passkeys.endpoints import router as passkeys_router
 from api.patience import ImpatientProtocol
 from api.policy.endpoints import router as policy_router
 from api.portfolio.endpoints import router as portfolio_router
@@ -54,6 +55,7 @@ def create_app(services: Services) -> FastAPI:
         runs_router,
         tools_router,
         suggestions_router,
+        passkeys_router,
         orders_router,
         portfolio_router,
         authority_router,

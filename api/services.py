@@ -18,6 +18,7 @@ from api.auth.tokens import AccessTokens
 from api.mcp.http import McpEndpoint
 from api.metrics.gateway import MeasuredGateway
 from api.metrics.service import MetricsService
+from api.passkeys.service import Passkeys
 from api.policy.keeper import PolicyKeeper
 from api.results.conversations import SqlConversations
 from api.results.repository import SqlReleases, SqlResultStore
@@ -66,6 +67,7 @@ class Services(msgspec.Struct, frozen=True):
     runs: RunService
     suggestions: SqlSuggestionStore
     approvals: Approvals
+    passkeys: Passkeys
     results: SqlResultStore
     policy: PolicyKeeper
     tools: ToolService
@@ -135,7 +137,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         return Copilot(settings, measured, ids, clock)
 
     copilot = LoadingCopilot(build_copilot)
-    tokens = AccessTokens(bytes.fromhex(settings.read_secret("jwt.key")), clock)
+    secret = bytes.fromhex(settings.read_secret("jwt.key"))
+    tokens = AccessTokens(secret, clock)
     agents = AgentService(transactions, tokens, measured, trail, clock, ids)
     identity = Identity(tokens, agents)
     tool_service = ToolService(measured, ids)
@@ -158,6 +161,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             redactor=redactor,
             figures_max_age_s=settings.approvals.figures_max_age_s,
         ),
+        passkeys=Passkeys(engine, settings.approvals, secret, clock, ids),
         results=results,
         policy=policy,
         tools=tool_service,

@@ -59,7 +59,7 @@ SIGNATURE_REFUSED = frozenset(
 TWO_APPROVALS = 2
 FIGURES_MAX_AGE_S = 300
 
-ApprovalMethod = Literal["ed25519"]
+ApprovalMethod = Literal["ed25519", "webauthn"]
 
 _log = structlog.get_logger("tools.approvals")
 

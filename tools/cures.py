@@ -359,6 +359,10 @@ CURES: dict[ReasonCode, Cure] = {
         "what was shown is older than `approvals.figures_max_age_s`",
         "look at the new version, which has this moment's figures, and sign that",
     ),
+    ReasonCode.APPROVAL_CLI_KEY_REQUIRED: Cure(
+        "a passkey was used above the roster's `cli_only_above_quote`, or without one",
+        "approve it with `veloz approve`",
+    ),
     ReasonCode.APPROVAL_SELF_NOT_COUNTED: Cure(
         "where two are due, the asker's own doesn't count",
         "have another approver sign",

@@ -13,6 +13,7 @@ from api.dependencies import CurrentPrincipal, CurrentServices
 from api.problems import problem
 from core.types.clock import format_utc_us
 from core.types.codes import ReasonCode, refuse
+from tools.approvals import ApprovalMethod
 from tools.suggestions import Suggestion, SuggestionStatus
 
 SUGGESTIONS_SHOWN_LIMIT = 200
@@ -25,13 +26,15 @@ router = APIRouter(prefix="/api/v1/suggestions", tags=["suggestions"])
 
 
 class ApproveRequest(BaseModel):
-    """signature is Ed25519 over `veloz/approval/v1` NUL and the digest's 32 bytes, in hex, by the key key_id."""
+    """signature is Ed25519 over `veloz/approval/v1` NUL and the digest's 32 bytes, in hex, by the key key_id. Or
+    passkey is what `navigator.credentials.get()` gave, as JSON."""
 
     model_config = ConfigDict(extra="forbid")
     version: int = Field(ge=1)
     digest: str = Field(max_length=128)
     key_id: str = Field(default="", max_length=64)
     signature: str = Field(default="", max_length=SIGNATURE_HEX_LENGTH_LIMIT)
+    passkey: dict[str, Any] | None = None
 
 
 class RejectRequest(BaseModel):
@@ -103,8 +106,13 @@ async def approve(
 
     202 when it is one of several that are due: it is kept, and `approvals_given` of `approvals_due` are there.
     """
+    key_id, signature = body.key_id, _signature(body.signature)
+    method: ApprovalMethod = "ed25519"
+    if body.passkey is not None:
+        key_id, signature = await services.passkeys.signature(principal, body.passkey)
+        method = "webauthn"
     outcome = await services.approvals.approve(
-        principal, suggestion_id, body.version, body.digest, body.key_id, _signature(body.signature)
+        principal, suggestion_id, body.version, body.digest, key_id, signature, method=method
     )
     if outcome.refusal is not None:
         status = outcome.status.value if outcome.status else None

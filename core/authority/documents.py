@@ -16,6 +16,7 @@ import msgspec
 import rfc8785
 
 from core.authority.signatures import sign_bytes, verify_bytes
+from core.authority.webauthn import ED25519
 from core.types.authority import SignatureRecord
 from core.types.clock import NS_PER_S, format_utc_us
 from core.types.codes import ReasonCode, Refusal
@@ -181,6 +182,12 @@ def _signer_problem(key_id: str, entry: RosterEntry | None, mode: str, account_i
             ReasonCode.AUTHORITY_SIGNER_NOT_PERMITTED,
             key_id,
             f"may not sign for account {account_id[:SHOWN_LIMIT_CHARS]}. Ask someone who may",
+        )
+    if entry.kind != ED25519:
+        return _signer(
+            ReasonCode.AUTHORITY_SIGNER_NOT_PERMITTED,
+            key_id,
+            "is a passkey, which approves suggestions and nothing else. Sign with a key of the command line",
         )
     if entry.paper_only and mode != Mode.PAPER:
         return _signer(

@@ -12,8 +12,9 @@ from core.authority.documents import CLOCK_SKEW_NS, EngineIdentity
 from core.authority.proposal import parse_proposal, proposal_digest
 from core.authority.proposal_kinds import AmendProposal, AnyProposal, Proposal, Proposed
 from core.authority.proposal_values import malformed
-from core.authority.roster import threshold_quote
+from core.authority.roster import cli_only_above, threshold_quote
 from core.authority.signatures import verify_digest
+from core.authority.webauthn import ED25519, WEBAUTHN, verify_assertion
 from core.types.authority import SignatureRecord
 from core.types.clock import NS_PER_S, format_utc_us
 from core.types.codes import ReasonCode, Refusal, RefusalError
@@ -60,9 +61,9 @@ def verify_approval(
 ) -> Refusal | Approved:
     """Check an approval in a fixed order; the first failing check is the answer.
 
-    signatures are (key id, Ed25519 signature). instrument_versions is by (venue, symbol); consumed maps a suggestion
-    to the version of it that was decided on; now_ns is the engine's clock, which never goes back; at_least is
-    how many approvals the caller wants, where that is more than are due.
+    signatures are (key id, Ed25519 signature or a passkey's assertion). instrument_versions is by (venue, symbol);
+    consumed maps a suggestion to the version of it that was decided on; now_ns is the engine's clock, which never goes
+    back; at_least is how many approvals the caller wants, where that is more than are due.
     """
     proposal = read_proposal(canonical)
     if isinstance(proposal, Refusal):
@@ -153,21 +154,40 @@ def _check_signatures(
                 ReasonCode.AUTHORITY_KEY_PAPER_ONLY, key_id, "is accepted for paper only. Sign with an enrolled key"
             )
     for key_id, signature in signatures:
-        if not verify_digest(entries[key_id].public_key_hex, digest_hex, signature):
+        if not _approves(entries[key_id], digest_hex, signature):
             return _signer(
                 ReasonCode.AUTHORITY_SIGNATURE_INVALID, key_id, "didn't sign this digest. Sign the proposal shown again"
             )
     return tuple(_one_per_user(signatures, entries))
 
 
+def _approves(entry: RosterEntry, digest_hex: str, signature: bytes) -> bool:
+    if entry.kind == WEBAUTHN:
+        return verify_assertion(entry, digest_hex, signature)
+    return entry.kind == ED25519 and verify_digest(entry.public_key_hex, digest_hex, signature)
+
+
 def _one_per_user(
     signatures: Sequence[tuple[str, bytes]], entries: Mapping[str, RosterEntry]
 ) -> tuple[SignatureRecord, ...]:
+    """A person's key of the command line before their passkey: it counts for more."""
     records: dict[str, SignatureRecord] = {}
-    for key_id, signature in signatures:
+    for key_id, signature in sorted(signatures, key=lambda item: entries[item[0]].kind == WEBAUTHN):
         user_id = entries[key_id].user_id
         records.setdefault(user_id, SignatureRecord(key_id, user_id, signature.hex()))
-    return tuple(records.values())
+    in_order = {entries[key_id].user_id: None for key_id, _ in signatures}
+    return tuple(records[user_id] for user_id in in_order)
+
+
+def _that_count(
+    records: tuple[SignatureRecord, ...], roster: Roster, worth_quote: Decimal
+) -> tuple[SignatureRecord, ...]:
+    """Without passkeys, where the roster doesn't let them count: they sign a challenge, and not what is shown."""
+    limit = cli_only_above(roster)
+    if limit is not None and worth_quote <= limit:
+        return records
+    passkeys = {entry.key_id for entry in roster.entries if entry.kind == WEBAUTHN}
+    return tuple(record for record in records if record.key_id not in passkeys)
 
 
 def approvals_due(roster: Roster, worth_quote: Decimal, at_least: int = 1) -> int:
@@ -175,8 +195,9 @@ def approvals_due(roster: Roster, worth_quote: Decimal, at_least: int = 1) -> in
     return max(at_least, TWO_APPROVALS if worth_quote > threshold_quote(roster) else 1)
 
 
-def approvals_counted(proposal: Proposed, records: tuple[SignatureRecord, ...]) -> int:
-    """How many people that is: beside another's, an author's own is nobody's."""
+def approvals_counted(proposal: Proposed, records: tuple[SignatureRecord, ...], roster: Roster) -> int:
+    """How many people that is: beside another's, an author's own is nobody's, and a passkey where it doesn't count."""
+    records = _that_count(records, roster, signed_notional_quote(proposal))
     others = sum(1 for record in records if record.user_id not in proposal.authors)
     return others if others else len(records)
 
@@ -190,11 +211,22 @@ def approvals_due_problem(
 ) -> Refusal | None:
     """Whether these signatures, all valid, are enough for an order that is worth so much."""
     due = approvals_due(roster, worth_quote, at_least)
+    given, records = len(records), _that_count(records, roster, worth_quote)
     others = sum(1 for record in records if record.user_id not in proposal.authors)
     # Where two are due, an author's own never makes up the number: it would be one pair of eyes twice.
     counted = others if due > 1 else len(records)
     if counted >= due:
         return None
+    if len(records) < given:
+        limit = cli_only_above(roster)
+        return Refusal(
+            ReasonCode.APPROVAL_CLI_KEY_REQUIRED,
+            "A passkey signs a challenge and not what is shown, so it doesn't count for this. Approve it with "
+            "`veloz approve`, which shows the bytes that it signs.",
+            limit="0" if limit is None else decimal_text(limit),
+            actual=decimal_text(worth_quote),
+            unit="quote",
+        )
     detail = {"limit": str(due), "actual": str(counted), "unit": "approvals"}
     if len(records) >= due or (records and not others):
         return Refusal(

@@ -188,9 +188,12 @@ class McpSettings(_Section):
 
 
 class ApprovalSettings(_Section):
-    """figures_max_age_s: how old what was shown may be when it is approved."""
+    """figures_max_age_s: how old what was shown may be when it is approved. passkey_rp_id and passkey_origins are the
+    site that passkeys are made for; the roster keeps them with each passkey."""
 
     figures_max_age_s: int = Field(300, ge=1, le=86_400)
+    passkey_rp_id: str = Field("localhost", pattern=r"^[a-z0-9.-]{1,253}$")
+    passkey_origins: Names = Field(("http://localhost:8480",), description="comma-separated in the environment")
 
 
 class GrpcSettings(_Section):

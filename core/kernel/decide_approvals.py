@@ -115,7 +115,7 @@ def decide_approval(
     if void is not None:
         return void
     trace_id = trace_id or proposal.trace_id or None
-    counted = approvals_counted(proposal, verdict.signatures)
+    counted = approvals_counted(proposal, verdict.signatures, kernel.roster)
     approval = Approval(proposal, digest_hex, verdict.signatures, counted, inputs, capabilities, now_ns, trace_id)
     caused = _caused(kernel, approval)
     decision = caused.decision

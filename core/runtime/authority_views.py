@@ -24,10 +24,16 @@ def roster_view(kernel: Kernel, now_ns: int) -> RosterView:
             paper_only=entry.paper_only,
             administers=entry.administers,
             approves=entry.approves,
+            kind=entry.kind,
+            algorithm=entry.algorithm,
+            rp_id=entry.rp_id,
+            origins=entry.origins,
+            credential_id_hex=entry.credential_id_hex,
         )
         for entry in roster.entries
     )
-    return RosterView(roster.version, Decimal(roster.two_approvals_above_quote), entries, now_ns)
+    cli_only = Decimal(roster.cli_only_above_quote) if roster.cli_only_above_quote else None
+    return RosterView(roster.version, Decimal(roster.two_approvals_above_quote), entries, now_ns, cli_only)
 
 
 def session_views(kernel: Kernel, account_id: str, *, include_ended: bool, now_ns: int) -> list[SessionView]:

@@ -52,7 +52,10 @@ class InstrumentsLoaded(Event, frozen=True, tag="instruments_loaded"):
 class RosterEntry(msgspec.Struct, frozen=True):
     """An enrolled key: Ed25519 public key in hex, for which accounts, and whether for paper only. administers names the
     kinds of administration that it may sign. Without approves it signs its user's own sessions in, and approves
-    neither proposals nor mandates."""
+    neither proposals nor mandates.
+
+    A passkey (kind webauthn) approves suggestions and nothing else: algorithm says what public_key_hex is of, rp_id and
+    origins at which site it may be used; credential_id_hex is by what the browser finds it."""
 
     key_id: str
     user_id: str
@@ -61,14 +64,21 @@ class RosterEntry(msgspec.Struct, frozen=True):
     paper_only: bool
     administers: tuple[str, ...] = ()
     approves: bool = True
+    kind: str = "ed25519"
+    algorithm: str = ""
+    rp_id: str = ""
+    origins: tuple[str, ...] = ()
+    credential_id_hex: str = ""
 
 
 class Roster(msgspec.Struct, frozen=True):
-    """Who may approve, and above which notional two signatures are due. Signed by the root key."""
+    """Who may approve, above which notional two signatures are due, and above which passkeys don't count, where it is
+    empty for nothing. Signed by the root key."""
 
     version: int
     entries: tuple[RosterEntry, ...]
     two_approvals_above_quote: str
+    cli_only_above_quote: str = ""
 
 
 class RosterInstalled(Event, frozen=True, tag="roster_installed"):

@@ -378,6 +378,11 @@ class RosterEntryView(msgspec.Struct, frozen=True):
     paper_only: bool
     administers: tuple[str, ...]
     approves: bool
+    kind: str = "ed25519"
+    algorithm: str = ""
+    rp_id: str = ""
+    origins: tuple[str, ...] = ()
+    credential_id_hex: str = ""
 
 
 class RosterView(msgspec.Struct, frozen=True):
@@ -387,6 +392,7 @@ class RosterView(msgspec.Struct, frozen=True):
     two_approvals_above_quote: Decimal
     entries: tuple[RosterEntryView, ...]
     as_of_ns: int
+    cli_only_above_quote: Decimal | None = None
 
 
 class SessionView(msgspec.Struct, frozen=True):

@@ -37,12 +37,22 @@ from tests.core.approvals import (
     proposal,
     rules_document,
 )
+from tests.core.authority.authenticator import Authenticator
 
 IDS = SystemIdSource()
 SEED = "66" * 32
 APPROVER, SECOND, TRADER = ("approver", APPROVER_SEED), ("second", SECOND_SEED), ("trader", TRADER_SEED)
 SMALL, LARGE = "0.01", "0.9"
 """In BTC; above the roster's threshold two approvals are due."""
+
+PASSKEY_SEED = 7
+PASSKEY = Authenticator(seed=PASSKEY_SEED)
+REAL_ROSTER = msgspec.structs.replace(
+    ROSTER,
+    entries=(*ROSTER.entries, PASSKEY.entry("passkey", "user-approver", (ACCOUNT,))),
+    cli_only_above_quote="1000",
+)
+"""What the root key has signed."""
 
 Signatures = list[tuple[str, bytes]]
 
@@ -113,7 +123,9 @@ def signed(what: Proposal, *signers: tuple[str, str]) -> Signatures:
 def own_roster(threshold: str = "50000") -> Roster:
     """The real one with the attacker's key for the approver's person, and any threshold."""
     mine = entry("approver-2", "user-approver", SEED)
-    return Roster(version=99, entries=(*ROSTER.entries, mine), two_approvals_above_quote=threshold)
+    return msgspec.structs.replace(
+        REAL_ROSTER, version=99, entries=(*REAL_ROSTER.entries, mine), two_approvals_above_quote=threshold
+    )
 
 
 Forgery = Callable[[Attacker], Awaitable[ReasonCode | None]]
@@ -296,6 +308,36 @@ async def an_approval_that_was_kept_back(attacker: Attacker) -> ReasonCode | Non
     now_ns = (await attacker.client.status()).now_ns
     what = await attacker.propose(created_at_ns=str(now_ns - 61 * NS_PER_S), expires_at_ns=str(now_ns - NS_PER_S))
     return await attacker.send(what, signed(what, APPROVER))
+
+
+# a passkey
+
+
+@forgery(ReasonCode.AUTHORITY_SIGNATURE_INVALID)
+async def a_passkeys_answer_to_another_challenge(attacker: Attacker) -> ReasonCode | None:
+    what, other = await attacker.propose(), await attacker.propose()
+    return await attacker.send(what, [("passkey", PASSKEY.approve(proposal_digest(proposal_bytes(other))))])
+
+
+@forgery(ReasonCode.AUTHORITY_SIGNATURE_INVALID)
+async def a_passkeys_answer_to_another_site(attacker: Attacker) -> ReasonCode | None:
+    what = await attacker.propose()
+    elsewhere = Authenticator(seed=PASSKEY_SEED, origin="https://evil.example")
+    return await attacker.send(what, [("passkey", elsewhere.approve(proposal_digest(proposal_bytes(what))))])
+
+
+@forgery(ReasonCode.AUTHORITY_SIGNATURE_INVALID)
+async def somebody_elses_passkey(attacker: Attacker) -> ReasonCode | None:
+    what = await attacker.propose()
+    own = Authenticator(seed=PASSKEY_SEED + 1)
+    return await attacker.send(what, [("passkey", own.approve(proposal_digest(proposal_bytes(what))))])
+
+
+@forgery(ReasonCode.APPROVAL_CLI_KEY_REQUIRED)
+async def a_passkey_for_more_than_passkeys_count_for(attacker: Attacker) -> ReasonCode | None:
+    """What the browser showed can have been something else."""
+    what = await attacker.propose("0.1", notional_quote="1")
+    return await attacker.send(what, [("passkey", PASSKEY.approve(proposal_digest(proposal_bytes(what))))])
 
 
 # other ways to an order

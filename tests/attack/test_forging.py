@@ -21,8 +21,8 @@ from core.types.clock import SystemClock
 from core.types.codes import ReasonCode
 from core.types.events import ApprovalDecided, JournalEvent, OrderIntended, RiskRulesInstalled, RosterInstalled
 from tests.api.sql_doubles import Database, seeded
-from tests.attack.attacker import APPROVER, FORGERIES, LARGE, SEED, SMALL, Attacker, own_roster, signed
-from tests.core.approvals import ACCOUNT, APPROVER_SEED
+from tests.attack.attacker import APPROVER, FORGERIES, LARGE, REAL_ROSTER, SEED, SMALL, Attacker, own_roster, signed
+from tests.core.approvals import ACCOUNT, APPROVER_SEED, ROOT_SEED
 from tests.core.venues.paper.support import Client
 from tests.crash.processes import Session
 from tests.crash.products import SPOT
@@ -86,6 +86,7 @@ async def prey(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPat
     token = (folder / "nats-secrets" / "nats.token").read_text().strip()
     session = Session(folder / "home", SPOT, recv_window_ms=5_000, nats_url=broker.url)
     (folder / "home" / "secrets" / "nats.token").write_text(token)
+    (folder / "home" / "roster.json").write_bytes(render_signed_roster(sign_roster(ROOT_SEED, REAL_ROSTER)))
     database = postgres_server.create_database()
     try:
         await session.start_venue()

@@ -1066,7 +1066,7 @@ class GetRosterRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class RosterEntry(_message.Message):
-    __slots__ = ("key_id", "user_id", "public_key_hex", "account_ids", "paper_only", "administers", "approves")
+    __slots__ = ("key_id", "user_id", "public_key_hex", "account_ids", "paper_only", "administers", "approves", "kind", "algorithm", "rp_id", "origins", "credential_id_hex")
     KEY_ID_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     PUBLIC_KEY_HEX_FIELD_NUMBER: _ClassVar[int]
@@ -1074,6 +1074,11 @@ class RosterEntry(_message.Message):
     PAPER_ONLY_FIELD_NUMBER: _ClassVar[int]
     ADMINISTERS_FIELD_NUMBER: _ClassVar[int]
     APPROVES_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    RP_ID_FIELD_NUMBER: _ClassVar[int]
+    ORIGINS_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIAL_ID_HEX_FIELD_NUMBER: _ClassVar[int]
     key_id: str
     user_id: str
     public_key_hex: str
@@ -1081,19 +1086,26 @@ class RosterEntry(_message.Message):
     paper_only: bool
     administers: _containers.RepeatedScalarFieldContainer[str]
     approves: bool
-    def __init__(self, key_id: _Optional[str] = ..., user_id: _Optional[str] = ..., public_key_hex: _Optional[str] = ..., account_ids: _Optional[_Iterable[str]] = ..., paper_only: _Optional[bool] = ..., administers: _Optional[_Iterable[str]] = ..., approves: _Optional[bool] = ...) -> None: ...
+    kind: str
+    algorithm: str
+    rp_id: str
+    origins: _containers.RepeatedScalarFieldContainer[str]
+    credential_id_hex: str
+    def __init__(self, key_id: _Optional[str] = ..., user_id: _Optional[str] = ..., public_key_hex: _Optional[str] = ..., account_ids: _Optional[_Iterable[str]] = ..., paper_only: _Optional[bool] = ..., administers: _Optional[_Iterable[str]] = ..., approves: _Optional[bool] = ..., kind: _Optional[str] = ..., algorithm: _Optional[str] = ..., rp_id: _Optional[str] = ..., origins: _Optional[_Iterable[str]] = ..., credential_id_hex: _Optional[str] = ...) -> None: ...
 
 class Roster(_message.Message):
-    __slots__ = ("version", "two_approvals_above_quote", "entries", "as_of_ns")
+    __slots__ = ("version", "two_approvals_above_quote", "entries", "as_of_ns", "cli_only_above_quote")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TWO_APPROVALS_ABOVE_QUOTE_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    CLI_ONLY_ABOVE_QUOTE_FIELD_NUMBER: _ClassVar[int]
     version: int
     two_approvals_above_quote: str
     entries: _containers.RepeatedCompositeFieldContainer[RosterEntry]
     as_of_ns: int
-    def __init__(self, version: _Optional[int] = ..., two_approvals_above_quote: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[RosterEntry, _Mapping]]] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+    cli_only_above_quote: str
+    def __init__(self, version: _Optional[int] = ..., two_approvals_above_quote: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[RosterEntry, _Mapping]]] = ..., as_of_ns: _Optional[int] = ..., cli_only_above_quote: _Optional[str] = ...) -> None: ...
 
 class ListGrantsRequest(_message.Message):
     __slots__ = ("account_id", "include_ended")

@@ -38,6 +38,7 @@ from tests.core.approvals import (
     equity,
     proposal,
 )
+from tests.core.authority.authenticator import Authenticator
 from tests.core.authority.proposals import example
 from tests.core.kernel.desk import ABLE, D, Desk, grant, mandate, opened, rules
 
@@ -418,6 +419,15 @@ def _(beyond: bool) -> Said:
 def _(beyond: bool) -> Said:
     desk = opened()
     return desk, desk.approved(quantity="0.83334" if beyond else "0.83333")  # the roster's threshold is 50,000
+
+
+@case(C.APPROVAL_CLI_KEY_REQUIRED)
+def _(beyond: bool) -> Said:
+    authenticator = Authenticator()
+    passkey = authenticator.entry("passkey", "user-approver", (ACCOUNT,))
+    desk = Desk(roster=msgspec.structs.replace(ROSTER, entries=(*ROSTER.entries, passkey), cli_only_above_quote="6000"))
+    canonical, digest, _ = approve(proposal(quantity="0.10001" if beyond else "0.1"))
+    return desk, desk.execute(canonical, digest, [("passkey", authenticator.approve(digest))])
 
 
 @case(C.APPROVAL_SELF_NOT_COUNTED)
