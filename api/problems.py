@@ -99,13 +99,18 @@ def problem(refusal: Refusal, headers: dict[str, str] | None = None, **members: 
     return Response(msgspec.json.encode(body), status.value, headers, MEDIA_TYPE)
 
 
+def retry_after(wait_ms: int | None) -> dict[str, str] | None:
+    """The header for a wait that is known; whole seconds, as HTTP has them."""
+    return None if wait_ms is None else {"Retry-After": str(-(-wait_ms // 1_000))}
+
+
 def install(app: FastAPI) -> None:
     """Every error leaves as a problem, the unexpected ones without their internals."""
 
     async def on_refusal(_: Request, error: Exception) -> Response:
         assert isinstance(error, RefusalError)
         challenge = {"WWW-Authenticate": "Bearer"} if status_of(error.refusal.code) == 401 else None
-        return problem(error.refusal, challenge)
+        return problem(error.refusal, challenge or retry_after(error.retry_after_ms))
 
     async def on_invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

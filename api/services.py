@@ -15,6 +15,7 @@ from api.audit_trail.service import AuditReader
 from api.auth.identity import Identity
 from api.auth.service import AuthService
 from api.auth.tokens import AccessTokens
+from api.budgets.repository import SqlBudgetLedger
 from api.mcp.http import McpEndpoint
 from api.metrics.gateway import MeasuredGateway
 from api.metrics.service import MetricsService
@@ -45,6 +46,7 @@ from core.types.ids import SystemIdSource
 from knowledge.embed import HashingEmbedder
 from knowledge.search import HybridSearch
 from tools.approvals import Approvals
+from tools.budgets import Budgets
 from tools.catalogue import build_registry
 from tools.composition import build_gateway
 from tools.policy import tool_facts
@@ -109,6 +111,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     metrics = MetricsService(engine, settings.engine.account_id)
     registry = build_registry()
     policy = PolicyKeeper(settings.paths.policy_file, tool_facts(registry), trail, clock, ids)
+    ledger = SqlBudgetLedger(api_database)
+    budgets = Budgets(ledger, f"api-{ids.new_ulid()}", clock)
     gateway = build_gateway(
         engine=engine,
         suggestions=suggestions,
@@ -127,6 +131,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         venue=settings.venue.kind,
         redactor=redactor,
         policy=policy,
+        budgets=budgets,
         registry=registry,
     )
     measured = MeasuredGateway(gateway, registry, metrics.registry)
@@ -175,16 +180,18 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         metrics_token=settings.read_secret(METRICS_TOKEN),
     )
     events.start()
-    watching = asyncio.create_task(policy.run())
+    background = [asyncio.create_task(policy.run()), asyncio.create_task(budgets.run())]
     try:
         yield services
     finally:
-        watching.cancel()
+        for task in background:
+            task.cancel()
         await services.mcp.close()
         await services.runs.close()
         await copilot.close()
         await events.stop()
         await sink.close()
+        await budgets.close()
         await engine.close()
         await api_database.dispose()
         await audit_database.dispose()

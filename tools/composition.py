@@ -6,9 +6,10 @@ from core.text.redaction import Redactor
 from core.types.clock import Clock
 from core.types.ids import IdSource
 from knowledge.search import ReviewSearch
+from tools.budgets import Budgets
 from tools.catalogue import build_registry
 from tools.instruments import InstrumentDirectory
-from tools.limits import GatewayLimits, Limiter
+from tools.limits import Limiter
 from tools.pipeline import ToolGateway
 from tools.policy import PolicySource, default_policy
 from tools.ports import (
@@ -46,6 +47,7 @@ def build_gateway(
     redactor: Redactor | None = None,
     policy: PolicySource | None = None,
     limiter: Limiter | None = None,
+    budgets: Budgets | None = None,
     registry: Registry | None = None,
 ) -> ToolGateway:
     """suggestion_ttl_s and max_tool_calls_per_run come from settings.copilot, mode from settings.mode, venue from
@@ -71,8 +73,7 @@ def build_gateway(
         trail=trail,
         releases=releases,
         conversations=conversations,
-        limits=GatewayLimits(max_calls_per_run=max_tool_calls_per_run),
-        limiter=limiter,
+        limiter=limiter or Limiter(None, clock, budgets, max_calls_per_run=max_tool_calls_per_run),
         redactor=redactor,
         mode=mode,
         venue=venue,

@@ -62,7 +62,8 @@ class ToolResult(msgspec.Struct, frozen=True):
     data is JSON-able with every decimal as plain text; figures point into it by JSON path. When refusal is set,
     data is empty. digest_hex is SHA-256 over the RFC 8785 form of data. untrusted_paths lead to the text from outside
     within data, which is neutralised; tools.untrusted.for_model puts it between delimiters for a model to read. source
-    says which process, table and venue the data came from; it is empty for a refusal.
+    says which process, table and venue the data came from; it is empty for a refusal. retry_after_ms is when a refused
+    call may be tried again, where that is known.
     """
 
     call_id: str
@@ -76,6 +77,7 @@ class ToolResult(msgspec.Struct, frozen=True):
     digest_hex: str
     untrusted_paths: tuple[str, ...] = ()
     source: tuple[str, ...] = ()
+    retry_after_ms: int | None = None
 
     @property
     def untrusted(self) -> bool:

@@ -1,34 +1,45 @@
-"""What bounds a call: rate of each principal and tool, budget of each run, calls in flight.
-
-All of it in process in this first form. A run's budget is leased in blocks from BudgetLedger, so that a shared ledger
-behind several api processes is asked once a block and not once a call.
-"""
+"""What bounds a call: rates, budgets, calls in flight. What holds is the policy's to say, at each call anew."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import AsyncIterator
+import time
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
-from core.types.clock import NS_PER_S, Clock
+from core.types.clock import NS_PER_MS, NS_PER_S, Clock
 from core.types.codes import ReasonCode, refuse
+from tools.budgets import Bounds, BudgetLimits, Budgets, InProcessBudgetLedger, Measure
+from tools.contracts import Principal
+from tools.policy_document import UNLIMITED, PolicyDocument, parse_amount
+from tools.policy_document import Bounds as DocumentBounds
+from tools.policy_document import Rate as DocumentRate
 
-RATE_BURST_TOKENS = 40
-RATE_TOKENS_PER_S = 10
 BUCKETS_LIMIT = 20_000
-RUNS_LIMIT = 20_000
-LEASE_BLOCK_CALLS = 4
 IN_FLIGHT_LIMIT_CALLS = 64
 QUEUE_LIMIT_CALLS = 256
 QUEUE_WAIT_LIMIT_S = 5.0
+RATE_BURST_TOKENS = 40
+RATE_TOKENS_PER_S = 10
+WIDER = 10
+"""A bucket that isn't set holds so many times what one user's bucket of one tool does."""
+MICRO_USD_PER_USD = 1_000_000
+MS_PER_S = 1_000
+BUSY_RETRY_MS = 1_000
+UNBOUNDED = Bounds(None, None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class BucketSize:
+    burst_tokens: int
+    tokens_per_s: int
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayLimits:
-    """max_calls_per_run comes from settings.copilot.max_tool_calls_per_run."""
+    """All bounds at one moment. burst_tokens and tokens_per_s are of one user's calls of one tool."""
 
     max_calls_per_run: int
     burst_tokens: int = RATE_BURST_TOKENS
@@ -36,6 +47,59 @@ class GatewayLimits:
     in_flight_calls: int = IN_FLIGHT_LIMIT_CALLS
     queued_calls: int = QUEUE_LIMIT_CALLS
     queue_wait_s: float = QUEUE_WAIT_LIMIT_S
+    principal: BucketSize | None = None
+    tool: BucketSize | None = None
+    account: BucketSize | None = None
+    budget: BudgetLimits | None = None
+
+    def bucket(self, size: BucketSize | None) -> BucketSize:
+        return size or BucketSize(self.burst_tokens * WIDER, self.tokens_per_s * WIDER)
+
+    def budgets(self) -> BudgetLimits:
+        """With the run's calls bounded by max_calls_per_run as well: the lower one holds."""
+        limits = self.budget or BudgetLimits(UNBOUNDED, UNBOUNDED, UNBOUNDED)
+        calls = min(self.max_calls_per_run, limits.run.calls or self.max_calls_per_run)
+        run = Bounds(calls, limits.run.tokens, limits.run.micro_usd, limits.run.ms)
+        return BudgetLimits(run, limits.user_day, limits.firm_day, limits.time_zone)
+
+
+def limits_of(document: PolicyDocument) -> GatewayLimits:
+    """What a policy says; max_calls_per_run is then the policy's own, which settings may lower."""
+    budget = budget_limits_of(document)
+    own, line = document.rate.principal_tool, document.concurrency
+    return GatewayLimits(
+        max_calls_per_run=budget.run.calls if budget.run.calls is not None else 1 << 62,
+        burst_tokens=own.burst_calls,
+        tokens_per_s=own.calls_per_s,
+        in_flight_calls=line.in_flight_calls,
+        queued_calls=line.queued_calls,
+        queue_wait_s=line.queue_wait_ms / MS_PER_S,
+        principal=_bucket_size(document.rate.principal),
+        tool=_bucket_size(document.rate.tool),
+        account=_bucket_size(document.rate.account),
+        budget=budget,
+    )
+
+
+def budget_limits_of(document: PolicyDocument) -> BudgetLimits:
+    budget = document.budget
+    return BudgetLimits(
+        _bounds(budget.run), _bounds(budget.user_day), _bounds(budget.firm_day), document.budget.time_zone
+    )
+
+
+def _bucket_size(rate: DocumentRate) -> BucketSize:
+    return BucketSize(rate.burst_calls, rate.calls_per_s)
+
+
+def _bounds(bounds: DocumentBounds) -> Bounds:
+    money = parse_amount(bounds.money_usd)
+    return Bounds(
+        calls=None if bounds.calls == UNLIMITED else int(bounds.calls),
+        tokens=None if bounds.tokens == UNLIMITED else int(bounds.tokens),
+        micro_usd=None if money is None else int(money * MICRO_USD_PER_USD),
+        ms=None if bounds.seconds == UNLIMITED else int(bounds.seconds) * MS_PER_S,
+    )
 
 
 @dataclass(slots=True)
@@ -49,147 +113,172 @@ class _Bucket:
 class RateLimiter:
     """A token bucket for each key. Keeps the BUCKETS_LIMIT most recently used: an evicted bucket starts full again."""
 
-    def __init__(self, clock: Clock, burst_tokens: int, tokens_per_s: int) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._burst_tokens = burst_tokens
-        self._tokens_per_s = tokens_per_s
-        self._buckets: OrderedDict[tuple[str, str], _Bucket] = OrderedDict()
+        self._buckets: OrderedDict[tuple[str, str, str], _Bucket] = OrderedDict()
 
-    def take(self, user_id: str, tool: str, cost: int) -> None:
-        """Raises RefusalError(TOOL_RATE_EXCEEDED)."""
+    def take(self, keys: Sequence[tuple[tuple[str, str, str], BucketSize]], cost: int) -> None:
+        """From all of them or from none.
+
+        Raises RefusalError(TOOL_RATE_EXCEEDED).
+        """
         now_ns = self._clock.now_ns()
-        full = self._burst_tokens * NS_PER_S
-        bucket = self._buckets.setdefault((user_id, tool), _Bucket(full, now_ns))
-        self._buckets.move_to_end((user_id, tool))
+        buckets = [self._refilled(key, size, now_ns) for key, size in keys]
+        for bucket, (key, size) in zip(buckets, keys, strict=True):
+            if bucket.nano_tokens < cost * NS_PER_S:
+                wait_ms = (cost * NS_PER_S - bucket.nano_tokens) // size.tokens_per_s // NS_PER_MS + 1
+                raise refuse(
+                    ReasonCode.TOOL_RATE_EXCEEDED,
+                    f"{_RATE_TOLD[key[0]].format(tool=key[2])} Wait {wait_ms} ms.",
+                    limit=str(size.tokens_per_s),
+                    actual=str(size.burst_tokens),
+                    unit="calls per s, after a burst",
+                    retry_after_ms=wait_ms,
+                )
+        for bucket in buckets:
+            bucket.nano_tokens -= cost * NS_PER_S
+
+    def _refilled(self, key: tuple[str, str, str], size: BucketSize, now_ns: int) -> _Bucket:
+        full = size.burst_tokens * NS_PER_S
+        bucket = self._buckets.setdefault(key, _Bucket(full, now_ns))
+        self._buckets.move_to_end(key)
         while len(self._buckets) > BUCKETS_LIMIT:
             self._buckets.popitem(last=False)
         # A clock that stepped back refills nothing.
         elapsed_ns = max(0, now_ns - bucket.refilled_ns)
-        bucket.nano_tokens = min(full, bucket.nano_tokens + elapsed_ns * self._tokens_per_s)
+        bucket.nano_tokens = min(full, bucket.nano_tokens + elapsed_ns * size.tokens_per_s)
         bucket.refilled_ns = now_ns
-        if bucket.nano_tokens < cost * NS_PER_S:
-            wait_ns = (cost * NS_PER_S - bucket.nano_tokens) // self._tokens_per_s
-            raise refuse(
-                ReasonCode.TOOL_RATE_EXCEEDED,
-                f"{tool} is called too often. Wait {wait_ns // 1_000_000 + 1} ms.",
-                limit=str(self._tokens_per_s),
-                actual=str(self._burst_tokens),
-                unit="calls per s, after a burst",
-            )
-        bucket.nano_tokens -= cost * NS_PER_S
+        return bucket
 
 
-class BudgetLedger(Protocol):
-    """Who keeps the count of a run's calls over all processes."""
+_RATE_TOLD = {
+    "principal_tool": "You call {tool} too often.",
+    "principal": "You call tools too often.",
+    "tool": "Everybody together calls {tool} too often.",
+    "account": "Tools are called too often about this account.",
+}
 
-    async def lease(self, run_id: str, wanted: int, limit: int) -> int:
-        """Grant up to `wanted` of what is left of `limit`; 0 when it is used up."""
-        ...
 
-
-class InProcessBudgetLedger:
-    """Counts within this process; enough while one api process serves."""
+class Places:
+    """Calls that run at once, and those that wait, first come first served. How many may is said by each call."""
 
     def __init__(self) -> None:
-        self._leased: OrderedDict[str, int] = OrderedDict()
+        self._running = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def lease(self, run_id: str, wanted: int, limit: int) -> int:
-        leased = self._leased.setdefault(run_id, 0)
-        self._leased.move_to_end(run_id)
-        while len(self._leased) > RUNS_LIMIT:
-            self._leased.popitem(last=False)
-        granted = max(0, min(wanted, limit - leased))
-        self._leased[run_id] = leased + granted
-        return granted
-
-
-class RunBudget:
-    """Takes calls from leased blocks."""
-
-    def __init__(self, ledger: BudgetLedger, limit_calls: int) -> None:
-        self._ledger = ledger
-        self._limit_calls = limit_calls
-        self._left: OrderedDict[str, int] = OrderedDict()
-
-    async def take(self, run_id: str) -> None:
-        """Raises RefusalError(TOOL_BUDGET_EXCEEDED)."""
-        if self._left.get(run_id, 0) == 0:
-            granted = await self._ledger.lease(run_id, LEASE_BLOCK_CALLS, self._limit_calls)
-            self._left[run_id] = self._left.get(run_id, 0) + granted
-        self._left.move_to_end(run_id)
-        while len(self._left) > RUNS_LIMIT:
-            self._left.popitem(last=False)
-        if self._left[run_id] == 0:
-            raise refuse(
-                ReasonCode.TOOL_BUDGET_EXCEEDED,
-                "This run has used up its tool calls. Answer with what is known, or ask in a new run.",
-                limit=str(self._limit_calls),
-                actual=str(self._limit_calls + 1),
-                unit="calls per run",
-            )
-        self._left[run_id] -= 1
-
-    def give_back(self, run_id: str) -> None:
-        """A call that was turned away before it ran costs nothing."""
-        self._left[run_id] = self._left.get(run_id, 0) + 1
-
-
-class Limiter:
-    """The three bounds, in order: queue, rate, budget, then a place among those in flight."""
-
-    def __init__(self, limits: GatewayLimits, clock: Clock, ledger: BudgetLedger | None = None) -> None:
-        self._limits = limits
-        self._rate = RateLimiter(clock, limits.burst_tokens, limits.tokens_per_s)
-        self._budget = RunBudget(ledger or InProcessBudgetLedger(), limits.max_calls_per_run)
-        self._places = asyncio.Semaphore(limits.in_flight_calls)
-        self._queued = 0
-
-    async def take(self, user_id: str, tool: str, cost: int, run_id: str | None) -> None:
-        """Charge rate and budget.
-
-        Raises RefusalError(TOOL_RATE_EXCEEDED, TOOL_BUDGET_EXCEEDED).
-        """
-        self._rate.take(user_id, tool, cost)
-        if run_id is not None:
-            await self._budget.take(run_id)
-
-    @asynccontextmanager
-    async def place(self, run_id: str | None) -> AsyncIterator[None]:
-        """Hold a place while the tool runs; wait for one at most queue_wait_s.
-
-        Raises RefusalError(TOOL_RATE_EXCEEDED) when the queue is full or the wait too long.
-        """
-        try:
-            await self._enter()
-        except BaseException:
-            if run_id is not None:
-                self._budget.give_back(run_id)
-            raise
-        try:
-            yield
-        finally:
-            self._places.release()
-
-    async def _enter(self) -> None:
-        if self._places.locked() and self._queued >= self._limits.queued_calls:
+    async def enter(self, limits: GatewayLimits) -> None:
+        """Raises RefusalError(TOOL_RATE_EXCEEDED) when too many wait, or for too long."""
+        if self._running < limits.in_flight_calls and not self._waiting:
+            self._running += 1
+            return
+        if len(self._waiting) >= limits.queued_calls:
             raise refuse(
                 ReasonCode.TOOL_RATE_EXCEEDED,
                 "The service is busy: too many tool calls wait already. Try again in a second.",
-                limit=str(self._limits.queued_calls),
-                actual=str(self._queued),
+                limit=str(limits.queued_calls),
+                actual=str(len(self._waiting)),
                 unit="calls waiting",
+                retry_after_ms=BUSY_RETRY_MS,
             )
-        self._queued += 1
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
         try:
-            async with asyncio.timeout(self._limits.queue_wait_s):
-                await self._places.acquire()
-        except TimeoutError as error:
+            async with asyncio.timeout(limits.queue_wait_s):
+                await place
+        except BaseException as error:
+            if place in self._waiting:
+                self._waiting.remove(place)
+            elif place.done() and not place.cancelled():
+                self.leave(limits)  # it came just when nobody waited any more
+            if not isinstance(error, TimeoutError):
+                raise
             raise refuse(
                 ReasonCode.TOOL_RATE_EXCEEDED,
                 "The service is busy: no place came free in time. Try again in a second.",
-                limit=str(self._limits.in_flight_calls),
-                actual=str(self._queued),
+                limit=str(limits.in_flight_calls),
+                actual=str(len(self._waiting) + 1),
                 unit="calls in flight",
+                retry_after_ms=BUSY_RETRY_MS,
             ) from error
+
+    def leave(self, limits: GatewayLimits) -> None:
+        self._running -= 1
+        while self._waiting and self._running < limits.in_flight_calls:
+            place = self._waiting.popleft()
+            if not place.done():
+                self._running += 1
+                place.set_result(None)
+
+
+class Limiter:
+    """The bounds of a call, in order: rates, budgets, then a place among those in flight.
+
+    fixed holds for all calls, whatever the policy says; max_calls_per_run (from settings) lowers the policy's.
+    """
+
+    def __init__(
+        self,
+        fixed: GatewayLimits | None,
+        clock: Clock,
+        budgets: Budgets | None = None,
+        *,
+        max_calls_per_run: int | None = None,
+    ) -> None:
+        self._fixed = fixed
+        self._max_calls_per_run = max_calls_per_run
+        self._rate = RateLimiter(clock)
+        self._budgets = budgets or Budgets(InProcessBudgetLedger(), "this process", clock)
+        self._places = Places()
+
+    @asynccontextmanager
+    async def admitted(
+        self,
+        principal: Principal,
+        tool: str,
+        account_id: str,
+        run_id: str | None,
+        *,
+        cost: int,
+        timeout_ms: int,
+        policy: GatewayLimits,
+    ) -> AsyncIterator[None]:
+        """While the tool runs: charged, and settled with the time that it took. A call that is turned away before it
+        ran costs no budget.
+
+        Raises RefusalError: TOOL_RATE_EXCEEDED, TOOL_BUDGET_EXCEEDED, SERVICE_DATABASE_UNAVAILABLE.
+        """
+        limits = self._limits(policy)
+        self._rate.take(_buckets(limits, principal.user_id, tool, account_id), cost)
+        amounts = {Measure.CALLS: 1, Measure.MS: timeout_ms}
+        reservation = await self._budgets.reserve(principal.person_id, run_id, amounts, limits.budgets())
+        used: Mapping[Measure, int] = {}
+        try:
+            await self._places.enter(limits)
+            started_s = time.monotonic()
+            try:
+                yield
+            finally:
+                self._places.leave(limits)
+                used = {Measure.CALLS: 1, Measure.MS: int((time.monotonic() - started_s) * MS_PER_S)}
         finally:
-            self._queued -= 1
+            reservation.settle(used)
+
+    def _limits(self, policy: GatewayLimits) -> GatewayLimits:
+        if self._fixed is not None:
+            return self._fixed
+        if self._max_calls_per_run is None or self._max_calls_per_run >= policy.max_calls_per_run:
+            return policy
+        return replace(policy, max_calls_per_run=self._max_calls_per_run)
+
+
+def _buckets(
+    limits: GatewayLimits, user_id: str, tool: str, account_id: str
+) -> list[tuple[tuple[str, str, str], BucketSize]]:
+    buckets = [
+        (("principal_tool", user_id, tool), BucketSize(limits.burst_tokens, limits.tokens_per_s)),
+        (("principal", user_id, ""), limits.bucket(limits.principal)),
+        (("tool", "", tool), limits.bucket(limits.tool)),
+    ]
+    if account_id:
+        buckets.append((("account", account_id, ""), limits.bucket(limits.account)))
+    return buckets

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +25,7 @@ from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from tools.approval_policy import amount_of, kind_of, noted
 from tools.arguments import as_record, plain_text, validate
 from tools.contracts import Principal, ToolCall, ToolDescription, ToolResult
-from tools.limits import GatewayLimits, Limiter
+from tools.limits import Limiter
 from tools.policy import CallFacts, Policy, PolicySource
 from tools.ports import Releases, StoredResult, Trail
 from tools.registry import DataScope, Registry, ToolContext, ToolDefinition, ToolPorts
@@ -70,9 +71,8 @@ class ToolGateway:
         trail: Trail,
         releases: Releases,
         conversations: Conversations,
-        limits: GatewayLimits,
         redactor: Redactor | None = None,
-        limiter: Limiter | None = None,
+        limiter: Limiter,
         mode: str = DEFAULT_MODE,
         venue: str = "",
     ) -> None:
@@ -87,7 +87,7 @@ class ToolGateway:
             for tool in registry
         }
         self._clock = ports.clock
-        self._limiter = limiter or Limiter(limits, ports.clock)
+        self._limiter = limiter
         self._redactor = redactor or Redactor()
         self._mode = mode
         self._venue = venue
@@ -108,7 +108,7 @@ class ToolGateway:
         try:
             return await self._attempt(attempt)
         except RefusalError as error:
-            return await self._refused(attempt, error.refusal)
+            return await self._refused(attempt, error.refusal, error.retry_after_ms)
         except Exception as error:  # whatever breaks inside stays inside; the trace leads to it
             _log.exception(
                 "tool_failed", tool=attempt.tool, trace_id=call.trace.trace_id, call_id=call.call_id, error=repr(error)
@@ -127,8 +127,7 @@ class ToolGateway:
         arguments = validate(definition, call.arguments)
         facts = self._facts(attempt, definition, arguments)
         self._restrict(attempt, facts)
-        await self._limiter.take(call.principal.user_id, definition.name, definition.cost, call.run_id)
-        async with self._limiter.place(call.run_id):
+        async with self._admitted(attempt, definition):
             if definition.kind == "suggest":
                 await self._check_taint(call, definition, arguments)
             if definition.writes_intent:
@@ -154,6 +153,19 @@ class ToolGateway:
         attempt.account_id = account_id
         attempt.scope = _scope(definition, attempt.account_id)
         return definition
+
+    def _admitted(self, attempt: _Attempt, definition: ToolDefinition) -> AbstractAsyncContextManager[None]:
+        """Rate, budget, and a place among the calls in flight."""
+        assert attempt.policy is not None, "set when the call was authorised"
+        return self._limiter.admitted(
+            attempt.call.principal,
+            definition.name,
+            attempt.account_id,
+            attempt.call.run_id,
+            cost=definition.cost,
+            timeout_ms=definition.timeout_ms,
+            policy=attempt.policy.limits,
+        )
 
     def _restrict(self, attempt: _Attempt, facts: CallFacts) -> None:
         """What the policy says to model, hour and arguments: after validation, so that no spelling gets past it."""
@@ -288,7 +300,7 @@ class ToolGateway:
             attempt.arguments = self._redactor.value(as_record(attempt.call.arguments)).value
         return attempt.arguments
 
-    async def _refused(self, attempt: _Attempt, refusal: Refusal) -> ToolResult:
+    async def _refused(self, attempt: _Attempt, refusal: Refusal, retry_after_ms: int | None = None) -> ToolResult:
         refusal = msgspec.structs.replace(refusal, message=self._redactor.text(refusal.message).text)
         if refusal.code is not ReasonCode.SERVICE_AUDIT_UNAVAILABLE:
             cells = {
@@ -312,6 +324,7 @@ class ToolGateway:
             scope=attempt.scope,
             as_of_ns=self._clock.now_ns(),
             digest_hex=result_digest({}),
+            retry_after_ms=retry_after_ms,
         )
 
     async def _record_refusal(self, attempt: _Attempt, refusal: Refusal, cells: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from core.types.codes import ReasonCode, Refusal
 from core.types.money import decimal_text
 from tools.contracts import Principal, Role
 from tools.instruments import normalise_symbol
+from tools.limits import limits_of
 from tools.policy_conditions import (
     DENY,
     REQUIRE_TWO,
@@ -120,6 +121,7 @@ class Policy:
         self.document = document
         self.version = str(document.version)
         self.digest_hex = digest_hex
+        self.limits = limits_of(document)
         self._tools = tools
         self._grants = _grants(document)
         self._quiet = tuple(_quiet(document, hours, tools) for hours in document.quiet_hours)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Path
 from starlette.responses import Response
 
 from api.dependencies import Caller, CurrentServices
-from api.problems import ProblemResponse, problem
+from api.problems import ProblemResponse, problem, retry_after
 from api.tools.schemas import ToolCallRequest, ToolCallResponse, ToolResponse
 
 NAME_LENGTH_LIMIT = 64
@@ -54,5 +54,7 @@ async def call_tool(
     """Call a tool. No tool places, amends or cancels an order: a suggestion waits for a human's signature."""
     result, trace = await services.tools.call(caller, name, body.arguments, traceparent)
     if result.refusal is not None:
-        return problem(result.refusal, call_id=result.call_id, trace_id=trace.trace_id)
+        return problem(
+            result.refusal, retry_after(result.retry_after_ms), call_id=result.call_id, trace_id=trace.trace_id
+        )
     return ToolCallResponse.of(result, trace)

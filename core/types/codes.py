@@ -164,13 +164,21 @@ class Refusal(msgspec.Struct, frozen=True):
 class RefusalError(Exception):
     """A refusal travelling up to the face that answers with it."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: Refusal, retry_after_ms: int | None = None) -> None:
+        """retry_after_ms: when asking again may help, where that is known."""
         super().__init__(f"{refusal.code}: {refusal.message}")
         self.refusal = refusal
+        self.retry_after_ms = retry_after_ms
 
 
 def refuse(
-    code: ReasonCode, message: str, *, limit: str | None = None, actual: str | None = None, unit: str | None = None
+    code: ReasonCode,
+    message: str,
+    *,
+    limit: str | None = None,
+    actual: str | None = None,
+    unit: str | None = None,
+    retry_after_ms: int | None = None,
 ) -> RefusalError:
     """Build the error to raise for a refusal."""
-    return RefusalError(Refusal(code, message, limit, actual, unit))
+    return RefusalError(Refusal(code, message, limit, actual, unit), retry_after_ms)
