@@ -177,6 +177,6 @@ def _print_proposal(row: dict[str, Any]) -> None:
         typer.echo(f"  {name:<20} {printable(getattr(proposal, name))}")
     typer.echo(f"  {'digest':<20} {digest}")
     approvals = row["approvals"]
-    if approvals["due"]:
+    if approvals["due"] and row["status"] == "pending":
         given = ", ".join(printable(item["user_id"]) for item in approvals["given"])
         typer.echo(f"{len(approvals['given'])} of {approvals['due']} approvals{': ' + given if given else ''}.")

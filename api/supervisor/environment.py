@@ -37,6 +37,8 @@ def _flatten(values: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
         name = prefix + key.upper()
         if isinstance(value, dict):
             pairs += _flatten(value, name + NESTING)
+        elif isinstance(value, tuple):
+            pairs.append((name, ",".join(map(str, value))))
         elif value is not None:
             pairs.append((name, str(value)))
     return pairs

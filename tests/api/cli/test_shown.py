@@ -28,7 +28,7 @@ class LyingService:
     def request(self, method: str, path: str, body: Any = None, **_: Any) -> dict[str, Any]:
         if method == "POST":
             self.sent.append(body)
-            return {"status": "approved", "client_order_id": "x"}
+            return {"status": "approved", "client_order_id": "x", "consumed": True}
         return self.row
 
     def demo_login(self) -> None:
@@ -46,6 +46,7 @@ def row(**changes: Any) -> dict[str, Any]:
         "proposal": {"quantity": "0.001", "symbol": "BTCUSDT"},
         "proposal_text": bytes_signed.decode(),
         "digest": "0" * 64,
+        "approvals": {"due": 0, "given": []},
         **changes,
     }
 

@@ -73,7 +73,12 @@ def test_a_killed_supervisor_releases_its_lock(tmp_path: Path) -> None:
 
 
 def test_a_child_sees_the_supervisors_settings_whatever_the_file_says(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, market={"source": "synthetic", "speed": "2.5", "seed": 9}, api={"port": 1234})
+    settings = Settings(
+        home=tmp_path,
+        market={"source": "synthetic", "speed": "2.5", "seed": 9},
+        api={"port": 1234},
+        mcp={"allowed_origins": ["https://one.example", "https://two.example"], "allowed_hosts": []},
+    )
     (tmp_path / "veloz.toml").write_text("[api]\nport = 9999\n[market]\nseed = 1\n")
     environment = settings_environment(settings)
     assert load_settings(Path(environment["VELOZ_HOME"]), environment) == settings
