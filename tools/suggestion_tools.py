@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from tools.suggestion_changes import CHANGE_TOOLS
 from tools.suggestion_orders import SUGGEST_ORDER
+from tools.suggestion_positions import POSITION_TOOLS
 
-SUGGESTION_TOOLS = (SUGGEST_ORDER, *CHANGE_TOOLS)
+SUGGESTION_TOOLS = (SUGGEST_ORDER, *POSITION_TOOLS, *CHANGE_TOOLS)

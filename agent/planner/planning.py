@@ -26,6 +26,9 @@ RATIONALE_LIMIT_CHARS = 500
 SUGGEST_TOOL = "suggest_order"
 SUGGEST_TOOLS = (
     SUGGEST_TOOL,
+    "suggest_close",
+    "suggest_hedge",
+    "suggest_bracket",
     "suggest_cancel",
     "suggest_amend",
     "suggest_kill_switch",

@@ -16,7 +16,10 @@ import rfc8785
 from core.authority.proposal_kinds import (
     AmendProposal,
     AnyProposal,
+    BracketProposal,
     CancelProposal,
+    CloseProposal,
+    HedgeProposal,
     KillSwitchProposal,
     OrderProposal,
     Proposal,
@@ -28,7 +31,10 @@ from core.types.codes import RefusalError
 
 __all__ = [
     "AMEND_PROPOSAL_SCHEMA",
+    "BRACKET_PROPOSAL_SCHEMA",
     "CANCEL_PROPOSAL_SCHEMA",
+    "CLOSE_PROPOSAL_SCHEMA",
+    "HEDGE_PROPOSAL_SCHEMA",
     "KILL_SWITCH_PROPOSAL_SCHEMA",
     "ORDER_PROPOSAL_SCHEMA",
     "PROPOSAL_KINDS",
@@ -36,7 +42,10 @@ __all__ = [
     "STRATEGY_CHANGE_PROPOSAL_SCHEMA",
     "AmendProposal",
     "AnyProposal",
+    "BracketProposal",
     "CancelProposal",
+    "CloseProposal",
+    "HedgeProposal",
     "KillSwitchProposal",
     "OrderProposal",
     "Proposal",
@@ -56,6 +65,9 @@ SHOWN_LIMIT_CHARS = 64
 PROPOSAL_SCHEMA = "veloz.order-proposal/1"
 ORDER_PROPOSAL_SCHEMA = "veloz.order-proposal/2"
 
+CLOSE_PROPOSAL_SCHEMA = "veloz.close-proposal/1"
+HEDGE_PROPOSAL_SCHEMA = "veloz.hedge-proposal/1"
+BRACKET_PROPOSAL_SCHEMA = "veloz.bracket-proposal/1"
 CANCEL_PROPOSAL_SCHEMA = "veloz.cancel-proposal/1"
 AMEND_PROPOSAL_SCHEMA = "veloz.amend-proposal/1"
 KILL_SWITCH_PROPOSAL_SCHEMA = "veloz.kill-switch-proposal/1"
@@ -64,6 +76,9 @@ STRATEGY_CHANGE_PROPOSAL_SCHEMA = "veloz.strategy-change-proposal/1"
 PROPOSAL_KINDS: Mapping[str, type[AnyProposal]] = {
     PROPOSAL_SCHEMA: Proposal,
     ORDER_PROPOSAL_SCHEMA: OrderProposal,
+    CLOSE_PROPOSAL_SCHEMA: CloseProposal,
+    HEDGE_PROPOSAL_SCHEMA: HedgeProposal,
+    BRACKET_PROPOSAL_SCHEMA: BracketProposal,
     CANCEL_PROPOSAL_SCHEMA: CancelProposal,
     AMEND_PROPOSAL_SCHEMA: AmendProposal,
     KILL_SWITCH_PROPOSAL_SCHEMA: KillSwitchProposal,

@@ -69,6 +69,51 @@ class OrderProposal(Proposal, frozen=True, forbid_unknown_fields=True, kw_only=T
     order_expires_at_ns: str
 
 
+class CloseProposal(OrderProposal, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A LIMIT or MARKET order that can only reduce a position; position_quantity is that position, negative for a short
+    one, as it was shown."""
+
+    position_quantity: str
+
+
+class HedgeProposal(OrderProposal, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A LIMIT or MARKET order against an exposure, and how its size follows from it: quantity x reference_price is at
+    most |exposure_quantity| x exposure_price x hedge_ratio_bps / 10,000. exposure_quantity is the position in
+    hedged_symbol, negative for a short one, as it was shown."""
+
+    hedged_symbol: str
+    exposure_quantity: str
+    exposure_price: str
+    hedge_ratio_bps: str
+
+
+class BracketProposal(Proposed, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An entry, and a take-profit, a stop or both that wait for what it fills, under one approval. The exits are on the
+    other side, for the same quantity, and rest until they are done; an empty type is an exit that there isn't.
+    trigger_price is what the last trade has to reach, limit_price what the order then asks for."""
+
+    venue: str
+    symbol: str
+    instrument_version: str
+    side: str
+    quantity: str
+    entry_type: str
+    entry_time_in_force: str
+    entry_limit_price: str
+    entry_trigger_price: str
+    entry_post_only: str
+    take_profit_type: str
+    take_profit_limit_price: str
+    take_profit_trigger_price: str
+    stop_type: str
+    stop_limit_price: str
+    stop_trigger_price: str
+    stop_trailing_offset_bps: str
+    notional_quote: str
+    reference_price: str
+    max_deviation_bps: str
+
+
 class CancelProposal(Proposed, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The end of one open order. Its terms are those that it had when this was proposed: with others it is an order
     that nobody was shown."""
@@ -129,4 +174,4 @@ class StrategyChangeProposal(Proposed, frozen=True, forbid_unknown_fields=True, 
     reason: str
 
 
-AnyProposal = Proposal | CancelProposal | AmendProposal | KillSwitchProposal | StrategyChangeProposal
+AnyProposal = Proposal | BracketProposal | CancelProposal | AmendProposal | KillSwitchProposal | StrategyChangeProposal

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import assert_never
 
 from core.authority.proposal_kinds import (
     AmendProposal,
     AnyProposal,
+    BracketProposal,
     CancelProposal,
+    CloseProposal,
+    HedgeProposal,
     KillSwitchProposal,
     OrderProposal,
     Proposal,
@@ -18,7 +21,7 @@ from core.authority.proposal_kinds import (
 )
 from core.risk.kill_switch import KillSwitch
 from core.types.codes import ReasonCode, Refusal
-from core.types.money import decimal_text
+from core.types.money import BPS_PER_UNIT, decimal_text
 from core.types.orders import OrderType, Side, TimeInForce
 
 SHOWN_LIMIT_CHARS = 64
@@ -27,6 +30,10 @@ DECIMAL_LENGTH_LIMIT = 40
 ID_LENGTH_LIMIT = 128
 REASON_LENGTH_LIMIT = 512
 TYPES_OF_FIRST_SCHEMA = frozenset({OrderType.LIMIT, OrderType.MARKET})
+ENTRY_TYPES = frozenset({OrderType.LIMIT, OrderType.MARKET, OrderType.STOP, OrderType.STOP_LIMIT})
+PROFIT_TYPES = frozenset({OrderType.LIMIT, OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT})
+STOP_TYPES = frozenset({OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP})
+EXACT = Context(prec=8 * DECIMAL_LENGTH_LIMIT)
 SCOPES = frozenset({"account", "engine"})
 STRATEGY_ACTIONS = frozenset({"revoke", "tighten"})
 MANDATE_LIMITS = (
@@ -62,10 +69,16 @@ def _common_problem(proposal: Proposed) -> Refusal | None:
 
 def _kind_problem(proposal: AnyProposal) -> Refusal | None:
     match proposal:
+        case CloseProposal():
+            return _order_problem(proposal) or _conditions_problem(proposal) or _close_problem(proposal)
+        case HedgeProposal():
+            return _order_problem(proposal) or _conditions_problem(proposal) or _hedge_problem(proposal)
         case OrderProposal():
             return _order_problem(proposal) or _conditions_problem(proposal)
         case Proposal():
             return _order_problem(proposal) or _first_schema_problem(proposal)
+        case BracketProposal():
+            return _bracket_problem(proposal)
         case CancelProposal():
             return _shown_order_problem(proposal)
         case AmendProposal():
@@ -76,6 +89,92 @@ def _kind_problem(proposal: AnyProposal) -> Refusal | None:
             return _strategy_problem(proposal)
         case _:
             assert_never(proposal)
+
+
+def _close_problem(proposal: CloseProposal) -> Refusal | None:
+    if proposal.reduce_only != "true":
+        return malformed("an order that closes a position is reduce_only")
+    return _against(proposal, "position_quantity") or (
+        malformed("quantity is more than the position that it closes")
+        if Decimal(proposal.quantity) > abs(Decimal(proposal.position_quantity))
+        else None
+    )
+
+
+def _hedge_problem(proposal: HedgeProposal) -> Refusal | None:
+    refusal = (
+        _against(proposal, "exposure_quantity")
+        or _positive(proposal, "exposure_price")
+        or _whole(proposal, "hedge_ratio_bps")
+    )
+    if refusal is not None:
+        return refusal
+    if not 0 < int(proposal.hedge_ratio_bps) <= BPS_PER_UNIT:
+        return malformed(f"hedge_ratio_bps must be from 1 to {BPS_PER_UNIT}")
+    if not 0 < len(proposal.hedged_symbol) <= ID_LENGTH_LIMIT:
+        return malformed(f"hedged_symbol must have 1 to {ID_LENGTH_LIMIT} characters")
+    worth = EXACT.multiply(abs(Decimal(proposal.exposure_quantity)), Decimal(proposal.exposure_price))
+    allowed = EXACT.multiply(worth, Decimal(proposal.hedge_ratio_bps))
+    asked = EXACT.multiply(EXACT.multiply(Decimal(proposal.quantity), Decimal(proposal.reference_price)), BPS_PER_UNIT)
+    return malformed("quantity is more than the exposure and the ratio come to") if asked > allowed else None
+
+
+def _against(proposal: CloseProposal | HedgeProposal, name: str) -> Refusal | None:
+    """A LIMIT or MARKET order on the other side than a position, which isn't flat."""
+    if OrderType(proposal.order_type) not in TYPES_OF_FIRST_SCHEMA:
+        return malformed(f"it is a LIMIT or a MARKET order, not {proposal.order_type}")
+    text = getattr(proposal, name)
+    if not _PLAIN_DECIMAL.fullmatch(text.removeprefix("-")) or len(text) > DECIMAL_LENGTH_LIMIT:
+        return malformed(f"{name} must be a decimal in plain notation, is {text[:SHOWN_LIMIT_CHARS]!r}")
+    held = Decimal(text)
+    if held == 0 or decimal_text(held) != text:
+        return malformed(f"{name} must be a position that isn't flat, is {text[:SHOWN_LIMIT_CHARS]!r}")
+    if (Side(proposal.side) is Side.SELL) is not (held > 0):
+        return malformed(f"side must be the one that reduces {name}")
+    return None
+
+
+def _bracket_problem(proposal: BracketProposal) -> Refusal | None:
+    try:
+        Side(proposal.side)
+        TimeInForce(proposal.entry_time_in_force)
+        entry = OrderType(proposal.entry_type)
+        take_profit = OrderType(proposal.take_profit_type) if proposal.take_profit_type else None
+        stop = OrderType(proposal.stop_type) if proposal.stop_type else None
+    except ValueError as error:
+        return malformed(str(error)[:200])
+    if entry not in ENTRY_TYPES or proposal.entry_time_in_force == TimeInForce.GTD:
+        return malformed(f"an entry is one of {', '.join(sorted(ENTRY_TYPES))}, and not GTD")
+    if take_profit is not None and take_profit not in PROFIT_TYPES:
+        return malformed(f"a take-profit is one of {', '.join(sorted(PROFIT_TYPES))}")
+    if stop is not None and stop not in STOP_TYPES:
+        return malformed(f"a stop is one of {', '.join(sorted(STOP_TYPES))}")
+    if take_profit is None and stop is None:
+        return malformed("a bracket has a take-profit, a stop, or both")
+    return (
+        _whole(proposal, "instrument_version")
+        or _positive(proposal, "quantity", "notional_quote", "reference_price", "max_deviation_bps")
+        or _flags(proposal, "entry_post_only")
+        or _leg_problem(proposal, "entry", entry)
+        or _leg_problem(proposal, "take_profit", take_profit)
+        or _leg_problem(proposal, "stop", stop)
+        or (_whole(proposal, "stop_trailing_offset_bps") if proposal.stop_trailing_offset_bps else None)
+    )
+
+
+def _leg_problem(proposal: BracketProposal, leg: str, kind: OrderType | None) -> Refusal | None:
+    """A leg has the prices of its type, and one that there isn't has none."""
+    is_trailing = kind is OrderType.TRAILING_STOP
+    for name, belongs in (
+        ("limit_price", kind is not None and kind.has_limit_price),
+        ("trigger_price", kind is not None and kind.is_conditional and not is_trailing),
+        ("trailing_offset_bps", is_trailing),
+    ):
+        if hasattr(proposal, f"{leg}_{name}"):
+            refusal = _given(proposal, f"{leg}_{name}", belongs, kind or "missing")
+            if refusal is not None:
+                return refusal
+    return None
 
 
 def _shown_order_problem(proposal: CancelProposal | AmendProposal) -> Refusal | None:
@@ -196,7 +295,7 @@ def _conditions_problem(proposal: OrderProposal) -> Refusal | None:
     return _whole(proposal, "order_expires_at_ns") if is_gtd else None
 
 
-def _given(proposal: Proposed, name: str, belongs: bool, kind: OrderType) -> Refusal | None:
+def _given(proposal: Proposed, name: str, belongs: bool, kind: str) -> Refusal | None:
     """A positive decimal where it belongs, and nothing where it doesn't."""
     if belongs:
         return _positive(proposal, name)

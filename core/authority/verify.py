@@ -10,7 +10,7 @@ import msgspec
 
 from core.authority.documents import CLOCK_SKEW_NS, EngineIdentity
 from core.authority.proposal import parse_proposal, proposal_digest
-from core.authority.proposal_kinds import AmendProposal, AnyProposal, Proposal, Proposed
+from core.authority.proposal_kinds import AmendProposal, AnyProposal, BracketProposal, Proposal, Proposed
 from core.authority.proposal_values import malformed
 from core.authority.roster import cli_only_above, threshold_quote
 from core.authority.signatures import verify_digest
@@ -97,6 +97,8 @@ def signed_notional_quote(proposal: Proposed) -> Decimal:
     match proposal:
         case Proposal():
             quantity, named = proposal.quantity, [proposal.price, getattr(proposal, "stop_price", "")]
+        case BracketProposal():
+            quantity, named = proposal.quantity, [proposal.entry_limit_price, proposal.entry_trigger_price]
         case AmendProposal():
             quantity, named = proposal.new_quantity, [proposal.new_price]
         case _:
@@ -286,7 +288,7 @@ def check_expiry(proposal: Proposed, now_ns: int) -> Refusal | None:
 
 
 def check_instrument(proposal: Proposed, versions: Mapping[tuple[str, str], int]) -> Refusal | None:
-    if not isinstance(proposal, Proposal | AmendProposal):
+    if not isinstance(proposal, Proposal | BracketProposal | AmendProposal):
         return None
     version = versions.get((proposal.venue, proposal.symbol))
     if version is None:

@@ -14,7 +14,9 @@ import msgspec
 from core.authority.proposal import proposal_digest
 from core.authority.proposal_kinds import (
     AmendProposal,
+    BracketProposal,
     CancelProposal,
+    HedgeProposal,
     KillSwitchProposal,
     OrderProposal,
     Proposal,
@@ -32,19 +34,31 @@ from core.authority.verify import (
     verify_approval,
 )
 from core.kernel import decide_changes
-from core.kernel.approval import Approval, Caused
+from core.kernel.approval import Approval, Caused, refused
 from core.kernel.decide_authority import identity_of
+from core.kernel.decide_groups import exits_refusal, leg_decisions, leg_events, leg_intents
 from core.kernel.decide_risk import APPROVALS_FOR_TWO, RiskSubject, run_risk, with_held
 from core.kernel.decide_void import void_problem
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
 from core.kernel.order_terms import intent_of, is_held_here
+from core.portfolio.positions import Position
 from core.risk.checks import RiskDecision
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import ApprovalDecided, OrderIntended, RiskCheckRecord
 from core.types.instruments import Instrument
 from core.types.money import decimal_text, from_scaled, to_scaled
-from core.types.orders import OrderIntent, OrderRequest, OrderType, Side, TimeInForce, client_order_id
+from core.types.orders import (
+    GroupKind,
+    GroupRequest,
+    OrderIntent,
+    OrderRequest,
+    OrderRole,
+    OrderType,
+    Side,
+    TimeInForce,
+    client_order_id,
+)
 from core.types.venues import VenueCapabilities
 
 NEEDS_TWO = ReasonCode.RISK_CUSTOM_RULE_NEEDS_TWO_APPROVALS
@@ -166,8 +180,12 @@ def _approvals_due(kernel: Kernel, approval: Approval, decision: RiskDecision) -
 
 def _caused(kernel: Kernel, approval: Approval) -> Caused:
     match approval.proposal:
+        case HedgeProposal() as proposal if (changed := _exposure_problem(kernel, proposal)) is not None:
+            return refused(changed)
         case Proposal() as proposal:
             return _order(kernel, approval, proposal)
+        case BracketProposal() as proposal:
+            return _bracket(kernel, approval, proposal)
         case CancelProposal() as proposal:
             return decide_changes.cancel(kernel, approval, proposal)
         case AmendProposal() as proposal:
@@ -205,7 +223,90 @@ def _order(kernel: Kernel, approval: Approval, proposal: Proposal) -> Caused:
     return Caused(decision, events=(held,))
 
 
-def _subject(approval: Approval, intent: OrderIntent, proposal: Proposal) -> RiskSubject:
+def _exposure_problem(kernel: Kernel, proposal: HedgeProposal) -> Refusal | None:
+    """A hedge of an exposure that is smaller by now, or the other way round, would be a position of its own."""
+    key = (proposal.account_id, proposal.venue, proposal.hedged_symbol)
+    instrument = kernel.instruments.get(key[1:])
+    held = kernel.positions.get(key, Position()).quantity
+    now = Decimal(0) if instrument is None else from_scaled(held, instrument.quantity_scale)
+    shown = Decimal(proposal.exposure_quantity)
+    if now >= shown > 0 or now <= shown < 0:
+        return None
+    return Refusal(
+        ReasonCode.APPROVAL_SUBJECT_CHANGED,
+        f"The position in {proposal.hedged_symbol[:64]} isn't as large any more as it was shown. Nothing was done; ask "
+        "for a new suggestion.",
+        limit=proposal.exposure_quantity,
+        actual=decimal_text(now),
+        unit="exposure_quantity",
+    )
+
+
+def _bracket(kernel: Kernel, approval: Approval, proposal: BracketProposal) -> Caused:
+    request = _group_request(proposal, kernel.instruments[proposal.venue, proposal.symbol])
+    if isinstance(request, Refusal):
+        return refused(request)
+    group_id = client_order_id(approval.digest_hex)
+    intents = leg_intents(kernel, request, group_id, approval.inputs, approval.capabilities, approval.now_ns)
+    if isinstance(intents, Refusal):
+        return refused(intents)
+    entry = intents[OrderRole.ENTRY]
+    decisions = leg_decisions(
+        kernel, request.kind, intents, _subject(approval, entry, proposal), approval.inputs, approval.now_ns
+    )
+    decision = decisions[OrderRole.ENTRY]
+    refusal = decision.refusal or exits_refusal(decisions)
+    if refusal is not None:
+        return Caused(msgspec.structs.replace(decision, refusal=refusal))
+    events = leg_events(
+        kernel,
+        request.kind,
+        intents,
+        decisions,
+        approval.authority,
+        approval.inputs,
+        approval.capabilities,
+        approval.now_ns,
+        group_id=group_id,
+        trace_id=approval.trace_id,
+    )
+    return Caused(decision, events=events)
+
+
+def _group_request(proposal: BracketProposal, instrument: Instrument) -> GroupRequest | Refusal:
+    exit_side = Side.SELL if proposal.side == Side.BUY else Side.BUY
+    orders: dict[OrderRole, OrderRequest] = {}
+    for role in OrderRole:
+        leg = {
+            name: getattr(proposal, f"{role}_{name}", "")
+            for name in ("type", "limit_price", "trigger_price", "trailing_offset_bps")
+        }
+        if not leg["type"]:
+            continue
+        is_entry = role is OrderRole.ENTRY
+        order = _scaled_request(
+            instrument,
+            OrderRequest(
+                request_id=proposal.suggestion_id,
+                account_id=proposal.account_id,
+                venue=proposal.venue,
+                symbol=proposal.symbol,
+                side=Side(proposal.side) if is_entry else exit_side,
+                order_type=OrderType(leg["type"]),
+                time_in_force=TimeInForce(proposal.entry_time_in_force) if is_entry else TimeInForce.GTC,
+                quantity=0,
+                post_only=is_entry and proposal.entry_post_only == "true",
+                trailing_offset_bps=_whole(leg["trailing_offset_bps"]),
+            ),
+            {"quantity": proposal.quantity, "price": leg["limit_price"], "stop_price": leg["trigger_price"]},
+        )
+        if isinstance(order, Refusal):
+            return order
+        orders[role] = order
+    return GroupRequest(proposal.suggestion_id, GroupKind.BRACKET, orders)
+
+
+def _subject(approval: Approval, intent: OrderIntent, proposal: Proposal | BracketProposal) -> RiskSubject:
     """In the first run the mid is the one that will be shown: nothing has drifted from it."""
     return RiskSubject(
         intent,
@@ -226,38 +327,39 @@ def _intent(kernel: Kernel, approval: Approval, proposal: Proposal) -> OrderInte
 def order_request(proposal: Proposal, instrument: Instrument) -> OrderRequest | Refusal:
     """The order that a proposal describes, at its instrument's scales."""
     conditions = proposal if isinstance(proposal, OrderProposal) else None
-    try:
-        quantity = to_scaled(Decimal(proposal.quantity), instrument.quantity_scale)
-    except ValueError:
-        return _not_a_multiple(
-            ReasonCode.ORDER_LOT_SIZE_VIOLATED, instrument.lot_size, instrument.quantity_scale, proposal.quantity
-        )
-    prices: dict[str, int | None] = {}
-    for name in ("price", "stop_price", "activation_price"):
-        text = getattr(proposal, name, "")
-        try:
-            prices[name] = to_scaled(Decimal(text), instrument.price_scale) if text else None
-        except ValueError:
-            return _not_a_multiple(
-                ReasonCode.ORDER_TICK_SIZE_VIOLATED, instrument.tick_size, instrument.price_scale, text
-            )
-    return OrderRequest(
-        request_id=proposal.suggestion_id,
-        account_id=proposal.account_id,
-        venue=proposal.venue,
-        symbol=proposal.symbol,
-        side=Side(proposal.side),
-        order_type=OrderType(proposal.order_type),
-        time_in_force=TimeInForce(proposal.time_in_force),
-        quantity=quantity,
-        post_only=proposal.post_only == "true",
-        reduce_only=proposal.reduce_only == "true",
-        trailing_offset_bps=_whole(conditions.trailing_offset_bps) if conditions else None,
-        expires_ns=_whole(conditions.order_expires_at_ns) if conditions else None,
-        price=prices["price"],
-        stop_price=prices["stop_price"],
-        activation_price=prices["activation_price"],
+    return _scaled_request(
+        instrument,
+        OrderRequest(
+            request_id=proposal.suggestion_id,
+            account_id=proposal.account_id,
+            venue=proposal.venue,
+            symbol=proposal.symbol,
+            side=Side(proposal.side),
+            order_type=OrderType(proposal.order_type),
+            time_in_force=TimeInForce(proposal.time_in_force),
+            quantity=0,
+            post_only=proposal.post_only == "true",
+            reduce_only=proposal.reduce_only == "true",
+            trailing_offset_bps=_whole(conditions.trailing_offset_bps) if conditions else None,
+            expires_ns=_whole(conditions.order_expires_at_ns) if conditions else None,
+        ),
+        {name: getattr(proposal, name, "") for name in ("quantity", "price", "stop_price", "activation_price")},
     )
+
+
+def _scaled_request(instrument: Instrument, terms: OrderRequest, amounts: dict[str, str]) -> OrderRequest | Refusal:
+    """terms with these amounts at the instrument's scales; without text there is none."""
+    scaled: dict[str, int] = {}
+    for name, text in amounts.items():
+        is_quantity = name == "quantity"
+        scale = instrument.quantity_scale if is_quantity else instrument.price_scale
+        try:
+            scaled |= {name: to_scaled(Decimal(text), scale)} if text else {}
+        except ValueError:
+            code = ReasonCode.ORDER_LOT_SIZE_VIOLATED if is_quantity else ReasonCode.ORDER_TICK_SIZE_VIOLATED
+            step = instrument.lot_size if is_quantity else instrument.tick_size
+            return _not_a_multiple(code, step, scale, text)
+    return msgspec.structs.replace(terms, **scaled)
 
 
 def _whole(text: str) -> int | None:

@@ -25,7 +25,7 @@ from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
 from core.kernel.order_terms import intent_of, is_held_here
 from core.risk.checks import RiskDecision
-from core.types.authority import Authority, DerivedAuthority
+from core.types.authority import ApprovalAuthority, Authority, DerivedAuthority
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import JournalEvent, OrderIntended
 from core.types.money import decimal_text
@@ -77,14 +77,55 @@ def decide_group(
         return _invalid(problem)
     if kernel.was_refused(group_id):
         return refused_before(group_id)
-    roles = _in_order(request)
+    roles = roles_of(request)
     is_known = kernel.knows_order(derived_order_id(group_id, roles[0]))
+    intents = leg_intents(kernel, request, group_id, inputs, capabilities, now_ns, is_known=is_known)
+    if isinstance(intents, Refusal):
+        return intents
+    first = intents[roles[0]]
+    if is_known:
+        if _is_another(kernel, group_id, intents):
+            return asked_otherwise(first.client_order_id)
+        known = kernel.orders.get(first.client_order_id)
+        return asked_before(kernel, known, first, authority, request_bytes, now_ns)
+    decisions = leg_decisions(kernel, request.kind, intents, RiskSubject(first), inputs, now_ns)
+    asked_first = _as_leg(request, roles[0])
+    refusal = authority_refusal(kernel, first, authority, request_bytes, decisions[roles[0]], now_ns)
+    refusal = refusal or exits_refusal(decisions)
+    if refusal is not None:
+        return refusal
+    if decisions[roles[0]].refusal is not None:
+        return refused(kernel, asked_first, asked_first, authority, inputs, decisions[roles[0]], now_ns, trace_id)
+    return leg_events(
+        kernel,
+        request.kind,
+        intents,
+        decisions,
+        authority,
+        inputs,
+        capabilities,
+        now_ns,
+        group_id=group_id,
+        trace_id=trace_id,
+    )
+
+
+def leg_intents(
+    kernel: Kernel,
+    request: GroupRequest,
+    group_id: str,
+    inputs: DecisionInputs,
+    capabilities: VenueCapabilities,
+    now_ns: int,
+    *,
+    is_known: bool = False,
+) -> Refusal | dict[OrderRole, OrderIntent]:
+    """Each order of a group whose shape is right, the first one first. is_known: it was asked for before."""
     intents: dict[OrderRole, OrderIntent] = {}
-    for role in roles:
-        asked = _as_leg(request, role)
+    for role in roles_of(request):
         intent = intent_of(
             kernel,
-            asked,
+            _as_leg(request, role),
             derived_order_id(group_id, role),
             capabilities,
             inputs,
@@ -95,33 +136,57 @@ def decide_group(
             return msgspec.structs.replace(intent, message=f"{role}: {intent.message}")
         intents[role] = intent
     problem = _price_problem(request.kind, intents)
-    if problem is not None:
-        return _invalid(problem)
-    first = intents[roles[0]]
-    if is_known:
-        if _is_another(kernel, group_id, intents):
-            return asked_otherwise(first.client_order_id)
-        known = kernel.orders.get(first.client_order_id)
-        return asked_before(kernel, known, first, authority, request_bytes, now_ns)
-    decisions = {role: run_risk(kernel, RiskSubject(intents[role]), inputs, now_ns) for role in roles}
-    decisions[roles[0]] = with_held(kernel, first, decisions[roles[0]], len(roles))
-    if request.kind is GroupKind.OCO:
+    return intents if problem is None else _invalid(problem)
+
+
+def leg_decisions(
+    kernel: Kernel,
+    kind: GroupKind,
+    intents: dict[OrderRole, OrderIntent],
+    first: RiskSubject,
+    inputs: DecisionInputs,
+    now_ns: int,
+) -> dict[OrderRole, RiskDecision]:
+    """Risk's word on each; the first one's counts for the group."""
+    first_role = next(iter(intents))
+    decisions = {
+        role: run_risk(kernel, first if role is first_role else RiskSubject(intent), inputs, now_ns)
+        for role, intent in intents.items()
+    }
+    decisions[first_role] = with_held(kernel, first.intent, decisions[first_role], len(intents))
+    if kind is GroupKind.OCO:
         # Whichever leg acts, its authority has to cover it.
         worth = [decision.notional for decision in decisions.values() if decision.notional is not None]
-        first_decision = decisions[roles[0]]
-        decisions[roles[0]] = msgspec.structs.replace(first_decision, notional=max(worth, default=None))
-    asked_first = _as_leg(request, roles[0])
-    refusal = authority_refusal(kernel, first, authority, request_bytes, decisions[roles[0]], now_ns)
-    for role in roles[1:]:
-        refusal = refusal or _child_refusal(role, decisions[role])
-    if refusal is not None:
-        return refusal
-    if decisions[roles[0]].refusal is not None:
-        return refused(kernel, asked_first, asked_first, authority, inputs, decisions[roles[0]], now_ns, trace_id)
+        decisions[first_role] = msgspec.structs.replace(decisions[first_role], notional=max(worth, default=None))
+    return decisions
+
+
+def exits_refusal(decisions: dict[OrderRole, RiskDecision]) -> Refusal | None:
+    """What can be said already of the orders that wait."""
+    exits = list(decisions.items())[1:]
+    refusals = (_child_refusal(role, decision) for role, decision in exits)
+    return next((refusal for refusal in refusals if refusal is not None), None)
+
+
+def leg_events(
+    kernel: Kernel,
+    kind: GroupKind,
+    intents: dict[OrderRole, OrderIntent],
+    decisions: dict[OrderRole, RiskDecision],
+    authority: AskedBy | ApprovalAuthority,
+    inputs: DecisionInputs,
+    capabilities: VenueCapabilities,
+    now_ns: int,
+    *,
+    group_id: str,
+    trace_id: str | None,
+) -> tuple[OrderIntended, ...]:
+    """The whole group, which risk has let through."""
+    roles = tuple(intents)
     return tuple(
         _intended(
             kernel,
-            request.kind,
+            kind,
             role,
             intents,
             roles,
@@ -130,7 +195,7 @@ def decide_group(
             inputs,
             now_ns,
             group_id=group_id,
-            is_held=role is not roles[0] or is_held_here(first.order_type, capabilities),
+            is_held=role is not roles[0] or is_held_here(intents[role].order_type, capabilities),
             trace_id=trace_id,
         )
         for role in roles
@@ -152,7 +217,7 @@ def _intended(
     role: OrderRole,
     intents: dict[OrderRole, OrderIntent],
     roles: tuple[OrderRole, ...],
-    authority: AskedBy,
+    authority: AskedBy | ApprovalAuthority,
     decision: RiskDecision,
     inputs: DecisionInputs,
     now_ns: int,
@@ -236,7 +301,7 @@ def _price_problem(kind: GroupKind, intents: dict[OrderRole, OrderIntent]) -> st
     return None
 
 
-def _in_order(request: GroupRequest) -> tuple[OrderRole, ...]:
+def roles_of(request: GroupRequest) -> tuple[OrderRole, ...]:
     """The first one carries the asker's authority: the entry, or the leg that rests at the venue."""
     return tuple(role for role in OrderRole if role in request.orders)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from core.authority.proposal_kinds import AmendProposal, Proposal
+from core.authority.proposal_kinds import AmendProposal, BracketProposal, Proposal
 from core.authority.verify import read_proposal
 from core.kernel.inputs import Balances, DecisionInputs, InstrumentKey, MarginInputs
 from core.kernel.kernel import Kernel
@@ -82,6 +82,9 @@ class Surroundings:
         match proposal:
             case Proposal():
                 sweep = None if OrderType(proposal.order_type).has_limit_price else Decimal(proposal.quantity)
+                return self.inputs(proposal.venue, proposal.symbol, Side(proposal.side), sweep)
+            case BracketProposal():
+                sweep = None if OrderType(proposal.entry_type).has_limit_price else Decimal(proposal.quantity)
                 return self.inputs(proposal.venue, proposal.symbol, Side(proposal.side), sweep)
             case AmendProposal():
                 return self.inputs(proposal.venue, proposal.symbol, Side(proposal.side))

@@ -18,6 +18,13 @@ def proposal_summary(fields: Mapping[str, str]) -> str:
     match kind:
         case "order":
             return _order(fields)
+        case "close":
+            return f"close {fields['position_quantity']} {fields['symbol']}: {_order(fields)}"
+        case "hedge":
+            exposure = f"{fields['exposure_quantity']} {fields['hedged_symbol']} at {fields['exposure_price']}"
+            return f"hedge {fields['hedge_ratio_bps']} bps of {exposure}: {_order(fields)}"
+        case "bracket":
+            return _bracket(fields)
         case "cancel":
             return f"cancel order {fields['client_order_id']}: {_terms(fields)}"
         case "amend":
@@ -35,6 +42,22 @@ def proposal_summary(fields: Mapping[str, str]) -> str:
             return f"a proposal of {fields.get('schema', 'no kind')}"
 
 
+def _bracket(fields: Mapping[str, str]) -> str:
+    entry = f"{fields['side']} {fields['quantity']} {fields['symbol']}, {_leg(fields, 'entry')}"
+    exits = [
+        f"{words} {_leg(fields, leg)}"
+        for leg, words in (("take_profit", "take-profit"), ("stop", "stop"))
+        if fields[f"{leg}_type"]
+    ]
+    return f"{entry}, {fields['entry_time_in_force']}, with {' and '.join(exits)}"
+
+
+def _leg(fields: Mapping[str, str], leg: str) -> str:
+    names = {"price": "limit_price", "stop_price": "trigger_price", "trailing_offset_bps": "trailing_offset_bps"}
+    own = {name: fields.get(f"{leg}_{of_leg}", "") for name, of_leg in names.items()}
+    return fields[f"{leg}_type"] + _prices(own)
+
+
 def _order(fields: Mapping[str, str]) -> str:
     flags = " post-only" if fields.get("post_only") == "true" else ""
     flags += " reduce-only" if fields.get("reduce_only") == "true" else ""
@@ -42,7 +65,11 @@ def _order(fields: Mapping[str, str]) -> str:
 
 
 def _terms(fields: Mapping[str, str]) -> str:
-    text = f"{fields['side']} {fields['quantity']} {fields['symbol']}, {fields['order_type']}"
+    return f"{fields['side']} {fields['quantity']} {fields['symbol']}, {fields['order_type']}{_prices(fields)}"
+
+
+def _prices(fields: Mapping[str, str]) -> str:
+    text = ""
     for name, words in (
         ("price", "at"),
         ("stop_price", "once the last trade reaches"),

@@ -6,7 +6,10 @@ from typing import Any
 
 from core.authority.proposal import (
     AMEND_PROPOSAL_SCHEMA,
+    BRACKET_PROPOSAL_SCHEMA,
     CANCEL_PROPOSAL_SCHEMA,
+    CLOSE_PROPOSAL_SCHEMA,
+    HEDGE_PROPOSAL_SCHEMA,
     KILL_SWITCH_PROPOSAL_SCHEMA,
     ORDER_PROPOSAL_SCHEMA,
     PROPOSAL_KINDS,
@@ -26,6 +29,29 @@ LIMITS = {
 
 TERMS: dict[str, dict[str, str]] = {
     ORDER_PROPOSAL_SCHEMA: ORDER_CONDITIONS,
+    CLOSE_PROPOSAL_SCHEMA: ORDER_CONDITIONS | {"side": "SELL", "reduce_only": "true", "position_quantity": "0.5"},
+    HEDGE_PROPOSAL_SCHEMA: ORDER_CONDITIONS
+    | {
+        "side": "SELL",
+        "hedged_symbol": "BTCUSDT",
+        "exposure_quantity": "0.2",
+        "exposure_price": "60000",
+        "hedge_ratio_bps": "5000",
+    },
+    BRACKET_PROPOSAL_SCHEMA: {
+        "entry_type": "LIMIT",
+        "entry_time_in_force": "GTC",
+        "entry_limit_price": "60000",
+        "entry_trigger_price": "",
+        "entry_post_only": "false",
+        "take_profit_type": "LIMIT",
+        "take_profit_limit_price": "62000",
+        "take_profit_trigger_price": "",
+        "stop_type": "STOP",
+        "stop_limit_price": "",
+        "stop_trigger_price": "59000",
+        "stop_trailing_offset_bps": "",
+    },
     CANCEL_PROPOSAL_SCHEMA: {"client_order_id": "vz-1", "stop_price": ""},
     AMEND_PROPOSAL_SCHEMA: {
         "client_order_id": "vz-1",

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from core.authority.proposal import (
     AMEND_PROPOSAL_SCHEMA,
+    BRACKET_PROPOSAL_SCHEMA,
     CANCEL_PROPOSAL_SCHEMA,
+    CLOSE_PROPOSAL_SCHEMA,
+    HEDGE_PROPOSAL_SCHEMA,
     KILL_SWITCH_PROPOSAL_SCHEMA,
     ORDER_PROPOSAL_SCHEMA,
     PROPOSAL_KINDS,
@@ -109,6 +112,9 @@ STOP = {"order_type": "STOP", "price": "", "stop_price": "61000"}
 TRAILING = {"order_type": "TRAILING_STOP", "price": "", "trailing_offset_bps": "100"}
 GTD = {"time_in_force": "GTD", "order_expires_at_ns": "1900000000000000000"}
 
+CLOSE, HEDGE, BRACKET = CLOSE_PROPOSAL_SCHEMA, HEDGE_PROPOSAL_SCHEMA, BRACKET_PROPOSAL_SCHEMA
+NO_EXITS = {"stop_type": "", "stop_trigger_price": "", "take_profit_type": "", "take_profit_limit_price": ""}
+TRAILED = {"stop_type": "TRAILING_STOP", "stop_trigger_price": "", "stop_trailing_offset_bps": "100"}
 CANCEL, AMEND, KILL = CANCEL_PROPOSAL_SCHEMA, AMEND_PROPOSAL_SCHEMA, KILL_SWITCH_PROPOSAL_SCHEMA
 STRATEGY = STRATEGY_CHANGE_PROPOSAL_SCHEMA
 TIGHTER = {
@@ -148,6 +154,40 @@ TIGHTER = {
         (ORDER, {"reduce_only": "maybe"}, "reduce_only must be 'true' or 'false'"),
         (ORDER, {"quantity": "1" * 41}, "quantity"),
         (PROPOSAL_SCHEMA, STOP | {"stop_price": None}, "schema 1 is for a LIMIT or a MARKET order"),
+        (CLOSE, {"position_quantity": "0.1"}, ""),
+        (CLOSE, {"position_quantity": "0.09"}, "quantity is more than the position"),
+        (CLOSE, {"position_quantity": "-0.5"}, "side must be the one that reduces"),
+        (CLOSE, {"position_quantity": "-0.5", "side": "BUY"}, ""),
+        (CLOSE, {"position_quantity": "0"}, "position_quantity must be a position that isn't flat"),
+        (CLOSE, {"position_quantity": "--1"}, "position_quantity must be a decimal"),
+        (CLOSE, {"position_quantity": "0.50"}, "position_quantity must be a position"),
+        (CLOSE, {"reduce_only": "false"}, "is reduce_only"),
+        (CLOSE, STOP, "it is a LIMIT or a MARKET order"),
+        (HEDGE, {"quantity": "0.10001"}, "quantity is more than the exposure and the ratio come to"),
+        (HEDGE, {"hedge_ratio_bps": "4999"}, "quantity is more than the exposure and the ratio come to"),
+        (HEDGE, {"hedge_ratio_bps": "10000", "quantity": "0.2", "notional_quote": "12000"}, ""),
+        (HEDGE, {"hedge_ratio_bps": "10001"}, "hedge_ratio_bps must be from 1 to 10000"),
+        (HEDGE, {"hedge_ratio_bps": "0"}, "hedge_ratio_bps must be from 1 to 10000"),
+        (HEDGE, {"exposure_price": "59999"}, "quantity is more than the exposure and the ratio come to"),
+        (HEDGE, {"side": "BUY"}, "side must be the one that reduces"),
+        (HEDGE, {"hedged_symbol": ""}, "hedged_symbol must have"),
+        (HEDGE, STOP, "it is a LIMIT or a MARKET order"),
+        (BRACKET, {"stop_type": "", "stop_trigger_price": ""}, ""),
+        (BRACKET, {"take_profit_type": "", "take_profit_limit_price": ""}, ""),
+        (BRACKET, NO_EXITS, "a bracket has a take-profit, a stop, or both"),
+        (BRACKET, {"stop_type": ""}, "has no stop_trigger_price"),
+        (BRACKET, {"stop_type": "LIMIT"}, "a stop is one of"),
+        (BRACKET, {"take_profit_type": "STOP"}, "a take-profit is one of"),
+        (BRACKET, {"entry_type": "TAKE_PROFIT"}, "an entry is one of"),
+        (BRACKET, {"entry_time_in_force": "GTD"}, "an entry is one of"),
+        (BRACKET, {"entry_type": "MARKET"}, "a MARKET order has no entry_limit_price"),
+        (BRACKET, {"entry_type": "MARKET", "entry_limit_price": "", "entry_time_in_force": "IOC"}, ""),
+        (BRACKET, {"stop_type": "STOP_LIMIT"}, "stop_limit_price must be a positive decimal"),
+        (BRACKET, {"stop_type": "STOP_LIMIT", "stop_limit_price": "58900"}, ""),
+        (BRACKET, {"stop_type": "TRAILING_STOP"}, "has no stop_trigger_price"),
+        (BRACKET, TRAILED, ""),
+        (BRACKET, TRAILED | {"stop_trailing_offset_bps": "1.5"}, "stop_trailing_offset_bps must be a whole number"),
+        (BRACKET, {"entry_post_only": "perhaps"}, "entry_post_only must be"),
         (CANCEL, {"client_order_id": ""}, "client_order_id must have"),
         (CANCEL, {"client_order_id": "x" * 129}, "client_order_id must have"),
         (CANCEL, {"side": "HOLD"}, "HOLD"),

@@ -7,7 +7,10 @@ import pytest
 
 from core.authority.proposal import (
     AMEND_PROPOSAL_SCHEMA,
+    BRACKET_PROPOSAL_SCHEMA,
     CANCEL_PROPOSAL_SCHEMA,
+    CLOSE_PROPOSAL_SCHEMA,
+    HEDGE_PROPOSAL_SCHEMA,
     KILL_SWITCH_PROPOSAL_SCHEMA,
     ORDER_PROPOSAL_SCHEMA,
     PROPOSAL_KINDS,
@@ -37,6 +40,18 @@ TIGHTER = {"action": "tighten", **{f"new_{name}": value for name, value in LIMIT
             AMEND_PROPOSAL_SCHEMA,
             {"new_quantity": "0.2", "new_price": "60000"},
             "amend order vz-1: BUY BTCUSDT, quantity 0.1 to 0.2",
+        ),
+        (CLOSE_PROPOSAL_SCHEMA, {}, "close 0.5 BTCUSDT: SELL 0.1 BTCUSDT, LIMIT at 60000, GTC reduce-only"),
+        (
+            HEDGE_PROPOSAL_SCHEMA,
+            {},
+            "hedge 5000 bps of 0.2 BTCUSDT at 60000: SELL 0.1 BTCUSDT, LIMIT at 60000, GTC",
+        ),
+        (
+            BRACKET_PROPOSAL_SCHEMA,
+            {},
+            "BUY 0.1 BTCUSDT, LIMIT at 60000, GTC, with take-profit LIMIT at 62000 and stop STOP once the last trade "
+            "reaches 59000",
         ),
         (KILL_SWITCH_PROPOSAL_SCHEMA, {}, "set the kill switch of account acct-demo to HALTED: a test"),
         (KILL_SWITCH_PROPOSAL_SCHEMA, {"scope": "engine"}, "set the kill switch of the whole engine to HALTED: a test"),
