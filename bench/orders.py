@@ -53,6 +53,7 @@ from core.authority.documents import signed_message  # noqa: E402
 from core.authority.session import REQUEST_DOMAIN_TAG  # noqa: E402
 from core.authority.signatures import sign_bytes  # noqa: E402
 from core.kernel.decide_risk import RiskSubject, run_risk, run_risk_in_python  # noqa: E402
+from core.runtime.collector import collect_seldom  # noqa: E402
 from core.runtime.tickets import ticket_digest  # noqa: E402
 from core.storage.journal_files import JournalFile, PosixFolder  # noqa: E402
 from core.storage.journal_format import GENESIS_HASH, encode_group  # noqa: E402
@@ -388,6 +389,7 @@ def main() -> int:
     if not options.folder.is_dir():
         parser.error(f"no such folder: {options.folder}")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    collect_seldom()
     with (
         venue_process() as port,
         tempfile.TemporaryDirectory(prefix="orders-bench-", dir=options.folder) as folder,

@@ -192,6 +192,19 @@ public:
         instruments_.insert_or_assign(std::move(key), std::move(rules));
     }
 
+    static nb::tuple key_of(std::string_view venue, std::string_view symbol) {
+        return nb::make_tuple(nb::str(venue.data(), venue.size()), nb::str(symbol.data(), symbol.size()));
+    }
+
+    // Of a market of the book, made once: orders ask for the price of many.
+    nb::handle key_of(std::size_t at) {
+        while (keys_.size() <= at) {
+            const Market &market = core.market(keys_.size());
+            keys_.push_back(key_of(market.venue, market.symbol));
+        }
+        return keys_[at];
+    }
+
     const RiskInstrument &instrument(std::string_view venue, std::string_view symbol) const {
         std::string key(venue);
         key.append(1, kBetween).append(symbol);
@@ -235,6 +248,7 @@ private:
     }
 
     nb::object mandate_type_;
+    std::vector<nb::tuple> keys_;
     ByText<RiskInstrument> instruments_;
 };
 
@@ -302,7 +316,8 @@ public:
 };
 
 // What one unit is worth in each market where the account has something, the order's own first.
-void read_worths(const ExposureBook &book, const RiskInstrument &own, nb::handle inputs, RiskFacts &facts) {
+void read_worths(PythonExposure &exposure, const RiskInstrument &own, nb::handle inputs, RiskFacts &facts) {
+    const ExposureBook &book = exposure.core;
     const Names &n = names();
     const nb::object marks = n.marks.of(inputs), rates = n.rates.of(inputs);
     const nb::object mark_of = n.get.of(marks), rate_of = n.get.of(rates);
@@ -313,10 +328,8 @@ void read_worths(const ExposureBook &book, const RiskInstrument &own, nb::handle
         known.emplace_back(asset, maybe_exact(rate_of(nb::str(asset.data(), asset.size()))));
         return known.back().second;
     };
-    const auto add = [&](std::size_t at, std::string_view venue, std::string_view symbol, const Listing &listing,
-                         std::optional<std::int64_t> stated) {
-        const nb::object found =
-            mark_of(nb::make_tuple(nb::str(venue.data(), venue.size()), nb::str(symbol.data(), symbol.size())));
+    const auto add = [&](std::size_t at, nb::handle key, const Listing &listing, std::optional<std::int64_t> stated) {
+        const nb::object found = mark_of(key);
         std::optional<std::int64_t> price;
         if (!found.is_none()) price = int64_in(found);
         if (stated) price = price ? std::max(*price, *stated) : stated;
@@ -331,13 +344,14 @@ void read_worths(const ExposureBook &book, const RiskInstrument &own, nb::handle
     if (stated.value_or(0) == 0) stated = facts.stop;
     // First, so that its name outlives the call.
     facts.quote_rate = rate(own.quote.text);
-    add(0, order.venue, order.symbol, {own.base.text, own.quote.text, own.price_scale + own.quantity_scale}, stated);
+    add(0, PythonExposure::key_of(order.venue, order.symbol),
+        {own.base.text, own.quote.text, own.price_scale + own.quantity_scale}, stated);
     const Market *own_market = book.find(order.account, order.venue, order.symbol);
     for (const std::size_t at : book.markets_of(order.account)) {
         const Market &market = book.market(at);
         if (&market == own_market || market.is_flat()) continue;
         if (market.listing.quote.empty()) throw Inexact{};
-        add(at, market.venue, market.symbol, market.listing, std::nullopt);
+        add(at, exposure.key_of(at), market.listing, std::nullopt);
     }
 }
 
@@ -403,7 +417,7 @@ nb::object evaluate_risk(PythonExposure &exposure, const PythonActivity &activit
         facts.fingerprint = fingerprint_of(intent);
         read_market(market, facts);
         read_inputs(inputs, own, facts);
-        read_worths(exposure.core, own, inputs, facts);
+        read_worths(exposure, own, inputs, facts);
         if (!equity.is_none()) {
             facts.equity = maybe_exact(n.equity.of(equity));
             facts.day_start_equity = is_today ? maybe_exact(n.day_start_equity.of(equity)) : facts.equity;

@@ -31,6 +31,7 @@ from core.risk.kill_switch import KillSwitch
 from core.risk.rules import RiskRules, RiskRulesError, parse_risk_rules
 from core.runtime.address import prepare_address
 from core.runtime.backfill import KlineBackfill
+from core.runtime.collector import collect_seldom
 from core.runtime.epoch import Epoch, open_epoch
 from core.runtime.follow import VenueFollower
 from core.runtime.guard import Guard
@@ -69,6 +70,7 @@ async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None
 
     Raises ConfigurationError for limits, roster, secrets, journal or address that don't start (I11).
     """
+    collect_seldom()
     rules = _read_rules(settings)
     roster = _read_roster(settings)
     token = settings.read_secret("engine-control.token")

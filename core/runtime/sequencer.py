@@ -202,6 +202,7 @@ class Sequencer:
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._scheduled:
             self._scheduled = True
+            self._journal.expect()
             # What is ready to ask by now shares this sync.
             loop.call_soon(self._pump)
 
@@ -211,7 +212,6 @@ class Sequencer:
         while self._between and self._flight is None:
             self._between.popleft()()
         while self._flight is None and (self._safety or self._waiting):
-            self._journal.expect()
             flight = self._decide()
             payloads = [encode_event(event) for event in self._unrecorded]
             payloads.extend(encode_event(event) for item in flight.items for event in item.events)

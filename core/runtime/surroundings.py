@@ -123,7 +123,9 @@ class Marks(Mapping[InstrumentKey, int]):
 
     # Every order asks for many of them: what Mapping would make of __getitem__ takes three times as long.
     def get(self, key: InstrumentKey, default: Any = None) -> Any:
-        mark = self._hub.mark_scaled(key[1], self._now_ns) if key in self._listed else None
+        if key not in self._listed:
+            return default
+        mark = self._hub.mark_scaled(key[1], self._now_ns)
         return default if mark is None else mark
 
     def __iter__(self) -> Iterator[InstrumentKey]:
