@@ -31,7 +31,8 @@ GRAPH_STEPS_LIMIT = 64
 HISTORY_LIMIT_MESSAGES = 20
 HISTORY_MESSAGE_LIMIT_CHARS = 4_000
 
-_OUR_IDS = re.compile(r"\b([0-7][0-9A-HJKMNP-TV-Z]{25})\b")
+# Ids of suggestions and calls, ids of orders, and the closed list of reason codes.
+_OUR_IDS = re.compile(rf"\b([0-7][0-9A-HJKMNP-TV-Z]{{25}}|vz[0-9a-f]{{16,62}}|{'|'.join(ReasonCode.__members__)})\b")
 
 log = structlog.get_logger("agent.copilot")
 

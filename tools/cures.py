@@ -343,8 +343,8 @@ CURES: dict[ReasonCode, Cure] = {
         "look at that one",
     ),
     ReasonCode.APPROVAL_SUBJECT_CHANGED: Cure(
-        "the order, the position or the mandate that the suggestion is about isn't any more as it was shown; nothing "
-        "was done",
+        "the order, the position or the mandate that the suggestion is about isn't any more as it was shown; "
+        "nothing was done",
         "ask for a new suggestion",
     ),
     ReasonCode.APPROVAL_NOT_PENDING: Cure(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from agent.planner.account_answers import ACCOUNT_TEXT
+from agent.planner.account_answers import given as _given
 from agent.planner.classifier import Intent
 from agent.planner.planning import SUGGEST_TOOL, SUGGEST_TOOLS, Done
 from agent.planner.reading import Clause
@@ -21,9 +22,11 @@ NARRATIVE_LIMIT_CHARS = 400
 HELP = (
     "I can look at the market and at your account, and prepare orders for a human to approve. Ask for example: what is "
     "the spread on BTCUSDT; show the order book of ether; how did SOL move over the last hour; what are RSI and MACD "
-    "of ETH; is the data fresh; what would it cost to buy a bitcoin now; what are my positions, open orders or risk "
-    "limits; how did my past trades go; or: suggest buying half a bitcoin with a limit near the bid. A suggestion does "
-    "nothing until a human approves it with `veloz approve <id>`. I can't place, change, cancel or approve orders."
+    "of ETH; how volatile is SOL; is the data fresh; what would it cost to buy a bitcoin now; what are my positions, "
+    "balances, fills, fees or open orders; what did I make this week by symbol; what if BTC falls five percent; how "
+    "close am I to my limits; why was my order refused; how did my past trades go; or: suggest buying half a bitcoin "
+    "with a limit near the bid. A suggestion does nothing until a human approves it with `veloz approve <id>`. "
+    "I can't place, change, cancel or approve orders."
 )
 OUT_OF_SCOPE = (
     "That is outside what I can answer from market, account and trade data. Ask for help to see what I can look up."
@@ -50,13 +53,6 @@ SUGGEST_UNCLEAR = (
 NOTHING_UNDERSTOOD = (
     "I didn't understand that. I look at the market, your account and past trades, and prepare orders; ask for help to "
     "see examples. Nothing was looked up or suggested."
-)
-BALANCES_UNSEEN = "Balances can't be looked up here yet; positions, their PnL and fees can."
-
-_BALANCE = re.compile(
-    r"\b(?:balances?|buying power|(?:available|free) (?:funds|cash|margin)|equity|"
-    r"how (?:much|many) (?:money|cash|funds|usdt|usdc|usd|dollars?)\b[^?]*\bhave)\b(?! made| earned| lost)",
-    re.IGNORECASE,
 )
 _NO_TRADING_INTENT = frozenset({Intent.OUT_OF_SCOPE, Intent.HELP, Intent.UNSUPPORTED_ACTION})
 _LIMIT_WORDS = {
@@ -116,6 +112,19 @@ _INTENT_WORDS = {
     Intent.INSTRUMENTS: "the list of instruments",
     Intent.REVIEWS: "reviews of past trades",
     Intent.SUGGESTION_STATUS: "the status of a suggestion",
+    Intent.TRADES: "the newest public trades",
+    Intent.BALANCES: "your balances",
+    Intent.EXPOSURE: "your exposure",
+    Intent.WHAT_IF: "what an order or a price move would do to your account",
+    Intent.LIMIT_USE: "how much of your limits is used",
+    Intent.REJECTION: "why something was refused",
+    Intent.FILLS: "your fills",
+    Intent.PNL: "your profit and loss over time",
+    Intent.FEES: "what you paid in fees",
+    Intent.VOLATILITY: "how volatile the price is",
+    Intent.CORRELATION: "how far prices move together",
+    Intent.STRATEGIES: "your strategies",
+    Intent.SYSTEM_HEALTH: "whether the service works",
     Intent.UNSUPPORTED_ACTION: "to change or cancel something",
     Intent.ADVICE: "an opinion on the market",
     Intent.HELP: "to know what I can do",
@@ -166,8 +175,6 @@ def compose(clause: Clause, done: list[Done]) -> str:
             return UNSUPPORTED
         case Intent.OUT_OF_SCOPE:
             return OUT_OF_SCOPE
-        case Intent.POSITIONS if _BALANCE.search(clause.text):
-            return f"{BALANCES_UNSEEN}\n\n{body}"
         case _:
             return body
 
@@ -215,11 +222,6 @@ def _is_figure(value: Any) -> bool:
 
 def _stamp(item: Done) -> str:
     return f" ({item.mode}, as of {item.data['as_of']})" if "as_of" in item.data else ""
-
-
-def _given(text: str, *values: Any) -> str:
-    """The text when all its values are there."""
-    return "" if any(value is None for value in values) else text
 
 
 def _ticker(d: dict[str, Any]) -> str:
@@ -492,4 +494,5 @@ _TOOL_TEXT: dict[str, Callable[[dict[str, Any]], str]] = {
     "search_reviews": _reviews,
     "get_suggestion": _get_suggestion,
     **dict.fromkeys(SUGGEST_TOOLS, _suggested),
+    **ACCOUNT_TEXT,
 }

@@ -11,6 +11,7 @@ import msgspec
 from agent.planner.classifier import Intent
 from agent.planner.indicators import USUAL
 from agent.planner.reading import Clause
+from agent.planner.recognising import code_of, days_of, group_of, order_id_of, price_move_bps
 from agent.planner.slots import PriceRule, Slots
 
 BOOK_DEPTH_DEFAULT = 10
@@ -35,6 +36,25 @@ SUGGEST_TOOLS = (
     "suggest_strategy_change",
 )
 """At most one of these is called for a question."""
+TRADES_LIMIT = 200
+FILLS_LIMIT = 200
+BARS_MIN = 3
+CORRELATED_MIN = 2
+PNL_GROUPS = ("day", "symbol", "strategy")
+FEE_GROUPS = ("asset", "symbol", "day")
+LOOKS = {
+    Intent.BALANCES: "get_balances",
+    Intent.EXPOSURE: "get_exposure",
+    Intent.WHAT_IF: "what_if",
+    Intent.LIMIT_USE: "get_risk_limits",
+    Intent.REJECTION: "explain_rejection",
+    Intent.FILLS: "get_fills",
+    Intent.PNL: "get_pnl",
+    Intent.FEES: "get_fees",
+    Intent.STRATEGIES: "list_strategies",
+    Intent.SYSTEM_HEALTH: "get_system_health",
+}
+"""Tools that need no instrument."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -110,8 +130,77 @@ def plan_clause(clause: Clause, results: Results, tools: Tools) -> Wanted:  # no
             return _estimate(slots, results, tools)
         case Intent.SUGGEST_ORDER:
             return _suggestion(clause, results, tools)
+        case Intent.TRADES:
+            count = {"limit": min(slots.count, TRADES_LIMIT)} if slots.count else {}
+            return _per_symbol("get_trades", slots, count, results, tools)
+        case Intent.VOLATILITY | Intent.CORRELATION:
+            return _statistics(clause.intent, slots, results, tools)
+        case _ if clause.intent in LOOKS:
+            return _looks(clause, tools)
         case _:
             return Wanted()
+
+
+def _looks(clause: Clause, tools: Tools) -> Wanted:
+    """Of the account or the service, with what the clause narrows them to."""
+    text, slots = clause.text, clause.slots
+    assert clause.intent is not None
+    tool = LOOKS[clause.intent]
+    arguments: dict[str, Any] = {}
+    days, group = days_of(text), group_of(text)
+    match clause.intent:
+        case Intent.EXPOSURE | Intent.FILLS:
+            if len(slots.symbols) == 1:
+                arguments["symbol"] = slots.symbols[0]
+            if clause.intent is Intent.FILLS and slots.count:
+                arguments["limit"] = min(slots.count, FILLS_LIMIT)
+        case Intent.PNL | Intent.FEES:
+            allowed = PNL_GROUPS if clause.intent is Intent.PNL else FEE_GROUPS
+            arguments |= {"days": days} if days else {}
+            arguments |= {"group_by": group} if group in allowed else {}
+        case Intent.REJECTION:
+            reference = slots.suggestion_id or order_id_of(text)
+            code = code_of(text)
+            arguments = {"reference": reference} if reference else {"code": code} if code else {}
+        case Intent.WHAT_IF:
+            return _what_if(text, slots, tools)
+    return _known(Call(tool, arguments), tools)
+
+
+def _what_if(text: str, slots: Slots, tools: Tools) -> Wanted:
+    move = price_move_bps(text)
+    arguments: dict[str, Any] = {}
+    if len(slots.symbols) == 1:
+        arguments["symbol"] = slots.symbols[0]
+    if slots.side and slots.quantity is not None:
+        if not slots.symbols:
+            return Wanted(ask=_which_instrument(slots))
+        arguments |= {"symbol": slots.symbols[0], "side": slots.side, "quantity": format(slots.quantity, "f")}
+        if slots.price is not None:
+            arguments["price"] = format(slots.price, "f")
+    if move is not None:
+        arguments["price_move_bps"] = move
+    if "side" not in arguments and move is None:
+        return Wanted(
+            ask="What shall I imagine? A price move, such as BTC falls five percent, or an order with its quantity."
+        )
+    return _known(Call("what_if", arguments), tools)
+
+
+def _statistics(intent: Intent, slots: Slots, results: Results, tools: Tools) -> Wanted:
+    tool = "compute_volatility" if intent is Intent.VOLATILITY else "compute_correlation"
+    if intent is Intent.CORRELATION and len(slots.symbols) < CORRELATED_MIN:
+        return Wanted(ask="Of which two instruments? Name them, for example BTC and ETH.")
+    if not slots.symbols:
+        slots, unsettled = _settled(slots, results, tools)
+        if unsettled is not None:
+            return unsettled
+    window: dict[str, Any] = {"interval": slots.interval or "1m"}
+    if slots.count or slots.span_min:
+        window = _window(slots)
+    if "limit" in window:
+        window["bars"] = max(BARS_MIN, window.pop("limit"))
+    return _known(Call(tool, {"symbols": list(slots.symbols), **window}), tools)
 
 
 def _known(call: Call, tools: Tools) -> Wanted:
@@ -187,10 +276,7 @@ def _advice(slots: Slots, tools: Tools) -> Wanted:
 
 def _status(slots: Slots, tools: Tools) -> Wanted:
     if slots.suggestion_id is None:
-        return Wanted(
-            ask="Which suggestion do you mean? I look them up one by one, by id; `veloz suggestions` lists what is "
-            "pending, and with `--status all` the others too."
-        )
+        return _known(Call("list_suggestions", {}), tools)
     return _known(Call("get_suggestion", {"suggestion_id": slots.suggestion_id}), tools)
 
 

@@ -12,6 +12,7 @@ from functools import cache
 import msgspec
 
 from agent.planner.classifier import Intent, IntentClassifier
+from agent.planner.recognising import recognise
 from agent.planner.slots import Slots, mask, read_slots, side_of_cash
 
 CLAUSES_LIMIT = 6
@@ -22,6 +23,7 @@ _CUES = (
     r"what(?:'s)?|how|show|give|tell|list|is|are|am|do|does|did|where|which|who|when|any|has|have|suggest|propose|buy|"
     r"sell|place|put|estimate|check|get me|recommend|prepare|draft|purchase|offload|short|go long|cancel|my|then|also|"
     r"spread|price|depth|positions?|holdings|pnl|open orders|orders|limits|risk|trend|volatility|candles|klines|"
+    r"balances?|fees|fills|exposure|correlation|strategies|why|"
     r"slippage|cost|should|can|could|would|will|search|find|look"
 )
 _HARD_SPLIT = re.compile(r"[?;\n]+|(?<!\d)[.!]+(?=\s|$)|(?<=\d)[.!](?=\s+[A-Za-z]|\s*$)")
@@ -152,6 +154,8 @@ class Reader:
             return Clause(text, Intent.UNSUPPORTED_ACTION, slots)
         if slots.side is None and slots.indicators:
             return Clause(text, Intent.INDICATORS, slots)
+        if (certain := recognise(text, slots)) is not None:
+            return Clause(text, certain, slots)
         if slots.side is None and slots.symbols and _WORTH.search(masked):
             return Clause(text, Intent.TICKER, slots)
         if _COST.search(masked) and (slots.quantity is not None or slots.notional is not None or slots.side):

@@ -33,7 +33,7 @@ _TIME = re.compile(
     r"|(?P<clock>\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)(?:Z|UTC)?"
 )
 _CELL_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,2})?")
-_CELL_STAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|\+00:?00)")
+_CELL_STAMP = re.compile(r"\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|\+00:?00))?")
 _IDENTIFIER_BEFORE = re.compile(r"[A-Za-z_]$|[A-Za-z_)\]][-/.#]$|\d[.]$|#$")
 _UNIT_AFTER = re.compile(r"%|bps?(?![a-z])|(?:k|K|M|B|bn|m?s)(?!\w)|[A-Z]{2,6}(?![\w-])")
 _MINUS_SIGNS = "-\N{MINUS SIGN}"

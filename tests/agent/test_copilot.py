@@ -19,6 +19,7 @@ from core.types.clock import SystemClock
 from core.types.codes import ReasonCode, refuse
 from core.types.ids import SystemIdSource, new_trace
 from tests.tools.doubles import APPROVER, TRADER, House
+from tests.tools.test_history_tools import fees, fill, refused, result
 from tools.contracts import Gateway, Principal
 
 IDS = SystemIdSource()
@@ -141,7 +142,28 @@ async def test_spread_and_cost_in_one_question(copilot: Copilot) -> None:
         ("what would it cost to buy 1 BTC, 2 BTC and 3 BTC", ["estimate_execution"] * 3),
         ("what would I pay for 2 BTC", ["estimate_execution"]),
         ("I was thinking about buying 2 BTC, what would it cost?", ["estimate_execution"]),
-        ("what is my balance", ["get_positions"]),
+        ("what is my balance", ["get_balances"]),
+        ("how much USDT do I have", ["get_balances"]),
+        ("what is my gross exposure", ["get_exposure"]),
+        ("what if BTC falls 5%?", ["what_if"]),
+        ("suppose everything drops ten percent, what happens to my account?", ["what_if"]),
+        ("would risk let me buy 1 BTC", ["what_if"]),
+        ("would risk let me buy 50 BTC", ["what_if"]),
+        ("how close am I to my limits", ["get_risk_limits"]),
+        ("show me my last fills in BTC", ["get_fills"]),
+        ("what did I make today by symbol", ["get_pnl"]),
+        ("pnl by strategy over the last 14 days", ["get_pnl"]),
+        ("daily profit this week", ["get_pnl"]),
+        ("what have I paid in fees this month", ["get_fees"]),
+        ("which strategies are running", ["list_strategies"]),
+        ("show the tape for BTC", ["get_trades"]),
+        ("how volatile are BTC and ETH", ["compute_volatility"]),
+        ("correlation between BTC and ETH over the last 3 minutes", ["compute_correlation"]),
+        ("how correlated is bitcoin", []),
+        ("is every part of the system healthy", ["get_system_health"]),
+        ("why was my last order rejected", ["explain_rejection"]),
+        ("what does MARKET_BOOK_STALE mean", ["explain_rejection"]),
+        ("which suggestions are pending", ["list_suggestions"]),
         ("estimate buying bitcoin", []),
     ],
 )
@@ -184,9 +206,56 @@ async def test_a_feed_that_is_not_live_is_said_to_be_unverified(copilot: Copilot
     assert {"45", "17", "12.345", "81.2", "-3", "31.4", "2", "4", "7", "1350", "610"} <= values
 
 
-async def test_a_balance_is_not_taken_for_a_position(copilot: Copilot) -> None:
-    asked = await ask(copilot, "how much USDT do I have")
-    assert "Balances can't be looked up" in asked.outcome.answer
+@pytest.mark.parametrize(
+    ("question", "arguments"),
+    [
+        ("what if BTC falls 5%?", {"symbol": "BTCUSDT", "price_move_bps": -500}),
+        ("what happens to my account if all prices rise by 150 bps", {"price_move_bps": 150}),
+        (
+            "would risk let me buy 2 BTC at 59000",
+            {"symbol": "BTCUSDT", "side": "BUY", "quantity": "2", "price": "59000"},
+        ),
+        ("what did I make yesterday", {"days": 2}),
+        ("pnl by strategy over the last 14 days", {"days": 14, "group_by": "strategy"}),
+        ("show pnl by coin this month", {"days": 30, "group_by": "symbol"}),
+        ("fees by asset", {"group_by": "asset"}),
+        ("my last 5 fills in ETH", {"symbol": "ETHUSDT", "limit": 5}),
+        ("why was vz0123abcd rejected", {"reference": "vz0123abcd"}),
+        ("why was my order rejected", {}),
+        ("what does RISK_LEVERAGE_EXCEEDS_MAX mean", {"code": "RISK_LEVERAGE_EXCEEDS_MAX"}),
+        ("volatility of BTC and ETH on 5m", {"symbols": ["BTCUSDT", "ETHUSDT"], "interval": "5m"}),
+        ("volatility of SOL over the last hour", {"symbols": ["SOLUSDT"], "interval": "1m", "bars": 60}),
+        ("what is my exposure in ether", {"symbol": "ETHUSDT"}),
+    ],
+)
+async def test_what_narrows_a_look_goes_into_its_arguments(
+    copilot: Copilot, question: str, arguments: dict[str, Any]
+) -> None:
+    asked = await ask(copilot, question)
+    assert [call.arguments for call in asked.outcome.tool_calls] == [arguments], asked.tools
+
+
+async def test_answers_about_the_account_hold_what_was_asked_all_of_it_sourced(copilot: Copilot, house: House) -> None:
+    house.history.fill_rows = [fill(7), fill(5, realised_pnl=None)]
+    house.history.result_rows = [result("2026-01-01"), result("2025-12-31", unmeasured=2)]
+    house.history.fee_rows = [fees("2026-01-01", "BNB", fee_quote=None)]
+    house.history.refusals[None] = refused()
+    for question, told in {
+        "what are my balances": "USDT: 70000, available 61000, reserved by open orders 9000, worth 70000 USDT",
+        "what if BTC falls 5%": "equity: 100000 USDT now, 98500 USDT then",
+        "would risk let me buy 50 BTC": "would refuse the order now: RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER, limit 250000",
+        "how close am I to my limits": "The nearest limit is RISK_POSITION_EXCEEDS_MAX, used to 75 percent.",
+        "show my fills": "BUY 0.1 BTCUSDT at 60000, fee 0.0001 BTC, realised 12.5",
+        "daily pnl": "2026-01-01: realised 10, fees 1, net 9 USDT, fills 2",
+        "fees by asset": "Total: 0.75 BNB (maker 0.25, taker 0.5) on fills 2.",
+        "why was my order rejected": "The limit was 40000 quote. Measured was 45000 quote.",
+        "list my strategies": "used 2500 of 10000 in quote currency (25 percent)",
+        "show the tape for BTC": "buyers took 0.75 BTC, sellers took 0.25 BTC",
+    }.items():
+        asked = await ask(copilot, question)
+        assert told in asked.outcome.answer
+        assert len(asked.outcome.figures) >= 2
+        assert_sourced(asked.outcome)
 
 
 @pytest.mark.parametrize("question", ["suggest buying 1 BTC or 2 BTC at the bid", "suggest selling -1 BTC at market"])
@@ -383,6 +452,12 @@ async def test_personal_data_does_not_reach_the_model(copilot: Copilot) -> None:
     asked = await ask(copilot, "mail jane.doe@example.com the price of BTC")
     assert "jane.doe@example.com" not in asked.outcome.question_redacted
     assert "BTC" in asked.outcome.question_redacted
+
+
+@pytest.mark.parametrize("code", list(ReasonCode))
+async def test_reason_codes_survive_redaction(code: ReasonCode) -> None:
+    """Tier 2 alone takes some of them for a person's name or a place."""
+    assert await _redacted(f"what does {code.value} mean, Peter?") == f"what does {code.value} mean, <PERSON>?"
 
 
 async def test_ids_of_ours_survive_redaction() -> None:

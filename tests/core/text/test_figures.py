@@ -52,6 +52,18 @@ def test_a_figure_is_sourced_by_its_exact_value(answer: str, path: str, value: s
 
 
 @pytest.mark.parametrize(
+    ("answer", "path"),
+    [
+        ("On 2025-11-21 you made a profit.", "$.groups[0].key"),
+        ("On 2025-11-22 you made a profit.", None),
+        ("On 2025-11-21T10:00:00Z you made a profit.", None),
+    ],
+)
+def test_a_calendar_day_is_sourced_by_a_cell_that_holds_it(answer: str, path: str | None) -> None:
+    assert one(answer, [("c1", "get_pnl", {"groups": [{"key": "2025-11-21"}]})]).path == path
+
+
+@pytest.mark.parametrize(
     "answer",
     [
         "rounded: 61240",
