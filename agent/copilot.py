@@ -25,6 +25,7 @@ from core.types.clock import Clock
 from core.types.codes import ReasonCode, Refusal, RefusalError
 from core.types.ids import IdSource
 from tools.contracts import Gateway
+from tools.model_budget import ModelBudget
 
 GRAPH_VERSION = "1"
 GRAPH_STEPS_LIMIT = 64
@@ -47,8 +48,10 @@ class Copilot:
         ids: IdSource,
         clock: Clock,
         checkpointer: BaseCheckpointSaver[Any] | None = None,
+        budget: ModelBudget | None = None,
     ) -> None:
-        """Raises ConfigurationError when the provider is configured by half."""
+        """budget is what models may cost. Raises ConfigurationError when the provider is configured by half."""
+        self._budget = budget
         self._settings = settings.copilot
         self._gateway = gateway
         self._ids = ids
@@ -122,6 +125,7 @@ class Copilot:
             events=run.events,
             ids=self._ids,
             tool_calls_limit=self._settings.max_tool_calls_per_run,
+            budget=self._budget,
         )
         run.state = _first_state(messages, self._primary)
         config: RunnableConfig = {

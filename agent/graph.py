@@ -29,6 +29,7 @@ from core.types.clock import format_utc_us
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from core.types.ids import IdSource, TraceContext
 from tools.contracts import Gateway, Principal, ToolCall, ToolDescription, ToolResult
+from tools.model_budget import ModelBudget, ModelReservation, ModelUse
 from tools.untrusted import for_model as enveloped
 
 ROUNDS_LIMIT = 10
@@ -73,6 +74,7 @@ class RunContext:
     events: RunEvents
     ids: IdSource
     tool_calls_limit: int
+    budget: ModelBudget | None = None
     grounding: GroundingFilter = field(default_factory=GroundingFilter)
     # Kept beside the state so that a cancelled or failed run can still be recorded.
     parts: list[str] = field(default_factory=list)
@@ -189,17 +191,44 @@ async def _turn(state: RunState, context: RunContext, out: _TextOut) -> tuple[Tu
 async def _stream_turn(state: RunState, context: RunContext, model: ModelClient, out: _TextOut) -> Turn:
     tools = [_tool_for_model(d) for d in context.offered(state).values()]
     turn: Turn | None = None
-    async for item in model.turn(state["messages"], tools):
-        if isinstance(item, TextDelta):
-            out.put(item.text)
-        else:
-            turn = item
+    reservation = await _reserve(state, context, model, tools)
+    answering = False
+    try:
+        async for item in model.turn(state["messages"], tools):
+            answering = True
+            if isinstance(item, TextDelta):
+                out.put(item.text)
+            else:
+                turn = item
+    except asyncio.CancelledError:
+        answering = True  # it was asked, and nobody waited for what it said
+        raise
+    finally:
+        if reservation is not None:
+            reservation.settle(_reported(turn), was_asked=answering)
     if turn is None:
         raise refuse(ReasonCode.COPILOT_MODEL_FAILED, f"The model {model.model} ended without an answer.")
     if turn.model != context.announced_model:
         context.announced_model = turn.model
         out.write(context.events.run_info(context.trace, turn.model))
     return turn
+
+
+async def _reserve(
+    state: RunState, context: RunContext, model: ModelClient, tools: list[dict[str, Any]]
+) -> ModelReservation | None:
+    """Tokens and money for one turn. Raises RefusalError."""
+    if context.budget is None:
+        return None
+    prompt_chars = len(json.dumps(state["messages"])) + len(json.dumps(tools))
+    return await context.budget.reserve(context.principal, context.run_id, model.provider, model.model, prompt_chars)
+
+
+def _reported(turn: Turn | None) -> ModelUse | None:
+    """None where the provider told nothing of what it used."""
+    if turn is None or turn.usage == Usage():
+        return None
+    return ModelUse(turn.usage.input_tokens, turn.usage.output_tokens)
 
 
 async def _tools_node(state: RunState, runtime: CallRuntime) -> dict[str, Any]:

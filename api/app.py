@@ -19,6 +19,7 @@ from api.agents.endpoints import router as agents_router
 from api.audit_trail.endpoints import router as audit_router
 from api.auth.endpoints import router as auth_router
 from api.authority.endpoints import router as authority_router
+from api.budgets.endpoints import router as budgets_router
 from api.limits import BodyLimitMiddleware
 from api.mcp.http import PATH as MCP_PATH
 from api.mcp.http import load_ahead as load_mcp_ahead
@@ -61,6 +62,7 @@ def create_app(services: Services) -> FastAPI:
         authority_router,
         risk_router,
         policy_router,
+        budgets_router,
         audit_router,
     ):
         app.include_router(router)

@@ -16,6 +16,7 @@ from api.auth.identity import Identity
 from api.auth.service import AuthService
 from api.auth.tokens import AccessTokens
 from api.budgets.repository import SqlBudgetLedger
+from api.budgets.service import BudgetUseReader
 from api.mcp.http import McpEndpoint
 from api.metrics.gateway import MeasuredGateway
 from api.metrics.service import MetricsService
@@ -49,7 +50,8 @@ from tools.approvals import Approvals
 from tools.budgets import Budgets
 from tools.catalogue import build_registry
 from tools.composition import build_gateway
-from tools.policy import tool_facts
+from tools.model_budget import ModelBudget, check_prices
+from tools.policy import Policy, tool_facts
 
 if TYPE_CHECKING:
     from agent.copilot import Copilot
@@ -72,6 +74,7 @@ class Services(msgspec.Struct, frozen=True):
     passkeys: Passkeys
     results: SqlResultStore
     policy: PolicyKeeper
+    budget_use: BudgetUseReader
     tools: ToolService
     mcp: McpEndpoint
     audit: AuditReader
@@ -87,6 +90,11 @@ class Services(msgspec.Struct, frozen=True):
         await asyncio.gather(
             self.copilot.start(), self.mcp.start(), asyncio.to_thread(warm), asyncio.to_thread(self.embedder.warm)
         )
+
+
+def _check_prices(settings: Settings, policy: Policy) -> None:
+    """The model that is configured must have a price where money is bounded. Raises PolicyFileError."""
+    check_prices(policy, settings.copilot.provider_base_url, settings.copilot.provider_model)
 
 
 @asynccontextmanager
@@ -110,7 +118,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     embedder = HashingEmbedder()
     metrics = MetricsService(engine, settings.engine.account_id)
     registry = build_registry()
-    policy = PolicyKeeper(settings.paths.policy_file, tool_facts(registry), trail, clock, ids)
+    policy = PolicyKeeper(
+        settings.paths.policy_file, tool_facts(registry), trail, clock, ids, partial(_check_prices, settings)
+    )
     ledger = SqlBudgetLedger(api_database)
     budgets = Budgets(ledger, f"api-{ids.new_ulid()}", clock)
     gateway = build_gateway(
@@ -139,7 +149,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     def build_copilot() -> Copilot:
         from agent.copilot import Copilot
 
-        return Copilot(settings, measured, ids, clock)
+        return Copilot(settings, measured, ids, clock, budget=ModelBudget(budgets, policy))
 
     copilot = LoadingCopilot(build_copilot)
     secret = bytes.fromhex(settings.read_secret("jwt.key"))
@@ -169,6 +179,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         passkeys=Passkeys(engine, settings.approvals, secret, clock, ids),
         results=results,
         policy=policy,
+        budget_use=BudgetUseReader(ledger, budgets, policy),
         tools=tool_service,
         mcp=McpEndpoint(settings.mcp, tool_service, identity),
         audit=AuditReader(api_database, person_keys, trail, ids),

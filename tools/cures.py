@@ -74,12 +74,12 @@ CURES: dict[ReasonCode, Cure] = {
         "ask somebody whose role may",
     ),
     ReasonCode.TOOL_RATE_EXCEEDED: Cure(
-        "the tool was used too often",
-        "wait a moment",
+        "calls come faster than the policy's rates, or too many wait",
+        "wait as long as the message says",
     ),
     ReasonCode.TOOL_BUDGET_EXCEEDED: Cure(
-        "the question used up its calls",
-        "ask something smaller",
+        "a budget of the question, of you for today, or of everybody for today is used up",
+        "ask something smaller; `veloz budget` shows what is left",
     ),
     ReasonCode.TOOL_DEADLINE_EXCEEDED: Cure(
         "the tool didn't answer in time",
@@ -103,8 +103,8 @@ CURES: dict[ReasonCode, Cure] = {
         "ask again, or use the offline planner",
     ),
     ReasonCode.COPILOT_BUDGET_EXCEEDED: Cure(
-        "the account's budget for the model is used up",
-        "wait, or raise it",
+        "the policy's tokens, money or time for models are used up, or a price is missing",
+        "wait, or have the policy's budget raised; `veloz budget` shows what is left",
     ),
     ReasonCode.POLICY_MODEL_NOT_PERMITTED: Cure(
         "the policy doesn't let that model call the tool",

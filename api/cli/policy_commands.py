@@ -18,6 +18,15 @@ AsUser = Annotated[OptionalText, typer.Option("--as", metavar="USER", help="Log 
 
 def register(app: typer.Typer) -> None:
     app.add_typer(policy_app, name="policy")
+    app.command("budget", epilog="Examples: veloz budget · veloz budget --as compliance --json")(budget)
+
+
+def budget(as_user: AsUser = None, as_json: Json = False) -> None:
+    """What is used of today's budgets: your own and everybody's; compliance sees each user's."""
+    from api.cli import budget as commands
+
+    with reporting_errors(as_json):
+        commands.show(Session(as_user, "trader"), as_json)
 
 
 @policy_app.command(

@@ -23,6 +23,10 @@ from core.types.codes import ReasonCode, RefusalError
 from core.types.ids import SystemIdSource
 from tests.agent.test_copilot import ask, assert_sourced, copilot_for
 from tests.tools.doubles import House
+from tests.tools.policies import TOOLS, text_with
+from tools.budgets import Budgets, InProcessBudgetLedger, Scope
+from tools.model_budget import ModelBudget
+from tools.policy import load_policy
 
 IDS = SystemIdSource()
 
@@ -126,3 +130,51 @@ def test_half_a_provider_is_an_error_that_names_the_cure() -> None:
     settings = Settings(home=Path("/nonexistent"), copilot={"provider_base_url": "http://localhost:1"})
     with pytest.raises(ConfigurationError, match="provider_model"):
         Copilot(settings, House().gateway, IDS, SystemClock())
+
+
+def budgeted(base_url: str, house: House, tokens: int) -> tuple[Copilot, Budgets, InProcessBudgetLedger]:
+    text = text_with().replace("tokens = 5000000", f"tokens = {tokens}")
+    ledger = InProcessBudgetLedger()
+    budgets = Budgets(ledger, "test", SystemClock())
+    settings = Settings(home=Path("/nonexistent"), copilot={"provider_base_url": base_url, "provider_model": "m"})
+    budget = ModelBudget(budgets, load_policy(text, "policy.toml", TOOLS))
+    return Copilot(settings, house.gateway, IDS, SystemClock(), budget=budget), budgets, ledger
+
+
+async def test_what_the_provider_reports_is_counted_towards_the_days_tokens() -> None:
+    async with serving(PlannerApp(IDS, SystemClock())) as base_url:
+        copilot, budgets, ledger = budgeted(base_url, House(), 5_000_000)
+        outcome = (await ask(copilot, "what is the spread on BTCUSDT?")).outcome
+        await budgets.close()
+        await copilot.close()
+    assert outcome.usage.input_tokens + outcome.usage.output_tokens > 0
+    used = {key.scope: used for key, used in ledger._used.items()}
+    assert used[Scope.USER_DAY] == used[Scope.RUN] == outcome.usage.input_tokens + outcome.usage.output_tokens
+
+
+async def test_a_provider_is_not_asked_once_the_days_tokens_are_used_up() -> None:
+    asked = 0
+
+    async def counting(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal asked
+        asked += 1
+        await failing(500)(scope, receive, send)
+
+    async with serving(counting) as base_url:
+        copilot, budgets, ledger = budgeted(base_url, House(), 1)
+        outcome = (await ask(copilot, "what is the spread on BTCUSDT?")).outcome
+        await budgets.close()
+        await copilot.close()
+    assert outcome.refusal is not None
+    assert outcome.refusal.code is ReasonCode.COPILOT_BUDGET_EXCEEDED
+    assert (asked, sum(ledger._used.values())) == (0, 0)
+
+
+async def test_a_provider_that_was_never_reached_has_cost_nothing() -> None:
+    async with serving(failing(500)) as base_url:
+        copilot, budgets, ledger = budgeted(base_url, House(), 5_000_000)
+        outcome = (await ask(copilot, "what is the spread on BTCUSDT?")).outcome
+        await budgets.close()
+        await copilot.close()
+    assert outcome.status == "finished"
+    assert sum(used for key, used in ledger._used.items() if key.measure == "tokens") == 0
