@@ -10,6 +10,7 @@ import typer
 from api.cli.agents import register as register_agents
 from api.cli.data import register as register_data
 from api.cli.journal_commands import register as register_journal
+from api.cli.key_commands import register as register_keys
 from api.cli.mcp import register as register_mcp
 from api.cli.policy_commands import register as register_policy
 from api.cli.session import Session, reporting_errors
@@ -29,6 +30,7 @@ register_mcp(app)
 register_trading(app)
 register_journal(app)
 register_suggestions(app)
+register_keys(app)
 register_policy(app)
 
 AsUser = Annotated[Optional[str], typer.Option("--as", metavar="USER", help="Log in as this user.")]  # noqa: UP045

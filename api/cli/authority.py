@@ -25,6 +25,7 @@ from core.authority.roster import (
     render_signed_roster,
     sign_roster,
 )
+from core.authority.webauthn import WEBAUTHN
 from core.config import Settings
 from core.types.authority import Mandate
 from core.types.clock import format_utc_us
@@ -47,9 +48,16 @@ def show_roster(as_json: bool) -> None:
         f"{decimal_text(roster.two_approvals_above_quote)} quote.",
         bold=True,
     )
+    cli_only = roster.cli_only_above_quote
+    typer.echo(
+        "Passkeys count for nothing."
+        if cli_only is None
+        else f"Above {decimal_text(cli_only)} quote passkeys don't count."
+    )
     rows: list[tuple[str, ...]] = [("key", "user", "accounts", "may", "paper only", "public key")]
     for entry in roster.entries:
-        may = ["approve" if entry.approves else "open sessions", *entry.administers]
+        approves = "approve with a passkey" if entry.kind == WEBAUTHN else "approve"
+        may = [approves if entry.approves else "open sessions", *entry.administers]
         rows.append(
             (
                 entry.key_id,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from api.cli.key_files import load_key
 from api.cli.session import EXIT_REFUSED, EXIT_USAGE, CommandError
 from core.authority.signatures import public_key_hex
 from core.config import Settings
@@ -22,25 +23,9 @@ class EnrolledKey(msgspec.Struct, frozen=True):
     seed_hex: str
 
 
-def read_seed(path: Path) -> str:
-    """An Ed25519 seed of 32 bytes in hex. Raises CommandError."""
-    try:
-        seed = path.read_text(encoding="utf-8").strip()
-        public_key_hex(seed)
-    except OSError as error:
-        raise CommandError(
-            "KEY_UNREADABLE", f"{path}: {error.strerror}. Name the file of your key with --key.", EXIT_USAGE
-        ) from error
-    except ValueError as error:
-        raise CommandError(
-            "KEY_UNREADABLE", f"{path}: this is no Ed25519 seed of 32 bytes in hex. Name another file.", EXIT_USAGE
-        ) from error
-    return seed
-
-
 def enrolled_key(roster: RosterView, path: Path) -> EnrolledKey:
     """The key in a file with what the engine's roster says of it. Raises CommandError."""
-    seed = read_seed(path)
+    seed = load_key(path).seed_hex
     public = public_key_hex(seed)
     for entry in roster.entries:
         if entry.public_key_hex == public:

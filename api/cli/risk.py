@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from api.cli.engine import ask_engine, local_settings, refused, whoami
+from api.cli.key_files import load_key
 from api.cli.portfolio import show_checks
 from api.cli.safety import print_table
 from api.cli.session import EXIT_REFUSED, EXIT_USAGE, CommandError
@@ -144,15 +145,8 @@ def administrator_key(settings: Settings, key: Path | None, key_id: str | None) 
     Raises CommandError.
     """
     path = key or settings.paths.secret("root.key")
-    try:
-        seed = path.read_text().strip()
-    except OSError as error:
-        raise CommandError(
-            "KEY_UNREADABLE",
-            f"{path}: {error.strerror}. Name the file of an administrator's key with --key.",
-            EXIT_USAGE,
-        ) from error
-    return key_id or path.stem, seed
+    loaded = load_key(path)
+    return key_id or loaded.key_id or path.stem, loaded.seed_hex
 
 
 def _read(file: Path) -> str:

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -138,16 +137,3 @@ def unreachable(url: str, error: Exception) -> CommandError:
         "it died; try again in a few seconds, or see `veloz doctor`.",
         EXIT_UNREACHABLE,
     )
-
-
-def read_key(paths: HomePaths, key_id: str | None, key_file: Path | None) -> str | None:
-    """The Ed25519 seed in hex: of key_file, else of the demo key. None when the user has no key here."""
-    path = key_file or (paths.secret(f"{key_id}.key") if key_id else None)
-    if path is None:
-        return None
-    try:
-        return path.read_text().strip()
-    except OSError as error:
-        raise CommandError(
-            "KEY_UNREADABLE", f"{path}: {error.strerror}. Name your key with --key.", EXIT_USAGE
-        ) from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from api.cli.session import EXIT_USAGE, CommandError, Session, read_key
+from api.cli.session import EXIT_USAGE, CommandError, Session
 from api.cli.text import printable
 from core.text.proposals import proposal_summary
 from core.types.codes import RefusalError
@@ -99,13 +99,11 @@ def approve(
         _print_proposal(row)
     if not assume_yes and not as_json and sys.stdin.isatty():
         typer.confirm("Approve exactly this?", abort=True)
-    login = session.demo_login() or {}
-    key_id = login.get("key_id") if key_file is None else key_file.stem
-    seed = read_key(session.paths, key_id, key_file)
+    key_id, seed = _own_key(session, key_file, as_json)
     body = {
         "version": row["version"],
         "digest": digest or shown_digest,
-        "key_id": key_id or "",
+        "key_id": key_id,
         # Whatever digest was given: only what was shown is ever signed.
         "signature": sign_digest(seed, shown_digest).hex() if seed else "",
     }
@@ -131,6 +129,21 @@ def reject(session: Session, suggestion_id: str, reason: str, as_json: bool) -> 
     body = {"version": row["version"], "reason": reason}
     outcome = session.request("POST", f"/api/v1/suggestions/{suggestion_id}/reject", body)
     typer.echo(json.dumps(outcome) if as_json else f"Rejected {suggestion_id}.")
+
+
+def _own_key(session: Session, key_file: Path | None, as_json: bool) -> tuple[str, str | None]:
+    """Key id and seed: of key_file, else of this installation's demo; no seed when the user has no key here."""
+    from api.cli.key_files import load_key
+
+    if key_file is not None:
+        loaded = load_key(key_file)
+        return loaded.key_id or key_file.stem, loaded.seed_hex
+    key_id = (session.demo_login() or {}).get("key_id")
+    if key_id is None:
+        return "", None
+    if not as_json:
+        typer.secho("Signing with the demo key, which counts on paper only.", fg="yellow", err=True)
+    return str(key_id), load_key(session.paths.secret(f"{key_id}.key")).seed_hex
 
 
 def _load(session: Session, suggestion_id: str, version: int | None) -> dict[str, Any]:
