@@ -1,6 +1,6 @@
 # GNU make 3.81 is enough (that is what macOS has). `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt bench simulate sanitize soak crash eval lock proto native clean setup FORCE
+.PHONY: help run test lint fmt bench simulate sanitize soak crash fuzz-gateway eval lock proto native clean setup FORCE
 .NOTPARALLEL:
 
 VENV := .venv
@@ -16,12 +16,14 @@ ARGS ?=
 # make simulate SEEDS=<how many> SEED=<first>
 SEEDS ?= 1000
 SEED ?= 1
+# make fuzz-gateway CALLS=<how many>
+CALLS ?= 10000
 # The Python to build .venv with, e.g. make run PYTHON=python3.12. Empty: the first usable of 3.13, 3.12, 3.11.
 PYTHON ?=
 export PYTHON
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 run: $(STAMPS)/native ## install what is missing, start everything, print where it is; options in ARGS
 	@$(BIN)/veloz up $(ARGS)
@@ -56,6 +58,9 @@ soak: $(STAMPS)/dev $(STAMPS)/native ## replay an hour of recorded market: is me
 
 crash: $(STAMPS)/dev $(STAMPS)/native ## kill -9 a trading engine again and again and compare with its venue; ARGS='--times 100 --seed 1'
 	@$(BIN)/python -m tests.crash.run $(ARGS)
+
+fuzz-gateway: $(STAMPS)/dev $(STAMPS)/native ## send CALLS=10000 malformed calls over REST, MCP and gRPC: typed answers, none unrecorded
+	@GATEWAY_FUZZ_CALLS=$(CALLS) $(BIN)/python -m pytest -q --timeout=7200 tests/api/tools/test_malformed_faces.py $(ARGS)
 
 eval: $(STAMPS)/dev $(STAMPS)/native ## run the agent evals against a service of their own; options in ARGS
 	@$(BIN)/python -m api.supervisor.ephemeral -- $(BIN)/python -m evals.run $(ARGS)

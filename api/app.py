@@ -123,7 +123,7 @@ async def _tool_rpc(settings: Settings, services: Services) -> AsyncIterator[Non
     from api.tool_rpc.server import tool_rpc_server
     from api.tool_rpc.servicer import ToolGatewayServicer
 
-    servicer = ToolGatewayServicer(services.tools, services.suggestions)
+    servicer = ToolGatewayServicer(services.tools)
     async with tool_rpc_server(settings.grpc, servicer, services.identity) as port:
         structlog.get_logger("api").info("grpc_listens", host=settings.grpc.host, port=port)
         yield

@@ -32,6 +32,7 @@ from api.runs.service import RunService
 from api.suggestions.repository import SqlSuggestionStore
 from api.tools.health import ServiceHealth
 from api.tools.history import SqlTradingHistory
+from api.tools.idempotency import IdempotencyKeys
 from api.tools.service import ToolService
 from api.transactions import Transactions
 from audit.keys import PersonKeys
@@ -156,7 +157,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     tokens = AccessTokens(secret, clock)
     agents = AgentService(transactions, tokens, measured, trail, clock, ids)
     identity = Identity(tokens, agents)
-    tool_service = ToolService(measured, ids)
+    tool_service = ToolService(measured, ids, IdempotencyKeys(transactions, results, ids))
     services = Services(
         settings=settings,
         transactions=transactions,

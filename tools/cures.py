@@ -57,6 +57,10 @@ CURES: dict[ReasonCode, Cure] = {
         "there is no such thing, or not in your accounts",
         "check the id",
     ),
+    ReasonCode.REQUEST_IN_PROGRESS: Cure(
+        "a request with the same idempotency key is under way, or its answer was lost",
+        "ask again in a moment; before you use a new key, see whether the suggestion is there",
+    ),
     ReasonCode.IDEMPOTENCY_KEY_REUSED: Cure(
         "the same key came with another request",
         "use a new key",

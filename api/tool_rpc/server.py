@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Protocol
 import grpc
 import grpc.aio
 import structlog
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
@@ -89,7 +90,7 @@ class IdentityInterceptor(grpc.aio.ServerInterceptor):
         except Exception:
             _log.exception("identity_failed")
             return _refusing(handler, Refusal(ReasonCode.SERVICE_INTERNAL_ERROR, "The service failed at this call."))
-        return handler
+        return _reading(handler)
 
 
 @asynccontextmanager
@@ -149,6 +150,23 @@ def _authorization(details: grpc.HandlerCallDetails) -> str | None:
         if key == AUTHORIZATION_KEY:
             return value if isinstance(value, str) else value.decode("latin-1")
     return None
+
+
+def _reading(handler: Any) -> Any:
+    """Refuses a message that can't be read, where grpc itself would answer INTERNAL."""
+    if handler.request_streaming or handler.response_streaming:
+        return handler
+
+    async def read_then_answer(message: bytes, context: Context) -> Any:
+        try:
+            request = handler.request_deserializer(message)
+        except DecodeError:
+            await abort(context, Refusal(ReasonCode.REQUEST_INVALID, "The message isn't one of this method's."))
+        return await handler.unary_unary(request, context)
+
+    return grpc.unary_unary_rpc_method_handler(
+        read_then_answer, request_deserializer=None, response_serializer=handler.response_serializer
+    )
 
 
 def _refusing(handler: Any, refusal: Refusal) -> Any:

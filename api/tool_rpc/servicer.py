@@ -15,15 +15,11 @@ from api.tool_rpc.server import TRACEPARENT_KEY, Context, abort, caller
 from api.tools.service import ToolService
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from tools.contracts import ToolDescription
-from tools.ports import SuggestionStore
-from tools.suggestions import Suggestion, SuggestionStatus
 
 PAGE_LIMIT = 100
 TOKEN_LIMIT_CHARS = 128
-SUGGESTIONS_DEFAULT = 50
-SUGGESTIONS_LIMIT = 200
-ID_LIMIT_CHARS = 26
 SUGGESTION_TOOL = "get_suggestion"
+LIST_TOOL = "list_suggestions"
 
 Reply = TypeVar("Reply")
 _log = structlog.get_logger("api.tool_rpc")
@@ -41,9 +37,8 @@ class _CallRefusedError(Exception):
 class ToolGatewayServicer(gateway_pb2_grpc.ToolGatewayServicer):
     """Who asks is in `caller`."""
 
-    def __init__(self, tools: ToolService, suggestions: SuggestionStore) -> None:
+    def __init__(self, tools: ToolService) -> None:
         self._tools = tools
-        self._suggestions = suggestions
 
     async def ListTools(self, request: pb.ListToolsRequest, context: Context) -> pb.ListToolsResponse:
         async def answer() -> pb.ListToolsResponse:
@@ -65,20 +60,16 @@ class ToolGatewayServicer(gateway_pb2_grpc.ToolGatewayServicer):
 
     async def CallTool(self, request: pb.CallToolRequest, context: Context) -> pb.CallToolResponse:
         async def answer() -> pb.CallToolResponse:
-            return await self._call(context, request.tool, _arguments(request.arguments_json))
+            arguments = _arguments(request.arguments_json)
+            return await self._call(context, request.tool, arguments, request.idempotency_key or None)
 
         return await _reply(context, answer)
 
-    async def ListSuggestions(self, request: pb.ListSuggestionsRequest, context: Context) -> pb.ListSuggestionsResponse:
-        async def answer() -> pb.ListSuggestionsResponse:
-            self._tools.find(caller.get(), SUGGESTION_TOOL)
-            rows = await self._suggestions.list(
-                caller.get().account_ids,
-                status=_status(request.status),
-                before_id=_id(request.before_id),
-                limit=min(request.limit or SUGGESTIONS_DEFAULT, SUGGESTIONS_LIMIT),
-            )
-            return pb.ListSuggestionsResponse(suggestions=[_suggestion(row) for row in rows])
+    async def ListSuggestions(self, request: pb.ListSuggestionsRequest, context: Context) -> pb.CallToolResponse:
+        async def answer() -> pb.CallToolResponse:
+            given = {"status": request.status, "before": request.before_id, "account_id": request.account_id}
+            arguments: dict[str, Any] = {name: value for name, value in given.items() if value}
+            return await self._call(context, LIST_TOOL, arguments | ({"limit": request.limit} if request.limit else {}))
 
         return await _reply(context, answer)
 
@@ -89,8 +80,12 @@ class ToolGatewayServicer(gateway_pb2_grpc.ToolGatewayServicer):
 
         return await _reply(context, answer)
 
-    async def _call(self, context: Context, tool: str, arguments: dict[str, Any]) -> pb.CallToolResponse:
-        result, trace = await self._tools.call(caller.get(), tool, arguments, _traceparent(context))
+    async def _call(
+        self, context: Context, tool: str, arguments: dict[str, Any], idempotency_key: str | None = None
+    ) -> pb.CallToolResponse:
+        result, trace = await self._tools.call(
+            caller.get(), tool, arguments, _traceparent(context), idempotency_key=idempotency_key
+        )
         if result.refusal is not None:
             raise _CallRefusedError(result.refusal, {"call_id": result.call_id, "trace_id": trace.trace_id})
         return pb.CallToolResponse(
@@ -134,22 +129,6 @@ def _arguments(text: str) -> dict[str, Any]:
     return arguments
 
 
-def _status(text: str) -> SuggestionStatus | None:
-    try:
-        return SuggestionStatus(text) if text else None
-    except ValueError as error:
-        known = ", ".join(status.value for status in SuggestionStatus)
-        raise refuse(
-            ReasonCode.REQUEST_INVALID, f"status must be one of {known}, or empty.", actual=text[:32]
-        ) from error
-
-
-def _id(text: str) -> str | None:
-    if len(text) > ID_LIMIT_CHARS or not (text == "" or (text.isascii() and text.isalnum())):
-        raise refuse(ReasonCode.REQUEST_INVALID, "before_id must be a suggestion's id.", actual=text[:ID_LIMIT_CHARS])
-    return text or None
-
-
 def _traceparent(context: Context) -> str | None:
     for key, value in context.invocation_metadata() or ():
         if key == TRACEPARENT_KEY and isinstance(value, str):
@@ -167,20 +146,4 @@ def _tool(description: ToolDescription) -> pb.Tool:
         output_schema_json=msgspec.json.encode(description.output_schema).decode(),
         schema_digest=description.schema_digest_hex,
         timeout_ms=description.timeout_ms,
-    )
-
-
-def _suggestion(row: Suggestion) -> pb.Suggestion:
-    return pb.Suggestion(
-        id=row.suggestion_id,
-        version=row.version,
-        account_id=row.account_id,
-        asker_id=row.asker_id,
-        status=row.status.value,
-        digest=row.digest_hex,
-        proposal_json=row.proposal.decode(),
-        created_at_ns=row.created_at_ns,
-        expires_at_ns=row.expires_at_ns,
-        client_order_id=row.client_order_id,
-        refusal_code=row.refusal_code,
     )

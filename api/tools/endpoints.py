@@ -19,7 +19,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
         401: "No access token that holds",
         403: "Your role, your accounts or your list of tools doesn't allow it",
         404: "There is no such tool",
-        409: "Refused by the market, by risk or by the order's rules",
+        409: "Refused by the market, by risk or by the order's rules, or a key that is in use",
         422: "The arguments aren't right",
         429: "Too often; Retry-After says when again",
         503: "A part of the service is away: nothing was released",
@@ -50,9 +50,12 @@ async def call_tool(
     caller: Caller,
     services: CurrentServices,
     traceparent: Annotated[str | None, Header(max_length=TRACEPARENT_LENGTH_LIMIT)] = None,
+    idempotency_key: Annotated[
+        str | None, Header(description="For tools that suggest: the same key and request is the same call, for a day.")
+    ] = None,
 ) -> ToolCallResponse | Response:
     """Call a tool. No tool places, amends or cancels an order: a suggestion waits for a human's signature."""
-    result, trace = await services.tools.call(caller, name, body.arguments, traceparent)
+    result, trace = await services.tools.call(caller, name, body.arguments, traceparent, idempotency_key)
     if result.refusal is not None:
         return problem(
             result.refusal, retry_after(result.retry_after_ms), call_id=result.call_id, trace_id=trace.trace_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from api.tools.idempotency import IdempotencyKeys
 from core.types.codes import ReasonCode, refuse
 from core.types.ids import IdSource, TraceContext, new_trace, parse_traceparent
 from tools.contracts import Gateway, Principal, ToolCall, ToolDescription, ToolResult
@@ -14,9 +15,10 @@ TOOLS_NAMED_LIMIT = 50
 class ToolService:
     """The gateway as REST, MCP and gRPC see it. Calls through here belong to no run of the copilot."""
 
-    def __init__(self, gateway: Gateway, ids: IdSource) -> None:
+    def __init__(self, gateway: Gateway, ids: IdSource, keys: IdempotencyKeys | None = None) -> None:
         self._gateway = gateway
         self._ids = ids
+        self._keys = keys
 
     def describe(self, principal: Principal) -> list[ToolDescription]:
         """The tools that the principal may call, by name."""
@@ -37,12 +39,26 @@ class ToolService:
         tool: Any,
         arguments: Any,
         traceparent: str | None = None,
-        call_id: str | None = None,
+        idempotency_key: str | None = None,
     ) -> tuple[ToolResult, TraceContext]:
-        """See Gateway.call. A traceparent that can't be read starts a new trace, as W3C has it."""
+        """See Gateway.call. A traceparent that can't be read starts a new trace, as W3C has it.
+
+        With an idempotency key, which counts for what suggests, it raises RefusalError too: REQUEST_INVALID,
+        IDEMPOTENCY_KEY_REUSED, REQUEST_IN_PROGRESS, SERVICE_DATABASE_UNAVAILABLE.
+        """
         trace = self._trace(traceparent)
-        call = ToolCall(call_id or self._ids.new_ulid(), tool, arguments, principal, trace)
-        return await self._gateway.call(call), trace
+        call = ToolCall(self._ids.new_ulid(), tool, arguments, principal, trace)
+        if idempotency_key is None or self._keys is None or not self._suggests(principal, tool):
+            return await self._gateway.call(call), trace
+        earlier = await self._keys.claim(principal, idempotency_key, tool, arguments, call.call_id)
+        if earlier is not None:
+            return await self._keys.answer_of(principal, idempotency_key, earlier)
+        result = await self._gateway.call(call)
+        await self._keys.answered(principal, idempotency_key, result)
+        return result, trace
+
+    def _suggests(self, principal: Principal, tool: Any) -> bool:
+        return any(found.name == tool and found.kind == "suggest" for found in self._gateway.describe(principal))
 
     def _trace(self, traceparent: str | None) -> TraceContext:
         if traceparent is not None:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!api/tool_rpc/_proto/gateway.proto\x12\x10veloz.gateway.v1\"9\n\x10ListToolsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x11ListToolsResponse\x12%\n\x05tools\x18\x01 \x03(\x0b\x32\x16.veloz.gateway.v1.Tool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x0eGetToolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xaa\x01\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x19\n\x11input_schema_json\x18\x05 \x01(\t\x12\x1a\n\x12output_schema_json\x18\x06 \x01(\t\x12\x15\n\rschema_digest\x18\x07 \x01(\t\x12\x12\n\ntimeout_ms\x18\x08 \x01(\r\"7\n\x0f\x43\x61llToolRequest\x12\x0c\n\x04tool\x18\x01 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x02 \x01(\t\"\xce\x01\n\x10\x43\x61llToolResponse\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x14\n\x0ctool_version\x18\x03 \x01(\t\x12\x0c\n\x04mode\x18\x04 \x01(\t\x12\r\n\x05scope\x18\x05 \x03(\t\x12\x0e\n\x06source\x18\x06 \x03(\t\x12\x10\n\x08\x61s_of_ns\x18\x07 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x08 \x01(\t\x12\x11\n\tuntrusted\x18\t \x01(\x08\x12\x10\n\x08trace_id\x18\n \x01(\t\x12\x11\n\tdata_json\x18\x0b \x01(\t\"J\n\x16ListSuggestionsRequest\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x11\n\tbefore_id\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\"6\n\x14GetSuggestionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\"L\n\x17ListSuggestionsResponse\x12\x31\n\x0bsuggestions\x18\x01 \x03(\x0b\x32\x1c.veloz.gateway.v1.Suggestion\"\x92\x02\n\nSuggestion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12\x10\n\x08\x61sker_id\x18\x04 \x01(\t\x12\x0e\n\x06status\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x12\x15\n\rproposal_json\x18\x07 \x01(\t\x12\x15\n\rcreated_at_ns\x18\x08 \x01(\x03\x12\x15\n\rexpires_at_ns\x18\t \x01(\x03\x12\x1c\n\x0f\x63lient_order_id\x18\n \x01(\tH\x00\x88\x01\x01\x12\x19\n\x0crefusal_code\x18\x0b \x01(\tH\x01\x88\x01\x01\x42\x12\n\x10_client_order_idB\x0f\n\r_refusal_code2\xc0\x03\n\x0bToolGateway\x12T\n\tListTools\x12\".veloz.gateway.v1.ListToolsRequest\x1a#.veloz.gateway.v1.ListToolsResponse\x12\x43\n\x07GetTool\x12 .veloz.gateway.v1.GetToolRequest\x1a\x16.veloz.gateway.v1.Tool\x12Q\n\x08\x43\x61llTool\x12!.veloz.gateway.v1.CallToolRequest\x1a\".veloz.gateway.v1.CallToolResponse\x12\x66\n\x0fListSuggestions\x12(.veloz.gateway.v1.ListSuggestionsRequest\x1a).veloz.gateway.v1.ListSuggestionsResponse\x12[\n\rGetSuggestion\x12&.veloz.gateway.v1.GetSuggestionRequest\x1a\".veloz.gateway.v1.CallToolResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!api/tool_rpc/_proto/gateway.proto\x12\x10veloz.gateway.v1\"9\n\x10ListToolsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x11ListToolsResponse\x12%\n\x05tools\x18\x01 \x03(\x0b\x32\x16.veloz.gateway.v1.Tool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x0eGetToolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xaa\x01\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x19\n\x11input_schema_json\x18\x05 \x01(\t\x12\x1a\n\x12output_schema_json\x18\x06 \x01(\t\x12\x15\n\rschema_digest\x18\x07 \x01(\t\x12\x12\n\ntimeout_ms\x18\x08 \x01(\r\"P\n\x0f\x43\x61llToolRequest\x12\x0c\n\x04tool\x18\x01 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x02 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"\xce\x01\n\x10\x43\x61llToolResponse\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x14\n\x0ctool_version\x18\x03 \x01(\t\x12\x0c\n\x04mode\x18\x04 \x01(\t\x12\r\n\x05scope\x18\x05 \x03(\t\x12\x0e\n\x06source\x18\x06 \x03(\t\x12\x10\n\x08\x61s_of_ns\x18\x07 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x08 \x01(\t\x12\x11\n\tuntrusted\x18\t \x01(\x08\x12\x10\n\x08trace_id\x18\n \x01(\t\x12\x11\n\tdata_json\x18\x0b \x01(\t\"^\n\x16ListSuggestionsRequest\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x11\n\tbefore_id\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\x12\x12\n\naccount_id\x18\x04 \x01(\t\"6\n\x14GetSuggestionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t2\xb9\x03\n\x0bToolGateway\x12T\n\tListTools\x12\".veloz.gateway.v1.ListToolsRequest\x1a#.veloz.gateway.v1.ListToolsResponse\x12\x43\n\x07GetTool\x12 .veloz.gateway.v1.GetToolRequest\x1a\x16.veloz.gateway.v1.Tool\x12Q\n\x08\x43\x61llTool\x12!.veloz.gateway.v1.CallToolRequest\x1a\".veloz.gateway.v1.CallToolResponse\x12_\n\x0fListSuggestions\x12(.veloz.gateway.v1.ListSuggestionsRequest\x1a\".veloz.gateway.v1.CallToolResponse\x12[\n\rGetSuggestion\x12&.veloz.gateway.v1.GetSuggestionRequest\x1a\".veloz.gateway.v1.CallToolResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,17 +40,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOOL']._serialized_start=232
   _globals['_TOOL']._serialized_end=402
   _globals['_CALLTOOLREQUEST']._serialized_start=404
-  _globals['_CALLTOOLREQUEST']._serialized_end=459
-  _globals['_CALLTOOLRESPONSE']._serialized_start=462
-  _globals['_CALLTOOLRESPONSE']._serialized_end=668
-  _globals['_LISTSUGGESTIONSREQUEST']._serialized_start=670
-  _globals['_LISTSUGGESTIONSREQUEST']._serialized_end=744
-  _globals['_GETSUGGESTIONREQUEST']._serialized_start=746
-  _globals['_GETSUGGESTIONREQUEST']._serialized_end=800
-  _globals['_LISTSUGGESTIONSRESPONSE']._serialized_start=802
-  _globals['_LISTSUGGESTIONSRESPONSE']._serialized_end=878
-  _globals['_SUGGESTION']._serialized_start=881
-  _globals['_SUGGESTION']._serialized_end=1155
-  _globals['_TOOLGATEWAY']._serialized_start=1158
-  _globals['_TOOLGATEWAY']._serialized_end=1606
+  _globals['_CALLTOOLREQUEST']._serialized_end=484
+  _globals['_CALLTOOLRESPONSE']._serialized_start=487
+  _globals['_CALLTOOLRESPONSE']._serialized_end=693
+  _globals['_LISTSUGGESTIONSREQUEST']._serialized_start=695
+  _globals['_LISTSUGGESTIONSREQUEST']._serialized_end=789
+  _globals['_GETSUGGESTIONREQUEST']._serialized_start=791
+  _globals['_GETSUGGESTIONREQUEST']._serialized_end=845
+  _globals['_TOOLGATEWAY']._serialized_start=848
+  _globals['_TOOLGATEWAY']._serialized_end=1289
 # @@protoc_insertion_point(module_scope)

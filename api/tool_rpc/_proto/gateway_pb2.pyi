@@ -49,12 +49,14 @@ class Tool(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., kind: _Optional[str] = ..., description: _Optional[str] = ..., input_schema_json: _Optional[str] = ..., output_schema_json: _Optional[str] = ..., schema_digest: _Optional[str] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
 
 class CallToolRequest(_message.Message):
-    __slots__ = ("tool", "arguments_json")
+    __slots__ = ("tool", "arguments_json", "idempotency_key")
     TOOL_FIELD_NUMBER: _ClassVar[int]
     ARGUMENTS_JSON_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     tool: str
     arguments_json: str
-    def __init__(self, tool: _Optional[str] = ..., arguments_json: _Optional[str] = ...) -> None: ...
+    idempotency_key: str
+    def __init__(self, tool: _Optional[str] = ..., arguments_json: _Optional[str] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
 
 class CallToolResponse(_message.Message):
     __slots__ = ("call_id", "tool", "tool_version", "mode", "scope", "source", "as_of_ns", "digest", "untrusted", "trace_id", "data_json")
@@ -83,14 +85,16 @@ class CallToolResponse(_message.Message):
     def __init__(self, call_id: _Optional[str] = ..., tool: _Optional[str] = ..., tool_version: _Optional[str] = ..., mode: _Optional[str] = ..., scope: _Optional[_Iterable[str]] = ..., source: _Optional[_Iterable[str]] = ..., as_of_ns: _Optional[int] = ..., digest: _Optional[str] = ..., untrusted: _Optional[bool] = ..., trace_id: _Optional[str] = ..., data_json: _Optional[str] = ...) -> None: ...
 
 class ListSuggestionsRequest(_message.Message):
-    __slots__ = ("status", "before_id", "limit")
+    __slots__ = ("status", "before_id", "limit", "account_id")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     BEFORE_ID_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     status: str
     before_id: str
     limit: int
-    def __init__(self, status: _Optional[str] = ..., before_id: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+    account_id: str
+    def __init__(self, status: _Optional[str] = ..., before_id: _Optional[str] = ..., limit: _Optional[int] = ..., account_id: _Optional[str] = ...) -> None: ...
 
 class GetSuggestionRequest(_message.Message):
     __slots__ = ("id", "account_id")
@@ -99,35 +103,3 @@ class GetSuggestionRequest(_message.Message):
     id: str
     account_id: str
     def __init__(self, id: _Optional[str] = ..., account_id: _Optional[str] = ...) -> None: ...
-
-class ListSuggestionsResponse(_message.Message):
-    __slots__ = ("suggestions",)
-    SUGGESTIONS_FIELD_NUMBER: _ClassVar[int]
-    suggestions: _containers.RepeatedCompositeFieldContainer[Suggestion]
-    def __init__(self, suggestions: _Optional[_Iterable[_Union[Suggestion, _Mapping]]] = ...) -> None: ...
-
-class Suggestion(_message.Message):
-    __slots__ = ("id", "version", "account_id", "asker_id", "status", "digest", "proposal_json", "created_at_ns", "expires_at_ns", "client_order_id", "refusal_code")
-    ID_FIELD_NUMBER: _ClassVar[int]
-    VERSION_FIELD_NUMBER: _ClassVar[int]
-    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
-    ASKER_ID_FIELD_NUMBER: _ClassVar[int]
-    STATUS_FIELD_NUMBER: _ClassVar[int]
-    DIGEST_FIELD_NUMBER: _ClassVar[int]
-    PROPOSAL_JSON_FIELD_NUMBER: _ClassVar[int]
-    CREATED_AT_NS_FIELD_NUMBER: _ClassVar[int]
-    EXPIRES_AT_NS_FIELD_NUMBER: _ClassVar[int]
-    CLIENT_ORDER_ID_FIELD_NUMBER: _ClassVar[int]
-    REFUSAL_CODE_FIELD_NUMBER: _ClassVar[int]
-    id: str
-    version: int
-    account_id: str
-    asker_id: str
-    status: str
-    digest: str
-    proposal_json: str
-    created_at_ns: int
-    expires_at_ns: int
-    client_order_id: str
-    refusal_code: str
-    def __init__(self, id: _Optional[str] = ..., version: _Optional[int] = ..., account_id: _Optional[str] = ..., asker_id: _Optional[str] = ..., status: _Optional[str] = ..., digest: _Optional[str] = ..., proposal_json: _Optional[str] = ..., created_at_ns: _Optional[int] = ..., expires_at_ns: _Optional[int] = ..., client_order_id: _Optional[str] = ..., refusal_code: _Optional[str] = ...) -> None: ...

@@ -52,7 +52,7 @@ class ToolGatewayStub:
         self.ListSuggestions = channel.unary_unary(
                 '/veloz.gateway.v1.ToolGateway/ListSuggestions',
                 request_serializer=api_dot_tool__rpc_dot___proto_dot_gateway__pb2.ListSuggestionsRequest.SerializeToString,
-                response_deserializer=api_dot_tool__rpc_dot___proto_dot_gateway__pb2.ListSuggestionsResponse.FromString,
+                response_deserializer=api_dot_tool__rpc_dot___proto_dot_gateway__pb2.CallToolResponse.FromString,
                 _registered_method=True)
         self.GetSuggestion = channel.unary_unary(
                 '/veloz.gateway.v1.ToolGateway/GetSuggestion',
@@ -85,14 +85,14 @@ class ToolGatewayServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSuggestions(self, request, context):
-        """Suggestions in the caller's accounts, newest first.
+        """Suggestions of an account, newest first: the tool list_suggestions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetSuggestion(self, request, context):
-        """What became of one. Recorded as a call of the tool get_suggestion.
+        """What became of one: the tool get_suggestion.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,7 +119,7 @@ def add_ToolGatewayServicer_to_server(servicer, server):
             'ListSuggestions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSuggestions,
                     request_deserializer=api_dot_tool__rpc_dot___proto_dot_gateway__pb2.ListSuggestionsRequest.FromString,
-                    response_serializer=api_dot_tool__rpc_dot___proto_dot_gateway__pb2.ListSuggestionsResponse.SerializeToString,
+                    response_serializer=api_dot_tool__rpc_dot___proto_dot_gateway__pb2.CallToolResponse.SerializeToString,
             ),
             'GetSuggestion': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSuggestion,
@@ -234,7 +234,7 @@ class ToolGateway:
             target,
             '/veloz.gateway.v1.ToolGateway/ListSuggestions',
             api_dot_tool__rpc_dot___proto_dot_gateway__pb2.ListSuggestionsRequest.SerializeToString,
-            api_dot_tool__rpc_dot___proto_dot_gateway__pb2.ListSuggestionsResponse.FromString,
+            api_dot_tool__rpc_dot___proto_dot_gateway__pb2.CallToolResponse.FromString,
             options,
             channel_credentials,
             insecure,

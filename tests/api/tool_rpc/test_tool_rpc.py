@@ -70,7 +70,7 @@ async def connected(
     house: House, user: str | None = "trader", token: str | None = None
 ) -> AsyncIterator[ReflectionClient]:
     services = house.api.services
-    servicer = ToolGatewayServicer(services.tools, services.suggestions)
+    servicer = ToolGatewayServicer(services.tools)
     async with (
         tool_rpc_server(GrpcSettings(port=0), servicer, services.identity) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
@@ -124,11 +124,11 @@ async def test_a_client_learns_lists_and_calls_by_reflection(house: House, trade
 async def test_a_suggestion_is_made_listed_and_followed(trader: ReflectionClient) -> None:
     made = await trader.call("CallTool", {"tool": "suggest_order", "arguments_json": json.dumps(ORDER)})
     suggestion = json.loads(made["data_json"])
-    (newest,) = (await trader.call("ListSuggestions", {"status": "pending", "limit": 1}))["suggestions"]
-    assert (newest["id"], newest["digest"]) == (suggestion["suggestion_id"], suggestion["digest"])
-    assert json.loads(newest["proposal_json"]) == suggestion["proposal"]
-    followed = await trader.call("GetSuggestion", {"id": newest["id"]})
-    assert json.loads(followed["data_json"])["status"] == "pending"
+    listed = await trader.call("ListSuggestions", {"status": "pending", "limit": 1, "account_id": "acct-demo"})
+    (newest,) = json.loads(listed["data_json"])["suggestions"]
+    assert newest["suggestion_id"] == suggestion["suggestion_id"]
+    followed = await trader.call("GetSuggestion", {"id": newest["suggestion_id"]})
+    assert json.loads(followed["data_json"])["digest"] == suggestion["digest"]
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ async def test_a_suggestion_is_made_listed_and_followed(trader: ReflectionClient
             "AUTH_ACCOUNT_OUT_OF_SCOPE",
         ),
         ("ListTools", {"page_token": "x" * 129}, "INVALID_ARGUMENT", "REQUEST_INVALID"),
-        ("ListSuggestions", {"status": "nonsense"}, "INVALID_ARGUMENT", "REQUEST_INVALID"),
-        ("ListSuggestions", {"before_id": "' OR 1=1"}, "INVALID_ARGUMENT", "REQUEST_INVALID"),
+        ("ListSuggestions", {"status": "nonsense"}, "INVALID_ARGUMENT", "TOOL_ARGUMENTS_INVALID"),
+        ("ListSuggestions", {"before_id": "' OR 1=1"}, "INVALID_ARGUMENT", "TOOL_ARGUMENTS_INVALID"),
         ("GetSuggestion", {"id": IDS.new_ulid()}, "NOT_FOUND", "RESOURCE_NOT_FOUND"),
     ],
 )
@@ -183,9 +183,10 @@ async def test_calls_that_come_too_fast_are_resource_exhausted_and_every_refusal
 @pytest.mark.parametrize("token", [None, "nonsense"])
 async def test_nobody_gets_through_without_a_token_but_to_health(house: House, token: str | None) -> None:
     async with connected(house, user=None, token=token) as client:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await client.learn()
-        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        reflecting = reflection_pb2_grpc.ServerReflectionStub(client._channel).ServerReflectionInfo(
+            metadata=client._metadata
+        )
+        assert await reflecting.code() is grpc.StatusCode.UNAUTHENTICATED
         call = client._channel.unary_unary(f"/{SERVICE}/CallTool")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(b"", metadata=client._metadata)
@@ -237,7 +238,7 @@ def test_tokens_never_travel_in_the_clear_by_accident(
 
 async def test_a_port_that_somebody_has_is_told(house: House) -> None:
     services = house.api.services
-    servicer = ToolGatewayServicer(services.tools, services.suggestions)
+    servicer = ToolGatewayServicer(services.tools)
     async with tool_rpc_server(GrpcSettings(port=0), servicer, services.identity) as port:
         with pytest.raises(ConfigurationError, match=f"can't serve on 127.0.0.1:{port}"):
             async with tool_rpc_server(GrpcSettings(port=port), servicer, services.identity):

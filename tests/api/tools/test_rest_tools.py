@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx2
@@ -10,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from audit.record import Action
 from core.types.ids import normalise_trace_id
-from tests.api.house import House, assert_problem
+from tests.api.house import IDS, House, assert_problem
 from tools.catalogue import build_registry
 from tools.contracts import Role
 
@@ -96,6 +97,43 @@ async def test_a_body_that_is_no_call_is_refused(house: House, body: bytes, stat
 def assert_problem_like(answer: httpx2.Response, status: int) -> None:
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
     assert answer.json()["code"] == "REQUEST_INVALID"
+
+
+ORDER = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.01", "price_anchor": "bid"}
+
+
+async def test_asking_again_with_the_same_key_makes_one_suggestion(house: House) -> None:
+    key = {"Idempotency-Key": IDS.new_ulid()}
+    first, again = [(await call(house, "suggest_order", ORDER, **key)) for _ in range(2)]
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert again.json() == first.json()
+    other = await call(house, "suggest_order", ORDER | {"quantity": "0.02"}, **key)
+    assert_problem(other, 409, "IDEMPOTENCY_KEY_REUSED")
+    without = await call(house, "suggest_order", ORDER)
+    assert without.json()["data"]["suggestion_id"] != first.json()["data"]["suggestion_id"]
+
+
+async def test_of_many_at_once_with_one_key_one_makes_a_suggestion(house: House) -> None:
+    key = {"Idempotency-Key": IDS.new_ulid()}
+    answers = await asyncio.gather(*(call(house, "suggest_order", ORDER, **key) for _ in range(8)))
+    made = {answer.json()["data"]["suggestion_id"] for answer in answers if answer.status_code == 200}
+    assert len(made) == 1
+    for answer in answers:
+        if answer.status_code != 200:
+            assert_problem(answer, 409, "REQUEST_IN_PROGRESS")
+
+
+async def test_a_key_is_one_persons_and_free_again_after_a_refusal(house: House) -> None:
+    key = {"Idempotency-Key": "mine"}
+    refused = await call(house, "suggest_order", ORDER | {"quantity": "1000"}, **key)
+    assert refused.status_code == 409, refused.text
+    assert (await call(house, "suggest_order", ORDER, **key)).status_code == 200
+    for wrong in ("", "x" * 129, "two words"):
+        answer = await call(house, "suggest_order", ORDER, **{"Idempotency-Key": wrong})
+        assert_problem(answer, 422, "REQUEST_INVALID")
+    assert (await call(house, "suggest_order", ORDER, **{"Idempotency-Key": "x" * 128})).status_code == 200
+    # What only looks needs no key, and takes any.
+    assert (await call(house, "get_ticker", {"symbol": "BTCUSDT"}, **key)).status_code == 200
 
 
 async def test_without_a_token_there_is_a_challenge(house: House) -> None:
