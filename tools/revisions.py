@@ -16,7 +16,18 @@ from typing import Any, Protocol
 import msgspec
 
 from audit.record import Action
-from core.authority.proposal import Proposal, parse_order_proposal, parse_proposal, proposal_bytes, proposal_digest
+from core.authority.proposal import parse_proposal, proposal_bytes, proposal_digest
+from core.authority.proposal_kinds import (
+    AmendProposal,
+    BracketProposal,
+    CloseProposal,
+    HedgeProposal,
+    OrderProposal,
+    Proposal,
+    Proposed,
+    StrategyChangeProposal,
+)
+from core.authority.verify import priced_terms
 from core.text.redaction import Redactor
 from core.types.clock import NS_PER_S, Clock
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
@@ -47,14 +58,31 @@ PLAIN_DECIMAL = re.compile(r"[0-9]{1,40}(?:\.[0-9]{1,40})?", re.ASCII)
 CALCULATION_DIGITS = 80
 BPS_SHOWN = Decimal("0.0001")
 EDITED = "edited"
-EDITABLE = frozenset(
+Priced = Proposal | BracketProposal | AmendProposal
+"""What names a price, or has one by the book."""
+ORDER_TERMS = frozenset({"quantity", "price", "time_in_force", "post_only", "reduce_only"})
+CONDITIONS = frozenset({"stop_price", "activation_price", "trailing_offset_bps", "order_expires_at_ns"})
+ENTRY_TERMS = frozenset({"quantity", "entry_limit_price", "entry_trigger_price", "entry_post_only"})
+PROFIT_TERMS = frozenset({"take_profit_limit_price", "take_profit_trigger_price"})
+STOP_TERMS = frozenset({"stop_limit_price", "stop_trigger_price", "stop_trailing_offset_bps"})
+LIMITS = frozenset(
     {
-        *("quantity", "price", "stop_price", "activation_price", "trailing_offset_bps"),
-        *("time_in_force", "post_only", "reduce_only"),
+        *("new_max_order_notional_quote", "new_max_position_notional_quote"),
+        *("new_max_total_notional_quote", "new_max_open_orders"),
     }
 )
-"""What an edit may change, where the proposal has it. Anything else would be another suggestion."""
-DECIMALS = frozenset(name for name in EDITABLE if name == "quantity" or name.endswith("price"))
+EDITABLE: Mapping[type[Proposed], frozenset[str]] = {
+    Proposal: ORDER_TERMS,
+    OrderProposal: ORDER_TERMS | CONDITIONS,
+    CloseProposal: (ORDER_TERMS | CONDITIONS) - {"reduce_only"},
+    # Its quantity follows from the exposure and the ratio, which are shown with it.
+    HedgeProposal: (ORDER_TERMS | CONDITIONS) - {"quantity"},
+    BracketProposal: ENTRY_TERMS | PROFIT_TERMS | STOP_TERMS,
+    AmendProposal: frozenset({"new_quantity", "new_price"}),
+    StrategyChangeProposal: LIMITS,
+}
+"""What an edit may change of each kind. Anything else would be another suggestion."""
+DECIMAL_ENDINGS = ("quantity", "price", "notional_quote")
 
 
 class RevisionPort(Protocol):
@@ -165,7 +193,7 @@ class Revisions:
                 actual=str((now_ns - suggestion.created_at_ns) // NS_PER_S),
                 unit="s",
             )
-        if not isinstance(order, Proposal):
+        if not isinstance(order, Priced):
             return None
         shown, limit_bps = Decimal(order.reference_price), order.max_deviation_bps
         mid = _mid(await self._engine.ticker(order.symbol))
@@ -277,7 +305,7 @@ class Revisions:
         self, principal: Principal, old: Suggestion, changes: Mapping[str, str], now_ns: int, cause: str
     ) -> tuple[Suggestion, PreTradeView]:
         order = old.order
-        editable = EDITABLE & set(order.__struct_fields__)
+        editable = EDITABLE.get(type(order), frozenset())
         if unknown := changes.keys() - editable:
             raise refuse(
                 ReasonCode.REQUEST_INVALID,
@@ -294,17 +322,19 @@ class Revisions:
         if changes:
             values["edited_by"] = principal.person_id
         ticker = None
-        if isinstance(order, Proposal):
+        if isinstance(order, Priced):
             ticker = await self._engine.ticker(order.symbol)
             values["reference_price"] = decimal_text(_mid(ticker))
-            changed = parse_order_proposal(proposal_bytes(msgspec.structs.replace(order, **values)))
+            changed = parse_proposal(proposal_bytes(msgspec.structs.replace(order, **values)))
+            assert isinstance(changed, Priced), "an edit keeps the kind"
             values["notional_quote"] = await self._notional(changed)
         canonical = proposal_bytes(msgspec.structs.replace(order, **values))
         fresh = parse_proposal(canonical)
         view = await self._engine.check_proposal(canonical)
         shown: dict[str, Any] = {"checks": checks_cells(view), "as_of_ns": str(view.as_of_ns), "notes": []}
-        if ticker is not None and isinstance(fresh, Proposal):
+        if ticker is not None:
             shown["market"] = _market_cells(ticker)
+        if isinstance(fresh, Proposal | BracketProposal):
             shown["what_if"] = await self._what_if(fresh)
         shown["revision"] = {"replaces": str(old.version), "cause": cause, "changes": dict(changes)}
         newer = msgspec.structs.replace(
@@ -324,10 +354,11 @@ class Revisions:
         )
         return self._policy.with_note(newer), view
 
-    async def _notional(self, order: Proposal) -> str:
+    async def _notional(self, order: Proposal | BracketProposal | AmendProposal) -> str:
         """What the order is worth at most, in the quote asset, as the terms say it or the book does."""
-        quantity = Decimal(order.quantity)
-        prices = [Decimal(text) for text in (order.price, getattr(order, "stop_price", "")) if text]
+        terms = priced_terms(order)
+        assert terms is not None, "it has a price, or the book gives one"
+        quantity, prices = terms
         if prices:
             with localcontext() as exact:
                 exact.prec = CALCULATION_DIGITS
@@ -338,11 +369,11 @@ class Revisions:
                 ReasonCode.MARKET_DEPTH_INSUFFICIENT,
                 "The book can't fill this quantity now. Lower it.",
                 limit=decimal_text(estimate.filled_quantity),
-                actual=order.quantity,
+                actual=decimal_text(quantity),
             )
         return decimal_text(estimate.notional_quote)
 
-    async def _what_if(self, order: Proposal) -> dict[str, str]:
+    async def _what_if(self, order: Proposal | BracketProposal) -> dict[str, str]:
         positions = await self._engine.positions(order.account_id)
         held = sum((position.quantity for position in positions if position.symbol == order.symbol), Decimal(0))
         change = Decimal(order.quantity) if order.side == Side.BUY else -Decimal(order.quantity)
@@ -372,6 +403,6 @@ def _market_cells(ticker: TickerView) -> dict[str, str]:
 def _plain(name: str, value: str) -> str:
     """Decimals in the one form that is digested; the engine's parser judges the rest."""
     # By its form first: written out, a Decimal of 14 characters can take gigabytes.
-    if name not in DECIMALS or not PLAIN_DECIMAL.fullmatch(value):
+    if not name.endswith(DECIMAL_ENDINGS) or not PLAIN_DECIMAL.fullmatch(value):
         return value
     return decimal_text(Decimal(value))

@@ -91,9 +91,8 @@ def verify_approval(
     )
 
 
-def signed_notional_quote(proposal: Proposed) -> Decimal:
-    """What the signed bytes put at stake, in the quote asset: the stated notional, or quantity x the highest price that
-    they name where that is more. Nothing where no order is asked for."""
+def priced_terms(proposal: Proposed) -> tuple[Decimal, list[Decimal]] | None:
+    """The quantity and the prices that are named for it; None where no order is asked for."""
     match proposal:
         case Proposal():
             quantity, named = proposal.quantity, [proposal.price, getattr(proposal, "stop_price", "")]
@@ -102,9 +101,19 @@ def signed_notional_quote(proposal: Proposed) -> Decimal:
         case AmendProposal():
             quantity, named = proposal.new_quantity, [proposal.new_price]
         case _:
-            return Decimal(0)
-    price = max((Decimal(text) for text in named if text), default=Decimal(proposal.reference_price))
-    return max(Decimal(proposal.notional_quote), EXACT.multiply(Decimal(quantity), price))
+            return None
+    return Decimal(quantity), [Decimal(text) for text in named if text]
+
+
+def signed_notional_quote(proposal: Proposed) -> Decimal:
+    """What the signed bytes put at stake, in the quote asset: the stated notional, or quantity x the highest price that
+    they name where that is more. Nothing where no order is asked for."""
+    terms = priced_terms(proposal)
+    if terms is None or not isinstance(proposal, Proposal | BracketProposal | AmendProposal):
+        return Decimal(0)
+    quantity, named = terms
+    price = max(named, default=Decimal(proposal.reference_price))
+    return max(Decimal(proposal.notional_quote), EXACT.multiply(quantity, price))
 
 
 def check_identity(proposal: Proposed, identity: EngineIdentity) -> Refusal | None:

@@ -9,9 +9,22 @@ import msgspec
 import pytest
 
 from audit.record import Action
-from core.authority.proposal import proposal_digest
+from core.authority.proposal import (
+    AMEND_PROPOSAL_SCHEMA,
+    BRACKET_PROPOSAL_SCHEMA,
+    CANCEL_PROPOSAL_SCHEMA,
+    CLOSE_PROPOSAL_SCHEMA,
+    HEDGE_PROPOSAL_SCHEMA,
+    KILL_SWITCH_PROPOSAL_SCHEMA,
+    ORDER_PROPOSAL_SCHEMA,
+    PROPOSAL_KINDS,
+    STRATEGY_CHANGE_PROPOSAL_SCHEMA,
+    proposal_bytes,
+    proposal_digest,
+)
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from core.types.ids import new_trace
+from tests.core.authority.proposals import example
 from tests.tools.doubles import APPROVER, COMPLIANCE, IDS, MAX_NOTIONAL, SECOND, TRADER, House, level
 from tools.approvals import Approvals
 from tools.contracts import Principal
@@ -20,6 +33,8 @@ from tools.suggestions import Suggestion, SuggestionStatus
 OTHER_TRADER = msgspec.structs.replace(TRADER, user_id="user-other")
 AGENT = msgspec.structs.replace(TRADER, user_id="agent-1", kind="agent", on_behalf_of="user-trader")
 ELSEWHERE = msgspec.structs.replace(TRADER, account_ids=("acct-2",))
+COMMON = ("suggestion_id", "version", "environment", "mode", "engine_id", "account_id", "asker_id", "created_at_ns")
+COMMON += ("expires_at_ns", "run_id", "trace_id")
 EDIT = {"quantity": "0.25", "price": "59000.50"}
 
 
@@ -111,6 +126,64 @@ async def test_an_edit_voids_the_signatures_given() -> None:
     outcome = await approve(house, second, SECOND)
     assert (outcome.consumed, outcome.approvals_given) == (False, 1)
     assert house.engine.executed == []
+
+
+def of_kind(house: House, first: Suggestion, schema: str) -> Suggestion:
+    """The suggestion with a proposal of another kind in its place."""
+    fields = {name: first.order_fields()[name] for name in COMMON}
+    order = example(schema, **fields)
+    canonical = proposal_bytes(order)
+    return house.suggestions.change(first, proposal=canonical, digest_hex=proposal_digest(canonical))
+
+
+@pytest.mark.parametrize(
+    ("schema", "changes", "expected"),
+    [
+        (ORDER_PROPOSAL_SCHEMA, {"price": "59000"}, {"price": "59000", "notional_quote": "5900"}),
+        (CLOSE_PROPOSAL_SCHEMA, {"quantity": "0.2"}, {"quantity": "0.2", "notional_quote": "12000"}),
+        (CLOSE_PROPOSAL_SCHEMA, {"reduce_only": "false"}, None),
+        (HEDGE_PROPOSAL_SCHEMA, {"quantity": "0.2"}, None),
+        (HEDGE_PROPOSAL_SCHEMA, {"price": "59000"}, {"price": "59000"}),
+        (BRACKET_PROPOSAL_SCHEMA, {"take_profit_limit_price": "63000"}, {"take_profit_limit_price": "63000"}),
+        (
+            BRACKET_PROPOSAL_SCHEMA,
+            {"entry_limit_price": "60500"},
+            {"entry_limit_price": "60500", "notional_quote": "6050"},
+        ),
+        (AMEND_PROPOSAL_SCHEMA, {"new_price": "58000"}, {"new_price": "58000", "notional_quote": "5800"}),
+        (AMEND_PROPOSAL_SCHEMA, {"client_order_id": "vz-2"}, None),
+        (CANCEL_PROPOSAL_SCHEMA, {"client_order_id": "vz-2"}, None),
+        (KILL_SWITCH_PROPOSAL_SCHEMA, {"state": "REDUCE_ONLY"}, None),
+        (STRATEGY_CHANGE_PROPOSAL_SCHEMA, {"mandate_id": "man-2"}, None),
+    ],
+)
+async def test_each_kind_has_terms_that_can_be_edited_and_others_that_cant(
+    schema: str, changes: dict[str, str], expected: dict[str, str] | None
+) -> None:
+    house = House()
+    first = of_kind(house, await house.suggest(), schema)
+    if expected is None:
+        assert await refused(edit(house, first, **changes)) is ReasonCode.REQUEST_INVALID
+        return
+    second = await edit(house, first, **changes)
+    old, new = first.order_fields(), second.order_fields()
+    changed = {name: value for name, value in new.items() if old.get(name) != value}
+    assert {name: value for name, value in changed.items() if name in expected} == expected
+    assert changed.keys() - expected.keys() <= {
+        *("version", "edited_by", "created_at_ns", "expires_at_ns", "notional_quote"),
+    }
+
+
+@pytest.mark.parametrize("schema", PROPOSAL_KINDS)
+async def test_stale_figures_of_every_kind_come_back_as_a_version_of_the_same_terms(schema: str) -> None:
+    house = House()
+    first = of_kind(house, await house.suggest(), schema)
+    house.approvals.revisions._figures_max_age_ns = 1
+    house.clock.advance_ns(10)
+    outcome = await approve(house, first)
+    assert (outcome.refusal.code, outcome.newer_version) == (ReasonCode.APPROVAL_FIGURES_STALE, 2)
+    old, new = first.order_fields(), row(house, first, 2).order_fields()
+    assert {name for name in new if old.get(name) != new[name]} == {"version", "created_at_ns", "expires_at_ns"}
 
 
 async def test_where_two_are_due_neither_the_asker_nor_who_edited_it_counts() -> None:
