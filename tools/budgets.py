@@ -34,6 +34,8 @@ BLOCKS_PER_LIMIT = 64
 SHARE = 4
 """Of what is free a process leases at most this part at a time, so that another one finds something, too."""
 BLOCKS_LIMIT = 50_000
+KNOWN_LIMIT = 4_096
+NS_PER_MINUTE = 60 * NS_PER_S
 IN_PROCESS_KEYS_LIMIT = 100_000
 FIRM = "*"
 
@@ -159,6 +161,9 @@ class Budgets:
         self._monotonic_s = monotonic_s
         self._blocks: dict[BudgetKey, _Block] = {}
         self._asking = asyncio.Lock()
+        self._known: dict[tuple[str, str | None, str, tuple[Measure, ...]], tuple[BudgetLimits, dict[BudgetKey, int]]]
+        self._known = {}
+        self._day: tuple[str, int, str] = ("", -1, "")
 
     async def reserve(
         self, user_id: str, run_id: str | None, amounts: Mapping[Measure, int], limits: BudgetLimits
@@ -211,8 +216,11 @@ class Budgets:
 
     def day(self, time_zone: str) -> str:
         """Today there, as ISO."""
-        moment = datetime.fromtimestamp(self._clock.now_ns() // NS_PER_S, UTC)
-        return moment.astimezone(ZoneInfo(time_zone)).date().isoformat()
+        minute = self._clock.now_ns() // NS_PER_MINUTE
+        if self._day[:2] != (time_zone, minute):
+            moment = datetime.fromtimestamp(minute * 60, UTC)
+            self._day = (time_zone, minute, moment.astimezone(ZoneInfo(time_zone)).date().isoformat())
+        return self._day[2]
 
     def _until_tomorrow_ms(self, time_zone: str) -> int:
         zone, now_ns = ZoneInfo(time_zone), self._clock.now_ns()
@@ -224,6 +232,20 @@ class Budgets:
         self, user_id: str, run_id: str | None, amounts: Mapping[Measure, int], limits: BudgetLimits
     ) -> dict[BudgetKey, int]:
         day = self.day(limits.time_zone)
+        asked = (user_id, run_id, day, tuple(amounts))
+        known = self._known.get(asked)
+        if known is not None and known[0] is limits:
+            return known[1]
+        if len(self._known) >= KNOWN_LIMIT:
+            self._known.clear()
+        bounds = self._bounds_of(user_id, run_id, day, amounts, limits)
+        self._known[asked] = (limits, bounds)
+        return bounds
+
+    @staticmethod
+    def _bounds_of(
+        user_id: str, run_id: str | None, day: str, amounts: Mapping[Measure, int], limits: BudgetLimits
+    ) -> dict[BudgetKey, int]:
         scopes = [(Scope.USER_DAY, user_id, day, limits.user_day), (Scope.FIRM_DAY, FIRM, day, limits.firm_day)]
         if run_id is not None:
             scopes.insert(0, (Scope.RUN, run_id, "", limits.run))

@@ -226,6 +226,7 @@ class Limiter:
     ) -> None:
         self._fixed = fixed
         self._max_calls_per_run = max_calls_per_run
+        self._effective: tuple[GatewayLimits, GatewayLimits, BudgetLimits] | None = None
         self._rate = RateLimiter(clock)
         self._budgets = budgets or Budgets(InProcessBudgetLedger(), "this process", clock)
         self._places = Places()
@@ -247,10 +248,10 @@ class Limiter:
 
         Raises RefusalError: TOOL_RATE_EXCEEDED, TOOL_BUDGET_EXCEEDED, SERVICE_DATABASE_UNAVAILABLE.
         """
-        limits = self._limits(policy)
+        limits, budget_limits = self._limits(policy)
         self._rate.take(_buckets(limits, principal.user_id, tool, account_id), cost)
         amounts = {Measure.CALLS: 1, Measure.MS: timeout_ms}
-        reservation = await self._budgets.reserve(principal.person_id, run_id, amounts, limits.budgets())
+        reservation = await self._budgets.reserve(principal.person_id, run_id, amounts, budget_limits)
         used: Mapping[Measure, int] = {}
         try:
             await self._places.enter(limits)
@@ -263,12 +264,16 @@ class Limiter:
         finally:
             reservation.settle(used)
 
-    def _limits(self, policy: GatewayLimits) -> GatewayLimits:
-        if self._fixed is not None:
-            return self._fixed
-        if self._max_calls_per_run is None or self._max_calls_per_run >= policy.max_calls_per_run:
-            return policy
-        return replace(policy, max_calls_per_run=self._max_calls_per_run)
+    def _limits(self, policy: GatewayLimits) -> tuple[GatewayLimits, BudgetLimits]:
+        """Made anew only when the policy is another one."""
+        known = self._effective
+        if known is None or known[0] is not policy:
+            limits = self._fixed or policy
+            if self._fixed is None and self._max_calls_per_run is not None:
+                lowered = min(self._max_calls_per_run, policy.max_calls_per_run)
+                limits = replace(policy, max_calls_per_run=lowered)
+            known = self._effective = (policy, limits, limits.budgets())
+        return known[1], known[2]
 
 
 def _buckets(
