@@ -170,7 +170,7 @@ class GetRiskStateOutput(ToolOutput):
     kill_switch: str
     venue_connected: bool
     rules_version: WholeText
-    frozen_reason: UntrustedText | None
+    frozen_reason: str | None
     limits: list[LimitCells]
 
 

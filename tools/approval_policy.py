@@ -9,7 +9,7 @@ import msgspec
 
 from core.types.codes import Refusal, RefusalError
 from tools.contracts import Principal
-from tools.policy import ApprovalsDue, ApprovalSubject, Policy, PolicySource
+from tools.policy import ApprovalsDue, ApprovalSubject, CallFacts, Policy, PolicySource
 from tools.suggestions import Suggestion
 
 POLICY_NOTE = "policy"
@@ -45,14 +45,33 @@ class ApprovalPolicy:
         whichever is more. The engine's own count is the least. Raises RefusalError(SERVICE_POLICY_INVALID)."""
         policy = self._source.current()
         now = policy.approvals_due(kind_of(suggestion), suggestion.account_id, amount_of(suggestion))
-        noted = suggestion.pre_trade.get(POLICY_NOTE, {}).get("approvals_due", "1")
-        return max(now.count, 2 if noted != "1" else 1)
+        return max(now.count, _noted_due(suggestion))
 
-    def with_note(self, suggestion: Suggestion) -> Suggestion:
-        """A new version, with what the policy in force asks for. Raises RefusalError(SERVICE_POLICY_INVALID)."""
+    def with_note(self, newer: Suggestion, old: Suggestion, editor: Principal | None) -> Suggestion:
+        """A new version, with what the policy in force asks for: conditions see its fields as arguments, and its editor
+        as the principal. What the old version asked for stays asked for. editor is None where only figures are fresh.
+
+        Raises RefusalError: SERVICE_POLICY_INVALID, POLICY_CONDITION_DENIED, POLICY_QUIET_HOURS.
+        """
         policy = self._source.current()
-        due = policy.approvals_due(kind_of(suggestion), suggestion.account_id, amount_of(suggestion))
-        return noted(suggestion, policy, due)
+        kind = kind_of(newer)
+        due = policy.approvals_due(kind, newer.account_id, amount_of(newer))
+        if editor is not None:
+            facts = CallFacts(
+                principal=editor,
+                tool=f"suggest_{kind}",
+                kind="suggest",
+                account_id=newer.account_id,
+                arguments={name: value for name, value in newer.order_fields().items() if value != ""},
+                now_ns=newer.created_at_ns,
+                mode=newer.order.mode,
+            )
+            known = msgspec.structs.replace(facts, amount_quote=amount_of(newer))
+            refusal = policy.restrict(facts) or policy.restrict_conditions(known)
+            if refusal is not None:
+                raise RefusalError(refusal)
+            due = policy.weigh(known, kind)
+        return noted(newer, policy, due.stricter(_noted_due(old)))
 
     def cells(self) -> dict[str, str | None]:
         """For the record."""
@@ -68,9 +87,19 @@ class ApprovalPolicy:
             return error.refusal
 
 
+def _noted_due(suggestion: Suggestion) -> int:
+    """What the policy asked for when the suggestion was made."""
+    return 1 if suggestion.pre_trade.get(POLICY_NOTE, {}).get("approvals_due", "1") == "1" else 2
+
+
 def kind_of(suggestion: Suggestion) -> str:
-    """One of SUGGESTION_KINDS, from the schema of what is proposed: `veloz.kill-switch-proposal/1` is a kill_switch."""
-    return suggestion.order.schema.removeprefix("veloz.").partition("-proposal")[0].replace("-", "_")
+    """One of SUGGESTION_KINDS."""
+    return kind_of_schema(suggestion.order.schema)
+
+
+def kind_of_schema(schema: str) -> str:
+    """`veloz.kill-switch-proposal/1` is a kill_switch."""
+    return schema.removeprefix("veloz.").partition("-proposal")[0].replace("-", "_")
 
 
 def amount_of(suggestion: Suggestion) -> Decimal:

@@ -352,7 +352,7 @@ class Revisions:
             signatures=(),
             views={},
         )
-        return self._policy.with_note(newer), view
+        return self._policy.with_note(newer, old, principal if changes else None), view
 
     async def _notional(self, order: Proposal | BracketProposal | AmendProposal) -> str:
         """What the order is worth at most, in the quote asset, as the terms say it or the book does."""

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
-from core.types.codes import ReasonCode
+from core.authority.proposal import PROPOSAL_KINDS
+from core.types.codes import ReasonCode, RefusalError
 from tests.tools.doubles import APPROVER, House
 from tests.tools.policies import condition, policy_with, quiet_hours
+from tools.approval_policy import kind_of_schema
 from tools.catalogue import build_registry
 from tools.contracts import Principal, Role
 from tools.policy_document import SUGGESTION_KINDS
+from tools.suggestions import Suggestion, SuggestionStatus
 
 # The suggestion that House makes is worth about 30,000.
 THRESHOLD = '[[threshold]]\nname = "t"\nkinds = ["order"]\naccounts = "granted"\ntwo_above_quote = "{}"\n'
@@ -94,6 +97,46 @@ async def test_a_threshold_that_came_later_holds_for_what_was_suggested_before()
         APPROVER, suggestion.suggestion_id, 1, suggestion.digest_hex, "key", b"signature"
     )
     assert (outcome.consumed, outcome.approvals_due) == (False, 2)
+
+
+async def edited(house: House, suggestion: Suggestion, quantity: str) -> Suggestion:
+    return await house.approvals.revisions.edit(APPROVER, suggestion.suggestion_id, 1, {"quantity": quantity}, "less")
+
+
+async def test_an_edit_does_not_shake_off_what_a_condition_asked_for() -> None:
+    house = House(policy=policy_with(condition("principal.role == 'trader'", "require_two")))
+    newer = await edited(house, await house.suggest(), "0.25")
+    assert newer.pre_trade["policy"]["approvals_due"] == "2"
+
+
+@pytest.mark.parametrize(("quantity", "due"), [("0.01", "1"), ("0.25", "2")])
+async def test_an_edit_is_weighed_by_its_own_worth(quantity: str, due: str) -> None:
+    house = House(policy=policy_with(condition("amount_quote > 10000.0 && arguments.side == 'BUY'", "require_two")))
+    suggestion = await house.suggest(quantity="0.02")
+    assert suggestion.pre_trade["policy"]["approvals_due"] == "1"
+    assert (await edited(house, suggestion, quantity)).pre_trade["policy"]["approvals_due"] == due
+
+
+@pytest.mark.parametrize(
+    ("section", "code"),
+    [
+        (condition("amount_quote > 10000.0"), ReasonCode.POLICY_CONDITION_DENIED),
+        (condition("double(arguments.quantity) > 0.1"), ReasonCode.POLICY_CONDITION_DENIED),
+    ],
+)
+async def test_what_a_condition_denies_cannot_be_reached_by_an_edit(section: str, code: ReasonCode) -> None:
+    house = House(policy=policy_with(section))
+    suggestion = await house.suggest(quantity="0.02")
+    with pytest.raises(RefusalError) as caught:
+        await edited(house, suggestion, "0.25")
+    assert caught.value.refusal.code is code
+    assert house.suggestions.rows[suggestion.suggestion_id, 1].status is SuggestionStatus.PENDING
+    assert (await edited(house, suggestion, "0.03")).version == 2
+
+
+@pytest.mark.parametrize("schema", PROPOSAL_KINDS)
+def test_every_kind_of_proposal_is_one_that_the_policy_knows(schema: str) -> None:
+    assert kind_of_schema(schema) in SUGGESTION_KINDS
 
 
 def test_every_tool_that_suggests_has_a_kind_that_the_policy_knows() -> None:
