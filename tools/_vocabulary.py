@@ -122,5 +122,26 @@ SYNONYMS = {
     "BID": words("bid bids"),
     "ASK": words("ask asks offer offers"),
     "MID": words("mid midpoint middle"),
-    "HALTED": words("halt halted kill stop"),
+    "HALTED": words("halt halted kill stop freeze"),
+    "STOP": words("stop sl"),
+    "TAKE_PROFIT": words("profit tp target"),
+    "TRAILING_STOP": words("trailing trail"),
+    "REVOKE": words("revoke end stop withdraw"),
+    "TIGHTEN": words("tighten lower reduce less cap"),
+    "ENGINE": words("engine everything everywhere all accounts"),
+}
+
+# What a human says who wants such a suggestion at all. For other tools: a word of their name.
+ACTIONS = {
+    "suggest_order": BUY_WORDS | SELL_WORDS | CLOSING | words("order trade bid offer grab get pick add take rid out"),
+    "suggest_cancel": words("cancel cancels cancelled canceled withdraw remove pull delete kill drop"),
+    "suggest_amend": words(
+        "amend change move modify raise lower reprice replace update edit increase decrease reduce set make shift "
+        "adjust"
+    ),
+    "suggest_close": CLOSING | SELL_WORDS | words("out rid"),
+    "suggest_hedge": words("hedge hedging cover protect neutralise neutralize offset"),
+    "suggest_bracket": BUY_WORDS | SELL_WORDS | words("bracket stop profit"),
+    "suggest_kill_switch": words("kill halt halted stop freeze pause block emergency switch"),
+    "suggest_strategy_change": words("strategy strategies mandate revoke tighten bot algo"),
 }

@@ -170,7 +170,7 @@ class GetRiskStateOutput(ToolOutput):
     kill_switch: str
     venue_connected: bool
     rules_version: WholeText
-    frozen_reason: str | None
+    frozen_reason: UntrustedText | None
     limits: list[LimitCells]
 
 

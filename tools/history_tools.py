@@ -12,6 +12,7 @@ from tools.account_tools import AccountOnlyInput, AccountSymbolInput, OrderCells
 from tools.holdings_tools import RefusalCells, refusal_cells
 from tools.market_tools import EVERYONE, READ_TIMEOUT_MS
 from tools.ports import FillRow
+from tools.projection_lag import BehindText, records_behind
 from tools.registry import DataScope, Source, ToolContext, ToolDefinition
 from tools.values import Cells, DecimalText, ToolOutput, WholeInput, WholeText, utc_text
 
@@ -123,6 +124,7 @@ class GetFillsOutput(ToolOutput):
     fills: list[FillCells]
     truncated: bool
     next_before: WholeText | None
+    records_behind: BehindText
 
 
 async def _get_fills(context: ToolContext, arguments: GetFillsInput) -> GetFillsOutput:
@@ -144,6 +146,7 @@ async def _get_fills(context: ToolContext, arguments: GetFillsInput) -> GetFills
         fills=[_fill_cells(row) for row in shown],
         truncated=truncated,
         next_before=shown[-1].sequence if truncated else None,
+        records_behind=await records_behind(context),
     )
 
 
@@ -202,7 +205,7 @@ HISTORY_TOOLS = (
         run=_get_fills,
         roles=EVERYONE,
         scope=DataScope.ACCOUNT,
-        sources=(Source.SQL_FILLS,),
+        sources=(Source.SQL_FILLS, Source.SQL_PROJECTIONS, Source.ENGINE_STATUS),
         timeout_ms=READ_TIMEOUT_MS,
         example={"symbol": "BTCUSDT", "limit": 20},
     ),

@@ -11,6 +11,7 @@ from core.types.views import LimitUseLineView
 from tools.account_tools import AccountOnlyInput
 from tools.market_tools import EVERYONE, READ_TIMEOUT_MS
 from tools.registry import DataScope, Source, ToolContext, ToolDefinition
+from tools.untrusted import UntrustedText
 from tools.values import Cells, DecimalText, ToolOutput, WholeText
 
 LIMITS_SHOWN_LIMIT = 300
@@ -33,7 +34,7 @@ class GetRiskLimitsOutput(ToolOutput):
     account_id: str
     rules_version: WholeText
     kill_switch: str
-    frozen_reason: str | None
+    frozen_reason: UntrustedText | None
     nearest: Annotated[str | None, Field(description="Code of the limit that is nearest to being reached.")]
     nearest_used_percent: Annotated[DecimalText | None, Field(description="How much of that one is used.")]
     count: WholeText

@@ -16,6 +16,7 @@ from tools.holdings_tools import RiskCheckCells, check_cells
 from tools.market_tools import EVERYONE
 from tools.ports import RefusalRow, StoredResult
 from tools.registry import DataScope, Source, ToolContext, ToolDefinition
+from tools.untrusted import UntrustedText
 from tools.values import ToolOutput, WholeText, parse_word_input, utc_text
 
 EXPLAIN_TIMEOUT_MS = 10_000
@@ -62,7 +63,7 @@ class ExplainRejectionOutput(ToolOutput):
     reference: str | None
     refused: bool
     code: str | None
-    message: str | None
+    message: UntrustedText | None
     limit: str | None
     actual: str | None
     unit: str | None

@@ -16,6 +16,7 @@ from core.types.views import PositionView
 from tools.account_tools import AccountOnlyInput
 from tools.days import DAYS_LIMIT, DayInput, days_of
 from tools.market_tools import EVERYONE
+from tools.projection_lag import BehindText, records_behind
 from tools.registry import DataScope, Source, ToolContext, ToolDefinition
 from tools.values import Cells, DecimalText, ToolOutput, WholeInput, WholeText
 
@@ -86,6 +87,7 @@ class GetPnlOutput(ToolOutput):
         bool, Field(description="Whether fees were taken in an asset without a value: see get_fees.")
     ]
     truncated: bool
+    records_behind: BehindText
 
 
 class _Sum:
@@ -158,6 +160,7 @@ async def _get_pnl(context: ToolContext, arguments: GetPnlInput) -> GetPnlOutput
         unmeasured_fills=sum(row.unmeasured for row in rows),
         unvalued_fees=any(row.fee_quote is None for row in fees),
         truncated=len(shown) < len(ordered),
+        records_behind=await records_behind(context),
     )
 
 
@@ -223,6 +226,7 @@ class GetFeesOutput(ToolOutput):
     totals: Annotated[list[FeeCells], Field(description="Over all groups, one for each asset that fees were taken in.")]
     valued: Annotated[list[ValuedFeeCells], Field(description="Fees of each quote asset's markets, valued in it.")]
     truncated: bool
+    records_behind: BehindText
 
 
 async def _get_fees(context: ToolContext, arguments: GetFeesInput) -> GetFeesOutput:
@@ -254,6 +258,7 @@ async def _get_fees(context: ToolContext, arguments: GetFeesInput) -> GetFeesOut
         totals=[_fee_cells("total", asset, totals[asset]) for asset in sorted(totals)],
         valued=[ValuedFeeCells(quote_asset=quote, amount=valued[quote]) for quote in sorted(valued)],
         truncated=len(shown) < len(ordered),
+        records_behind=await records_behind(context),
     )
 
 
@@ -311,7 +316,7 @@ RESULT_TOOLS = (
         run=_get_pnl,
         roles=EVERYONE,
         scope=DataScope.ACCOUNT,
-        sources=(Source.SQL_FILLS, Source.SQL_FUNDING, Source.ENGINE_PORTFOLIO),
+        sources=(Source.SQL_FILLS, Source.SQL_FUNDING, Source.SQL_PROJECTIONS, Source.ENGINE_PORTFOLIO),
         timeout_ms=RESULTS_TIMEOUT_MS,
         cost=3,
         example={"group_by": "day", "days": 7},
@@ -330,7 +335,7 @@ RESULT_TOOLS = (
         run=_get_fees,
         roles=EVERYONE,
         scope=DataScope.ACCOUNT,
-        sources=(Source.SQL_FILLS,),
+        sources=(Source.SQL_FILLS, Source.SQL_PROJECTIONS, Source.ENGINE_STATUS),
         timeout_ms=RESULTS_TIMEOUT_MS,
         cost=2,
         example={"group_by": "asset", "days": 30},

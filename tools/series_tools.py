@@ -221,10 +221,9 @@ async def _compute_correlation(context: ToolContext, arguments: ComputeCorrelati
 
 
 def _common(bars_of: dict[str, list[KlineView]]) -> dict[str, list[KlineView]]:
-    """Only the newest candles in a row that every symbol has: a return over a hole would be of another length."""
+    """The candles that every symbol has. Each one's are in a row, so what they share is as well."""
     times = set.intersection(*({bar.open_time_ns for bar in bars} for bars in bars_of.values()))
-    common = {symbol: [bar for bar in bars if bar.open_time_ns in times] for symbol, bars in bars_of.items()}
-    return {symbol: unbroken(bars) for symbol, bars in common.items()}
+    return {symbol: [bar for bar in bars if bar.open_time_ns in times] for symbol, bars in bars_of.items()}
 
 
 async def _symbols(context: ToolContext, names: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ from core.types.codes import ReasonCode, RefusalError
 from core.types.views import EngineStatusView
 from tools.market_tools import EVERYONE, LIVE
 from tools.ports import PartHealth
+from tools.projection_lag import behind
 from tools.registry import DataScope, Source, ToolContext, ToolDefinition
 from tools.values import Cells, ToolInput, ToolOutput, WholeText
 
@@ -57,7 +58,7 @@ async def _get_system_health(context: ToolContext, arguments: GetSystemHealthInp
         books=len(status.books) if status else None,
         journal_sequence=status.journal_sequence if status else None,
         projected_sequence=projected,
-        records_behind=max(0, status.journal_sequence - projected) if status and projected is not None else None,
+        records_behind=await behind(context, status) if status else None,
     )
 
 

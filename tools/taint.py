@@ -27,7 +27,7 @@ from core.text.figures import leaves
 from core.types.codes import ReasonCode, RefusalError, refuse
 from core.types.money import decimal_text
 from core.types.views import InstrumentView
-from tools._vocabulary import BUY, SELL, SYNONYMS
+from tools._vocabulary import ACTIONS, BUY, SELL, SYNONYMS
 from tools.arguments import plain_text
 from tools.instruments import normalise_symbol
 from tools.said import PERCENT, Said, every_number, fold, instruments_named, listen
@@ -203,12 +203,22 @@ class TaintGuard:
         given = list(_given(arguments))
         self._symbol = next((normalise_symbol(v) for name, v in given if _kind(name, v) is Kind.SYMBOL), None)
         self._identifiers = frozenset(str(v) for name, v in given if _kind(name, v) is Kind.IDENTIFIER)
+        if self._symbol is None:
+            orders = (cell for cell in self._evidence.of_account() if self._identifiers & cell.beside)
+            self._symbol = next((cell.symbol for cell in orders if cell.symbol), None)
+        if self._visible and not self._is_wanted(tool):
+            raise self._refusal(tool, "tool", tool)
         for name, value in given:
             kind = _kind(name, value)
             if not (self._vouched(kind, name, value) if self._visible else self._clean_by_value(kind, value)):
                 raise self._refusal(tool, name, value)
 
     # --- a conversation that is visible: somebody has to vouch ---------------------------------------------------
+
+    def _is_wanted(self, tool: str) -> bool:
+        """Whether the human asked for such a suggestion at all: an instruction may also choose the tool."""
+        wanted = ACTIONS.get(tool, frozenset(tool.split("_")[1:]))
+        return any(said.words & wanted or (said.sides and tool == "suggest_order") for said in self._said)
 
     def _vouched(self, kind: Kind, name: str, value: Any) -> bool:
         match kind:
@@ -267,7 +277,7 @@ class TaintGuard:
         """Whether the value stays what it is in the order that the arguments name."""
         return any(
             cell.of_account and self._identifiers & cell.beside and _number(cell.text) == value
-            for cell in self._evidence.numbers(kind, self._symbol or None)
+            for cell in self._evidence.numbers(kind, self._symbol)
         )
 
     def _price_vouched(self, price: Decimal) -> bool:
@@ -314,8 +324,8 @@ class TaintGuard:
     def _word_vouched(self, name: str, value: Any) -> bool:
         words = frozenset().union(*(said.words for said in self._said))
         spelling = name if isinstance(value, bool) else str(value)
-        wanted = SYNONYMS.get(spelling, frozenset()) | frozenset(re.findall(r"[a-z0-9]+", spelling.lower()))
-        if words & wanted or spelling.upper() in _USUAL_WORDS:
+        synonyms, parts = SYNONYMS.get(spelling, frozenset()), frozenset(re.findall(r"[a-z0-9]+", spelling.lower()))
+        if words & synonyms or parts <= words or spelling.upper() in _USUAL_WORDS:
             return True
         if spelling in _ANCHORS:
             named = [anchor for anchor in _ANCHORS if words & SYNONYMS[anchor]]

@@ -105,6 +105,13 @@ def _rejection(d: dict[str, Any]) -> str:
     return f"{text} What to do: {d['cure']}."
 
 
+def _behind(d: dict[str, Any]) -> list[str]:
+    """What to know of sums and lists that are read from SQL."""
+    if d["records_behind"] in {None, "0"}:
+        return []
+    return [f"SQL is behind the engine by {d['records_behind']} records: the newest may be missing here."]
+
+
 def _fills(d: dict[str, Any]) -> str:
     if not d["fills"]:
         return "There are no fills that fit."
@@ -114,7 +121,7 @@ def _fills(d: dict[str, Any]) -> str:
         + f", order {f['client_order_id']}"
         for f in d["fills"][:ITEMS_SHOWN]
     ]
-    return "\n".join([f"Fills, the newest first, by count: {d['count']}.", *rows])
+    return "\n".join([f"Fills, the newest first, by count: {d['count']}.", *rows, *_behind(d)])
 
 
 def _pnl(d: dict[str, Any]) -> str:
@@ -135,7 +142,7 @@ def _pnl(d: dict[str, Any]) -> str:
         rows.append(f"Not measured, and not in these sums: fills {d['unmeasured_fills']}.")
     if d["unvalued_fees"]:
         rows.append("Fees in assets without a value are not in these sums; ask for the fees to see them.")
-    return "\n".join([f"Profit and loss by {d['group_by']}, {span}.", *rows])
+    return "\n".join([f"Profit and loss by {d['group_by']}, {span}.", *rows, *_behind(d)])
 
 
 def _fees(d: dict[str, Any]) -> str:
@@ -152,7 +159,7 @@ def _fees(d: dict[str, Any]) -> str:
         if v["amount"] is not None
     ]
     rows += [f"{g['key']}: {g['amount']} {g['asset']}." for g in d["groups"][:ITEMS_SHOWN]]
-    return "\n".join([f"Fees by {d['group_by']}, {span}.", *rows])
+    return "\n".join([f"Fees by {d['group_by']}, {span}.", *rows, *_behind(d)])
 
 
 def _strategies(d: dict[str, Any]) -> str:
@@ -193,6 +200,20 @@ def _volatility(d: dict[str, Any]) -> str:
             f"{v['sample_count']} {d['return_type']} returns from {v['from_time']} to {v['to_time']}."
         )
     return "\n".join([f"Realised volatility on {d['interval']} candles.", *rows])
+
+
+def _indicator_series(d: dict[str, Any]) -> str:
+    rows = []
+    for series in d["indicators"]:
+        if not series["ready"]:
+            rows.append(f"{series['name']}: not known yet, it needs more candles than there are.")
+            continue
+        shown = series["points"][-ITEMS_SHOWN:]
+        for point in shown:
+            values = ", ".join(f"{v['name']} {v['value']}" for v in point["values"])
+            rows.append(f"{series['name']} at {point['close_time']}: {values}")
+    head = f"{d['symbol']}, {d['interval']} candles, the newest last; closed candles in a row {d['bars']}."
+    return "\n".join([head, *rows])
 
 
 def _correlation(d: dict[str, Any]) -> str:
@@ -242,6 +263,7 @@ ACCOUNT_TEXT: dict[str, Callable[[dict[str, Any]], str]] = {
     "get_fees": _fees,
     "list_strategies": _strategies,
     "get_trades": _trades,
+    "compute_indicators": _indicator_series,
     "compute_volatility": _volatility,
     "compute_correlation": _correlation,
     "get_system_health": _system_health,

@@ -11,7 +11,7 @@ import msgspec
 from agent.planner.classifier import Intent
 from agent.planner.indicators import USUAL
 from agent.planner.reading import Clause
-from agent.planner.recognising import code_of, days_of, group_of, order_id_of, price_move_bps
+from agent.planner.recognising import asks_for_course, code_of, days_of, group_of, order_id_of, price_move_bps
 from agent.planner.slots import PriceRule, Slots
 
 BOOK_DEPTH_DEFAULT = 10
@@ -36,6 +36,8 @@ SUGGEST_TOOLS = (
     "suggest_strategy_change",
 )
 """At most one of these is called for a question."""
+SERIES_LIMIT = 4
+POINTS_LIMIT = 100
 TRADES_LIMIT = 200
 FILLS_LIMIT = 200
 BARS_MIN = 3
@@ -108,7 +110,14 @@ def plan_clause(clause: Clause, results: Results, tools: Tools) -> Wanted:  # no
         case Intent.KLINES:
             return _per_symbol("get_klines", slots, _window(slots), results, tools)
         case Intent.INDICATORS:
-            wanted = {"interval": slots.interval or "1m", "indicators": list(slots.indicators or USUAL)}
+            wanted: dict[str, Any] = {
+                "interval": slots.interval or "1m",
+                "indicators": list(slots.indicators or USUAL),
+            }
+            if asks_for_course(clause.text):
+                points = {"points": min(slots.count, POINTS_LIMIT)} if slots.count else {}
+                wanted["indicators"] = wanted["indicators"][:SERIES_LIMIT]
+                return _per_symbol("compute_indicators", slots, wanted | points, results, tools)
             return _per_symbol("get_indicators", slots, wanted, results, tools)
         case Intent.FEED_HEALTH:
             return _feed_health(slots, tools)

@@ -74,6 +74,11 @@ _FILLS = re.compile(
     r"\b(?:my|our|recent|last|latest|the|show|list|today'?s) (?:\w+ ){0,3}(?:fills|executions)\b", re.IGNORECASE
 )
 _CORRELATION = re.compile(r"\b(?:correlat\w+|co-?move\w*|move together|diversif\w+)\b", re.IGNORECASE)
+_COURSE = re.compile(
+    r"\b(?:over time|history of|series|develop\w*|evolv\w*|evolution|course|candle by candle|each candle|"
+    r"every candle|last \d+ values)\b",
+    re.IGNORECASE,
+)
 _PERIODS = (
     (re.compile(r"\b(?:today|this morning|since midnight|so far today)\b", re.IGNORECASE), 1),
     (re.compile(r"\b(?:yesterday|last two days)\b", re.IGNORECASE), 2),
@@ -148,6 +153,11 @@ def days_of(text: str) -> int | None:
 def group_of(text: str) -> str | None:
     """day, symbol, strategy or asset."""
     return next((name for name, pattern in _GROUPS if pattern.search(text)), None)
+
+
+def asks_for_course(text: str) -> bool:
+    """Whether values over time are meant, and not the newest one."""
+    return _COURSE.search(text) is not None
 
 
 def code_of(text: str) -> str | None:

@@ -46,6 +46,8 @@ def mcp(
 
 def serve(agent: str | None, secret_file: Path | None) -> None:
     """Raises CommandError."""
+    from mcp import MCPError
+
     from api.mcp.stdio import TOKEN_PATH, TokenAuth, serve_stdio
 
     url = service_url(HomePaths(default_home()))
@@ -66,8 +68,12 @@ def serve(agent: str | None, secret_file: Path | None) -> None:
         )
     try:
         asyncio.run(serve_stdio(url, auth))
-    except* httpx2.TransportError as group:
-        raise unreachable(url, group.exceptions[0]) from group
+    except* (httpx2.TransportError, MCPError) as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        assert isinstance(error, Exception)
+        raise unreachable(url, error) from group
 
 
 def _ask(url: str, method: str, path: str, **request: Any) -> Any:

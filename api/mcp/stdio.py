@@ -17,6 +17,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp_types import (
+    INTERNAL_ERROR,
     CallToolRequestParams,
     CallToolResult,
     GetPromptRequestParams,
@@ -35,6 +36,7 @@ from api.mcp.http import PATH
 CONNECT_TIMEOUT_S = 5.0
 # Longer than any tool may take: the service has the deadline.
 READ_TIMEOUT_S = 120.0
+UNREACHABLE = "SERVICE_UNREACHABLE"
 TOKEN_PATH = "/api/v1/agents/token"  # noqa: S105 (an address)
 
 Context = ServerRequestContext[Any, Any]
@@ -67,11 +69,32 @@ class TokenAuth(httpx2.Auth):
         yield request
 
 
+class PatientTransport(httpx2.AsyncBaseTransport):
+    """A service that is away for a moment is an error of that request, and not the end of the bridge: the service is
+    restarted by itself, and the client would have to be restarted by hand."""
+
+    def __init__(self, transport: httpx2.AsyncBaseTransport) -> None:
+        self._transport = transport
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        try:
+            return await self._transport.handle_async_request(request)
+        except httpx2.TransportError as error:
+            message = f"The service doesn't answer ({type(error).__name__}). Try again in a few seconds."
+            told = {"code": INTERNAL_ERROR, "message": message, "data": {"code": UNREACHABLE, "message": message}}
+            body = {"jsonrpc": "2.0", "id": None, "error": told}
+            return httpx2.Response(httpx2.codes.SERVICE_UNAVAILABLE, json=body)
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
 async def serve_stdio(url: str, auth: httpx2.Auth) -> None:
     """Serve on this process's stdin and stdout until the client closes them. url is the service's."""
     timeout = httpx2.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+    transport = PatientTransport(httpx2.AsyncHTTPTransport(trust_env=False))
     async with (
-        httpx2.AsyncClient(auth=auth, timeout=timeout, trust_env=False) as http,
+        httpx2.AsyncClient(auth=auth, timeout=timeout, transport=transport) as http,
         Client(streamable_http_client(url + PATH, http_client=http), cache=None) as service,
         stdio_server() as (incoming, outgoing),
     ):

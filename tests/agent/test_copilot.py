@@ -158,6 +158,7 @@ async def test_spread_and_cost_in_one_question(copilot: Copilot) -> None:
         ("which strategies are running", ["list_strategies"]),
         ("show the tape for BTC", ["get_trades"]),
         ("how volatile are BTC and ETH", ["compute_volatility"]),
+        ("how did the SMA(2) of BTC develop over time", ["compute_indicators"]),
         ("correlation between BTC and ETH over the last 3 minutes", ["compute_correlation"]),
         ("how correlated is bitcoin", []),
         ("is every part of the system healthy", ["get_system_health"]),

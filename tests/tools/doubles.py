@@ -113,6 +113,7 @@ class MemoryEngine:
         self.execution_failing: RefusalError | None = None
         self.execution_refusal: Refusal | None = None
         self.calls: list[str] = []
+        self.resting: list[OrderView] = []
         self.known_orders: list[OrderView] = [OPEN_ORDER]
         self.explanations: list[RiskExplanationView] = []
         self.imagined: list[tuple[object, ...]] = []
@@ -256,7 +257,7 @@ class MemoryEngine:
 
     async def open_orders(self, account_id: str) -> list[OrderView]:
         self._seen("open_orders")
-        return []
+        return [view for view in self.resting if view.account_id == account_id]
 
     async def risk_state(self, account_id: str) -> RiskStateView:
         self._seen("risk_state")

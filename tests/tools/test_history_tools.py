@@ -10,7 +10,14 @@ import pytest
 
 from core.types.codes import ReasonCode, Refusal, refuse
 from core.types.orders import OrderStatus, OrderType, Side, TimeInForce
-from core.types.views import OrderView, PositionView, RiskCheckView, RiskExplanationView, StrategyPositionView
+from core.types.views import (
+    EngineStatusView,
+    OrderView,
+    PositionView,
+    RiskCheckView,
+    RiskExplanationView,
+    StrategyPositionView,
+)
 from tests.tools.doubles import ACCOUNT, NOW_NS, TRADER, House, MemoryEngine
 from tools.contracts import Principal
 from tools.cures import CURES
@@ -238,6 +245,29 @@ async def test_fees_are_added_up_in_the_assets_they_were_taken_in(
     assert data["valued"] == [{"quote_asset": "USDT", "amount": None}]
     house.history.fee_rows.pop()
     assert (await house.ask("get_fees")).data["valued"] == [{"quote_asset": "USDT", "amount": "6"}]
+
+
+@pytest.mark.parametrize("tool", ["get_fills", "get_pnl", "get_fees"])
+async def test_what_is_read_from_sql_says_how_far_that_is_behind_the_engine(tool: str) -> None:
+    house = House()
+    assert (await house.ask(tool)).data["records_behind"] == "2"  # the journal is at 7, SQL at 5
+    house.health.projected = 7
+    assert (await house.ask(tool)).data["records_behind"] == "0"
+    house.health.projected = None
+    assert (await house.ask(tool)).data["records_behind"] is None
+
+
+async def test_without_the_engine_fees_and_fills_are_told_and_not_how_complete_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def down(_engine: MemoryEngine) -> EngineStatusView:
+        raise refuse(ReasonCode.SERVICE_ENGINE_UNAVAILABLE, "Down.")
+
+    monkeypatch.setattr(MemoryEngine, "status", down)
+    house = House()
+    house.history.fill_rows = [fill(3)]
+    fills = (await house.ask("get_fills")).data
+    assert (fills["count"], fills["records_behind"]) == ("1", None)
 
 
 async def test_sums_over_a_part_of_the_rows_are_refused() -> None:

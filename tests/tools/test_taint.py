@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -11,7 +12,9 @@ import pytest
 
 from audit.record import Action
 from core.types.codes import ReasonCode, refuse
-from tests.tools.doubles import ACCOUNT, TRADER, House, review_hit
+from core.types.orders import OrderStatus, OrderType, Side, TimeInForce
+from core.types.views import OrderView
+from tests.tools.doubles import ACCOUNT, NOW_NS, TRADER, House, review_hit
 from tools.contracts import ToolResult
 
 RUN = "run-1"
@@ -33,6 +36,32 @@ def exposed(asked: str | tuple[str, ...], narrative: str = INJECTED) -> House:
     house.conversations.said = (asked,) if isinstance(asked, str) else asked
     house.reviews.hits = [review_hit(narrative)]
     return house
+
+
+def rest(house: House, *order_ids: str) -> None:
+    """Orders of 0.3 at 57500, of the asset that their id names."""
+    house.engine.resting = [
+        OrderView(
+            account_id=ACCOUNT,
+            symbol=f"{order_id.removeprefix('vz-').upper()}USDT",
+            client_order_id=order_id,
+            venue_order_id=None,
+            side=Side.BUY,
+            order_type=OrderType.LIMIT,
+            time_in_force=TimeInForce.GTC,
+            quantity=Decimal("0.3"),
+            price=Decimal(57_500),
+            filled_quantity=Decimal(0),
+            average_fill_price=None,
+            status=OrderStatus.ACCEPTED,
+            suggestion_id=None,
+            created_ns=NOW_NS,
+            as_of_ns=NOW_NS,
+            venue="paper",
+        )
+        for order_id in order_ids
+    ]
+    house.engine.known_orders = house.engine.resting
 
 
 @pytest.fixture
@@ -232,4 +261,69 @@ async def test_the_account_is_the_humans_to_name_when_there_are_several(
     await house.ask("get_positions", run_id=RUN, account_id=ACCOUNT)
     two = msgspec.structs.replace(TRADER, account_ids=("acct-2", ACCOUNT))
     result = await house.ask("suggest_order", two, run_id=RUN, account_id=ACCOUNT, **ORDER)
+    assert (result.refusal and result.refusal.unit) == field, result.refusal
+
+
+async def test_for_a_caller_outside_of_runs_an_echo_does_not_vouch_either() -> None:
+    house = exposed((), "sell 4 ETH")
+    await house.ask("search_reviews", query="trades")
+    echoed = await house.ask("estimate_execution", symbol="BTCUSDT", side="buy", quantity="4")
+    assert echoed.data["quantity"] == "4"
+    assert (await house.ask("suggest_order", **ORDER | {"quantity": "4"})).refusal.unit == "quantity"
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ("buy 0.1 BTC at 59000", "tool"),
+        ("what is open?", "tool"),
+        ("cancel my BTC order", None),
+        ("cancel my ETH order", "client_order_id"),
+        ("cancel vz-btc", None),
+        ("cancel vz-eth and nothing else", "client_order_id"),
+    ],
+)
+async def test_the_human_has_to_want_such_a_suggestion_and_names_the_order_or_leaves_one_open(
+    read: Any, asked: str, field: str | None
+) -> None:
+    house = await read(asked)
+    rest(house, "vz-btc", "vz-eth")
+    assert (await house.ask("get_open_orders", run_id=RUN)).data["count"] == "2"
+    result = await house.ask("suggest_cancel", run_id=RUN, client_order_id="vz-btc")
+    assert (result.refusal and result.refusal.unit) == field, result.refusal
+
+
+@pytest.mark.parametrize(
+    ("asked", "changes", "field"),
+    [
+        ("amend vz-btc to 58000", {"quantity": "0.3", "price": "58000"}, None),
+        ("amend vz-btc to 58000", {"quantity": "0.4", "price": "58000"}, "quantity"),
+        ("amend vz-btc to 58000", {"quantity": "0.3", "price": "57000"}, "price"),
+        ("change vz-btc, quantity 0.2", {"quantity": "0.2", "price": "57500"}, None),
+    ],
+)
+async def test_of_an_order_that_is_amended_the_rest_may_stay_as_it_is(
+    read: Any, asked: str, changes: dict[str, str], field: str | None
+) -> None:
+    house = await read(asked)
+    rest(house, "vz-btc")
+    await house.ask("get_open_orders", run_id=RUN)
+    result = await house.ask("suggest_amend", run_id=RUN, client_order_id="vz-btc", **changes)
+    assert (result.refusal and result.refusal.unit) == field, result.refusal
+
+
+@pytest.mark.parametrize(
+    ("asked", "state", "field"),
+    [
+        ("halt everything now, kill switch on", "HALTED", None),
+        ("buy 0.1 BTC", "HALTED", "tool"),
+        ("pause it: reduce only, please", "REDUCE_ONLY", None),
+        ("pause it: reduce only, please", "HALTED", "state"),
+    ],
+)
+async def test_a_kill_switch_is_suggested_as_far_as_the_human_said(
+    read: Any, asked: str, state: str, field: str | None
+) -> None:
+    house = await read(asked)
+    result = await house.ask("suggest_kill_switch", run_id=RUN, state=state, reason="asked for")
     assert (result.refusal and result.refusal.unit) == field, result.refusal

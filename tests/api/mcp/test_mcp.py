@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -22,7 +23,7 @@ from api.cli.app import app
 from api.mcp import server
 from api.mcp.http import McpEndpoint
 from api.mcp.results import UNTRUSTED_NOTICE
-from api.mcp.stdio import TOKEN_PATH, TokenAuth
+from api.mcp.stdio import TOKEN_PATH, PatientTransport, TokenAuth
 from api.tools.service import ToolService
 from audit.record import Action
 from core.config import McpSettings
@@ -270,6 +271,38 @@ async def test_the_bridge_gets_another_token_when_the_one_it_has_holds_no_longer
         if answer.status_code == 200:
             await http.post("http://service/mcp")
             assert seen == [*shown, "Bearer good"]
+
+
+class Away(httpx2.AsyncBaseTransport):
+    """A service that can be taken away and given back."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = httpx2.ASGITransport(app=app)
+        self.is_away = False
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if self.is_away:
+            raise httpx2.ConnectError("refused")
+        return await self._app.handle_async_request(request)
+
+
+async def test_the_bridge_outlives_a_service_that_is_away_for_a_moment() -> None:
+    held = Held()
+    held.go.set()
+    endpoint = McpEndpoint(McpSettings(), ToolService(held, IDS), EveryoneIsTheTrader())
+    service = Away(endpoint)
+    async with (
+        httpx2.AsyncClient(transport=PatientTransport(service)) as http,
+        Client(streamable_http_client("http://localhost/mcp", http_client=http)) as client,
+    ):
+        await client.call_tool("tool_00", {})
+        service.is_away = True
+        with pytest.raises(MCPError, match="doesn't answer") as caught:
+            await client.call_tool("tool_00", {})
+        assert caught.value.data["code"] == "SERVICE_UNREACHABLE"
+        service.is_away = False
+        assert not (await client.call_tool("tool_00", {})).is_error
+    await endpoint.close()
 
 
 # --- what takes long, over a gateway that a test can hold up
