@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.planner.account_answers import ACCOUNT_TEXT
 from agent.planner.account_answers import given as _given
+from agent.planner.changes import Request
 from agent.planner.classifier import Intent
 from agent.planner.planning import SUGGEST_TOOL, SUGGEST_TOOLS, Done
 from agent.planner.reading import Clause
@@ -33,8 +34,9 @@ OUT_OF_SCOPE = (
 )
 UNSUPPORTED = (
     "I can't do that: I only look things up and prepare suggestions. Approving and rejecting is for an approver "
-    "(`veloz approve <id>`, `veloz reject <id> --reason <why>`); cancelling, limits and the kill switch are for "
-    "people with that authority. Nothing was changed."
+    "(`veloz approve <id>`, `veloz reject <id> --reason <why>`); limits, loosening and several orders at "
+    "once are for people with that authority. I can suggest to cancel or amend one order, to close or hedge a "
+    "position, or to halt trading. Nothing was changed."
 )
 NO_ADVICE = (
     "I don't advise whether to trade, and I can't foretell prices. What the data says is below; I can estimate what an "
@@ -163,6 +165,10 @@ def compose(clause: Clause, done: list[Done]) -> str:
     """The answer to one clause from its calls' results."""
     if clause.intent is None:
         return _unsure(clause)
+    made = [item for item in done if item.call.tool in SUGGEST_TOOLS]
+    if isinstance(clause.intent, Request) and made:
+        # What was looked up to work it out isn't part of the answer.
+        done = made
     refused = [explain(item) for item in done if item.refusal is not None]
     shown = [_TOOL_TEXT[item.call.tool](item.data) + _stamp(item) for item in done if _is_shown(clause, item)]
     body = "\n\n".join(shown + list(dict.fromkeys(refused)))

@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 
 from agent.planner.answers import compose
+from agent.planner.changes import SUGGESTING, Request
 from agent.planner.classifier import Intent
 from agent.planner.planning import SUGGEST_TOOLS, Call, Done, Results, plan_clause
 from agent.planner.reading import Clause, Reader, trained_reader
+from agent.planner.requests import plan_request
 from core.types.clock import Clock
 from core.types.codes import ReasonCode
 from core.types.ids import IdSource
@@ -56,7 +58,8 @@ def decide(reader: Reader, messages: list[dict[str, Any]], tools: dict[str, dict
     todo: list[Call] = []
     parts: list[str] = []
     for clause in clauses:
-        wanted = plan_clause(clause, results, tools)
+        plan = plan_request if isinstance(clause.intent, Request) else plan_clause
+        wanted = plan(clause, results, tools)
         missing = [call for call in wanted.calls if results.find(call) is None]
         todo.extend(call for call in missing if call not in todo)
         done = [item for call in wanted.calls if (item := results.find(call)) is not None]
@@ -75,7 +78,7 @@ def _one_order(clauses: list[Clause]) -> list[Clause]:
     """Only the first order of a question is suggested: each one is decided on by itself."""
     out: list[Clause] = []
     for clause in clauses:
-        if clause.intent is Intent.SUGGEST_ORDER and any(c.intent is Intent.SUGGEST_ORDER for c in out):
+        if clause.intent in SUGGESTING and any(c.intent in SUGGESTING for c in out):
             continue
         out.append(clause)
     return out

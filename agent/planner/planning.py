@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from agent.planner.changes import Request
 from agent.planner.classifier import Intent
 from agent.planner.indicators import USUAL
 from agent.planner.reading import Clause
@@ -101,6 +102,7 @@ class Wanted(msgspec.Struct, frozen=True):
 def plan_clause(clause: Clause, results: Results, tools: Tools) -> Wanted:  # noqa: PLR0912 (one arm an intent)
     """The calls that the clause needs, as far as they can be known from the results so far."""
     slots = clause.slots
+    assert not isinstance(clause.intent, Request), "planned elsewhere"
     match clause.intent:
         case Intent.TICKER:
             return _per_symbol("get_ticker", slots, {}, results, tools)
@@ -153,7 +155,7 @@ def plan_clause(clause: Clause, results: Results, tools: Tools) -> Wanted:  # no
 def _looks(clause: Clause, tools: Tools) -> Wanted:
     """Of the account or the service, with what the clause narrows them to."""
     text, slots = clause.text, clause.slots
-    assert clause.intent is not None
+    assert isinstance(clause.intent, Intent)
     tool = LOOKS[clause.intent]
     arguments: dict[str, Any] = {}
     days, group = days_of(text), group_of(text)
@@ -183,7 +185,7 @@ def _what_if(text: str, slots: Slots, tools: Tools) -> Wanted:
         arguments["symbol"] = slots.symbols[0]
     if slots.side and slots.quantity is not None:
         if not slots.symbols:
-            return Wanted(ask=_which_instrument(slots))
+            return Wanted(ask=which_instrument(slots))
         arguments |= {"symbol": slots.symbols[0], "side": slots.side, "quantity": format(slots.quantity, "f")}
         if slots.price is not None:
             arguments["price"] = format(slots.price, "f")
@@ -232,7 +234,7 @@ def _feed_health(slots: Slots, tools: Tools) -> Wanted:
     """Of each instrument that is named, else of all."""
     tool = "get_feed_health"
     if not slots.symbols and slots.unknown_symbol:
-        return Wanted(ask=_which_instrument(slots))
+        return Wanted(ask=which_instrument(slots))
     if tool not in tools or not slots.symbols:
         return _known(Call(tool, {}), tools)
     return Wanted(tuple(Call(tool, {"symbol": symbol}) for symbol in slots.symbols))
@@ -242,16 +244,16 @@ def _settled(slots: Slots, results: Results, tools: Tools) -> tuple[Slots, Wante
     """The instrument of a question that names none: the only one there is, else what is needed to ask for it."""
     listing = Call("list_instruments", {})
     if slots.unknown_symbol or listing.tool not in tools:
-        return slots, Wanted(ask=_which_instrument(slots))
+        return slots, Wanted(ask=which_instrument(slots))
     if (done := results.find(listing)) is None:
         return slots, Wanted((listing,))
     symbols = tuple(str(item["symbol"]) for item in done.data.get("instruments") or [])
     if len(symbols) != 1:
-        return slots, Wanted((listing,), ask=_which_instrument(slots, symbols))
+        return slots, Wanted((listing,), ask=which_instrument(slots, symbols))
     return msgspec.structs.replace(slots, symbols=symbols), None
 
 
-def _which_instrument(slots: Slots, known: tuple[str, ...] = ()) -> str:
+def which_instrument(slots: Slots, known: tuple[str, ...] = ()) -> str:
     if slots.unknown_symbol:
         return f"I don't know an instrument called {slots.unknown_symbol}. Ask me which instruments there are."
     if known:
@@ -304,7 +306,7 @@ def _estimate(slots: Slots, results: Results, tools: Tools) -> Wanted:
     calls: list[Call] = []
     each = [msgspec.structs.replace(slots, quantity=q) for q in (slots.quantity, *slots.other_quantities)]
     for symbol, side, amount in [(s, d, a) for s in slots.symbols for d in sides for a in each][:ESTIMATES_LIMIT]:
-        needed, quantity = _quantity(symbol, side, amount, results)
+        needed, quantity = quantity_of(symbol, side, amount, results)
         calls.extend(needed)
         if quantity is not None and quantity > 0:
             arguments = {"symbol": symbol, "side": side, "quantity": format(quantity, "f")}
@@ -322,7 +324,7 @@ def _unique(calls: list[Call]) -> tuple[Call, ...]:
     return tuple(out)
 
 
-def _quantity(symbol: str, side: str, slots: Slots, results: Results) -> tuple[list[Call], Decimal | None]:
+def quantity_of(symbol: str, side: str, slots: Slots, results: Results) -> tuple[list[Call], Decimal | None]:
     """(reads that it takes, the quantity in base units once they are there): an amount in quote is divided by the
     price that it would trade at first and cut to the lot."""
     if slots.quantity is not None or slots.notional is None:
@@ -341,18 +343,18 @@ def _suggestion(clause: Clause, results: Results, tools: Tools) -> Wanted:
     slots = clause.slots
     if made := results.suggestion():
         return Wanted((made.call,))
-    if missing := _missing(clause, tools):
+    if missing := missing_of_order(clause, tools):
         return Wanted(ask=missing)
     symbol, side = slots.symbols[0], slots.side
     assert side is not None
-    needed, quantity = _quantity(symbol, side, slots, results)
+    needed, quantity = quantity_of(symbol, side, slots, results)
     rule = slots.price_rule
     if rule is None and slots.price is None and slots.post_only:
         rule = PriceRule("bid" if side == "BUY" else "ask", Decimal(0), "tick")
     price = slots.price
-    anchor = _anchor(rule) if rule is not None else None
+    anchor = anchor_of(rule) if rule is not None else None
     if rule is not None and anchor is None:
-        reads, price = _price(symbol, side, rule, results)
+        reads, price = price_of(symbol, side, rule, results)
         needed += [read for read in reads if read not in needed]
     if quantity is None or (rule is not None and price is None and anchor is None):
         return Wanted(tuple(needed))
@@ -376,7 +378,7 @@ def _suggestion(clause: Clause, results: Results, tools: Tools) -> Wanted:
     return Wanted((*needed, Call(SUGGEST_TOOL, wanted)))
 
 
-def _anchor(rule: PriceRule) -> dict[str, Any] | None:
+def anchor_of(rule: PriceRule) -> dict[str, Any] | None:
     """The rule in the tool's own terms, priced by it when the suggestion is made; None when it has none."""
     if rule.reference == "last" or (rule.offset != 0 and rule.unit not in {"bps", "percent"}):
         return None
@@ -386,7 +388,7 @@ def _anchor(rule: PriceRule) -> dict[str, Any] | None:
     return terms
 
 
-def _missing(clause: Clause, tools: Tools) -> str | None:
+def missing_of_order(clause: Clause, tools: Tools) -> str | None:
     """What to ask before an order can be suggested; None when all is there."""
     slots = clause.slots
     if SUGGEST_TOOL not in tools:
@@ -396,7 +398,7 @@ def _missing(clause: Clause, tools: Tools) -> str | None:
     if clause.conditional:
         return "I can't wait for a condition. Ask me again when it holds, or ask for a limit order now."
     if not slots.symbols:
-        return _which_instrument(slots)
+        return which_instrument(slots)
     if len(slots.symbols) > 1:
         return "One order at a time, please: which instrument, and how much of it?"
     if slots.side is None:
@@ -411,7 +413,7 @@ def _missing(clause: Clause, tools: Tools) -> str | None:
     return None
 
 
-def _price(symbol: str, side: str, rule: PriceRule, results: Results) -> tuple[list[Call], Decimal | None]:
+def price_of(symbol: str, side: str, rule: PriceRule, results: Results) -> tuple[list[Call], Decimal | None]:
     """(reads that it takes, the price once they are there): a reference as it is, or moved and put on a tick, rounded
     to the passive side."""
     ticker, listing = Call("get_ticker", {"symbol": symbol}), Call("list_instruments", {})

@@ -11,6 +11,7 @@ from functools import cache
 
 import msgspec
 
+from agent.planner.changes import SUGGESTING, Change, Request, read_change, read_exits
 from agent.planner.classifier import Intent, IntentClassifier
 from agent.planner.recognising import recognise
 from agent.planner.slots import Slots, mask, read_slots, side_of_cash
@@ -110,10 +111,11 @@ class Clause(msgspec.Struct, frozen=True):
     """One thing asked. intent is None when it wasn't understood; conditional marks an order with a condition."""
 
     text: str
-    intent: Intent | None
+    intent: Intent | Request | None
     slots: Slots
     candidates: tuple[Intent, ...] = ()
     conditional: bool = False
+    change: Change | None = None
 
 
 class Reader:
@@ -145,7 +147,15 @@ class Reader:
     def _clause(self, text: str) -> Clause:
         slots = read_slots(text)
         masked = mask(text)
+        polite = _ASKED_POLITELY.search(masked) is not None
+        if polite or not text.rstrip().endswith("?"):
+            change = read_change(text, _strip_polite(masked))
+            if change is not None:
+                return Clause(text, change[0], slots, change=change[1])
         order, conditional = asks_for_order(masked, asked=text.rstrip().endswith("?"))
+        exits = read_exits(text) if order else None
+        if exits is not None:
+            return Clause(text, Request.BRACKET, read_slots(exits[1]), change=exits[0])
         if order or conditional:
             return Clause(text, Intent.SUGGEST_ORDER, slots, conditional=conditional)
         if _ADVICE.search(masked):
@@ -231,7 +241,7 @@ def _forbids(clause: Clause) -> bool:
 
 def _completed(clause: Clause, context: Clause | None) -> Clause:
     """ "and ETH?" asks for the same again, unless that was an order."""
-    if context is None or context.intent in {None, Intent.SUGGEST_ORDER} or not clause.slots.symbols:
+    if context is None or context.intent in {None, *SUGGESTING} or not clause.slots.symbols:
         return clause
     if not _ELLIPSIS.match(mask(clause.text).rstrip("? ")):
         return clause
@@ -244,11 +254,11 @@ def _shared_symbols(clauses: list[Clause], context: Clause | None) -> list[Claus
     out: list[Clause] = []
     for index, clause in enumerate(clauses):
         symbols = clause.slots.symbols
-        if not symbols and clause.slots.unknown_symbol is None:
+        if not symbols and clause.slots.unknown_symbol is None and not isinstance(clause.intent, Request):
             before = next((s for s in reversed(named[:index]) if s), ())
             after = next((s for s in named[index + 1 :] if s), ())
             symbols = before or after
-            if not symbols and context is not None and clause.intent is not Intent.SUGGEST_ORDER:
+            if not symbols and context is not None and clause.intent not in SUGGESTING:
                 symbols = context.slots.symbols
         slots = msgspec.structs.replace(clause.slots, symbols=symbols[:SYMBOLS_LIMIT])
         out.append(msgspec.structs.replace(clause, slots=slots))
@@ -287,7 +297,7 @@ def _merged(clauses: list[Clause]) -> list[Clause]:
         same = any(
             other.intent is clause.intent and other.slots == clause.slots
             for other in out
-            if clause.intent is not Intent.SUGGEST_ORDER
+            if clause.intent not in SUGGESTING
         )
         if not same:
             out.append(clause)

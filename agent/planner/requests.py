@@ -1,0 +1,177 @@
+"""From a request to close, hedge, cancel, amend, bracket or stop to the tool calls: what isn't plain is asked for."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from agent.planner.changes import Change, Request
+from agent.planner.planning import (
+    RATIONALE_LIMIT_CHARS,
+    Call,
+    Results,
+    Tools,
+    Wanted,
+    anchor_of,
+    missing_of_order,
+    price_of,
+    quantity_of,
+    which_instrument,
+)
+from agent.planner.reading import Clause
+
+REASON_LIMIT_CHARS = 300
+ORDERS_NAMED_LIMIT = 10
+ALL_BPS = 10_000
+
+NOT_OPEN = "I can't suggest that here: your role doesn't allow it, or only the offline planner is answering now."
+ONE_AT_A_TIME = "One at a time, please: which instrument do you mean?"
+PRICE_OR_QUANTITY = (
+    "Is that the new price, or the new total quantity? Say for example: change the price of my order to it, or change "
+    "the quantity of my order to it."
+)
+WHICH_EXITS = (
+    "Do you want an entry with a stop or a take-profit behind it? Then say: with a stop at a price, and take profit at "
+    "a price. Or one order that waits for its price? I don't read that from words; `veloz orders place` takes it."
+)
+HOW_MUCH = "How much of it? I don't work out parts of a position: say the quantity, or close all of it."
+HOW_MUCH_HEDGE = "How much of it? Say all of it, half of it, or a percentage; the size follows from the exposure."
+
+
+def plan_request(clause: Clause, results: Results, tools: Tools) -> Wanted:
+    """The calls that a request needs, as far as they can be known from the results so far."""
+    made = results.suggestion()
+    if made is not None:
+        return Wanted((made.call,))
+    assert isinstance(clause.intent, Request)
+    assert clause.change is not None
+    if clause.intent.value not in tools:
+        return Wanted(ask=NOT_OPEN)
+    if len(clause.slots.symbols) > (2 if clause.intent is Request.HEDGE else 1):
+        return Wanted(ask=ONE_AT_A_TIME)
+    match clause.intent:
+        case Request.KILL_SWITCH:
+            wanted = {"state": clause.change.state, "scope": clause.change.scope}
+            return _suggest(clause, {**wanted, "reason": clause.text[:REASON_LIMIT_CHARS]})
+        case Request.CANCEL | Request.AMEND:
+            return _of_order(clause, clause.change, results, tools)
+        case Request.CLOSE:
+            return _close(clause, clause.change, results, tools)
+        case Request.HEDGE:
+            return _hedge(clause, clause.change)
+        case Request.BRACKET:
+            return _bracket(clause, clause.change, results, tools)
+
+
+def _suggest(clause: Clause, wanted: dict[str, Any], needed: tuple[Call, ...] = ()) -> Wanted:
+    assert isinstance(clause.intent, Request)
+    return Wanted((*needed, Call(clause.intent.value, {**wanted, "rationale": clause.text[:RATIONALE_LIMIT_CHARS]})))
+
+
+def _of_order(clause: Clause, change: Change, results: Results, tools: Tools) -> Wanted:
+    terms: dict[str, Any] = {}
+    if clause.intent is Request.AMEND:
+        if change.new_price is None and change.new_quantity is None:
+            unclear = "To what price, or to what quantity?" if change.unclear is None else PRICE_OR_QUANTITY
+            return Wanted(ask=unclear)
+        named = {"price": change.new_price, "quantity": change.new_quantity}
+        terms = {name: format(value, "f") for name, value in named.items() if value is not None}
+    if change.order_id is not None:
+        return _suggest(clause, {"client_order_id": change.order_id, **terms})
+    symbols = clause.slots.symbols
+    listing = Call("get_open_orders", {"symbol": symbols[0]} if symbols else {})
+    if listing.tool not in tools:
+        return Wanted(ask=NOT_OPEN)
+    done = results.find(listing)
+    if done is None or done.refusal is not None:
+        return Wanted((listing,))
+    slots = clause.slots
+    side = slots.side
+    orders = [order for order in done.data.get("orders") or [] if side in {None, order["side"]}]
+    if clause.intent is Request.CANCEL and slots.quantity is not None:
+        orders = [order for order in orders if Decimal(order["quantity"]) == slots.quantity]
+    if not orders:
+        return Wanted((listing,), ask="I see no such open order, so nothing was suggested.")
+    if len(orders) > 1:
+        ids = ", ".join(str(order["client_order_id"]) for order in orders[:ORDERS_NAMED_LIMIT])
+        return Wanted((listing,), ask=f"Which order do you mean? Name its id: {ids}. Nothing was suggested.")
+    return _suggest(clause, {"client_order_id": orders[0]["client_order_id"], **terms}, (listing,))
+
+
+def _close(clause: Clause, change: Change, results: Results, tools: Tools) -> Wanted:
+    slots = clause.slots
+    if slots.notional is not None or slots.other_quantities or (slots.quantity is None and change.ratio_bps != ALL_BPS):
+        return Wanted(ask=HOW_MUCH)
+    if slots.limit and slots.price is None and slots.price_rule is None:
+        return Wanted(ask="At what limit price? Say a price, or for example at the bid, or some bps below mid.")
+    needed: tuple[Call, ...] = ()
+    symbol = slots.symbols[0] if slots.symbols else None
+    if symbol is None:
+        held = Call("get_positions", {})
+        if slots.unknown_symbol or held.tool not in tools:
+            return Wanted(ask=which_instrument(slots))
+        done = results.find(held)
+        if done is None or done.refusal is not None:
+            return Wanted((held,))
+        found = [str(item["symbol"]) for item in done.data.get("positions") or [] if Decimal(item["quantity"]) != 0]
+        if len(found) != 1:
+            return Wanted((held,), ask=which_instrument(slots, tuple(found)) if found else "I see no open position.")
+        needed, symbol = (held,), found[0]
+    wanted: dict[str, Any] = {"symbol": symbol}
+    if slots.quantity is not None:
+        wanted["quantity"] = format(slots.quantity, "f")
+    if slots.price is not None:
+        wanted |= {"order_type": "LIMIT", "price": format(slots.price, "f")}
+    elif slots.price_rule is not None:
+        anchor = anchor_of(slots.price_rule)
+        if anchor is None:
+            return Wanted(ask="At what limit price? Say a price, or for example at the bid, or some bps below mid.")
+        wanted |= {"order_type": "LIMIT", **anchor}
+    return _suggest(clause, wanted, needed)
+
+
+def _hedge(clause: Clause, change: Change) -> Wanted:
+    slots = clause.slots
+    if not slots.symbols:
+        return Wanted(ask=which_instrument(slots))
+    if change.ratio_bps is None or slots.quantity is not None or slots.notional is not None:
+        return Wanted(ask=HOW_MUCH_HEDGE)
+    wanted: dict[str, Any] = {"symbol": slots.symbols[-1], "hedge_ratio_bps": change.ratio_bps}
+    if len(slots.symbols) > 1:
+        wanted["hedged_symbol"] = slots.symbols[0]
+    return _suggest(clause, wanted)
+
+
+def _bracket(clause: Clause, change: Change, results: Results, tools: Tools) -> Wanted:
+    if change.stop_price is None and change.target_price is None:
+        return Wanted(ask=WHICH_EXITS)
+    missing = missing_of_order(clause, tools)
+    if missing is not None:
+        return Wanted(ask=missing)
+    slots = clause.slots
+    symbol, side = slots.symbols[0], slots.side
+    assert side is not None
+    needed, quantity = quantity_of(symbol, side, slots, results)
+    price = slots.price
+    if slots.price_rule is not None:
+        reads, price = price_of(symbol, side, slots.price_rule, results)
+        needed = [*needed, *(read for read in reads if read not in needed)]
+    if quantity is None or (slots.price_rule is not None and price is None):
+        return Wanted(tuple(needed))
+    if quantity <= 0:
+        return Wanted(tuple(needed), ask="That amount is less than the smallest quantity step of the instrument.")
+    if slots.post_only and price is None:
+        return Wanted(tuple(needed), ask="At what limit price? A post-only entry needs one.")
+    wanted = {
+        "symbol": symbol,
+        "side": side,
+        "quantity": format(quantity, "f"),
+        "entry_type": "MARKET" if price is None else "LIMIT",
+    }
+    levels = {
+        "entry_limit_price": price,
+        "take_profit_price": change.target_price,
+        "stop_trigger_price": change.stop_price,
+    }
+    wanted |= {name: format(value, "f") for name, value in levels.items() if value is not None}
+    return _suggest(clause, wanted | ({"entry_post_only": True} if slots.post_only else {}), tuple(needed))
