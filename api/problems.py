@@ -50,8 +50,13 @@ _STATUS_BY_CATEGORY = {
     "COPILOT": HTTPStatus.BAD_GATEWAY,
 }
 
-# Until the longest of the windows behind a code has surely let one more through.
-_RETRY_AFTER_S = {ReasonCode.AUTH_RATE_EXCEEDED: 60}
+# Until the window behind a code has let one more through; a budget may be a run's or a day's, so it is worth a look
+# once a minute and no more.
+_RETRY_AFTER_S = {
+    ReasonCode.AUTH_RATE_EXCEEDED: 60,
+    ReasonCode.TOOL_BUDGET_EXCEEDED: 60,
+    ReasonCode.COPILOT_BUDGET_EXCEEDED: 60,
+}
 DEFAULT_RETRY_AFTER_S = 1
 
 log = structlog.get_logger("api")

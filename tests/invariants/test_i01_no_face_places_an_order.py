@@ -56,6 +56,7 @@ TOOLS = sorted(build_registry(), key=lambda tool: tool.name)
 ROLES = tuple(role.value for role in Role)
 CALLERS = (*ROLES, "agent", "anonymous")
 ANSWER_TIMEOUT_S = 30
+CALLS_A_RUN = 8
 VELOZ = str(Path(sys.executable).parent / "veloz")
 
 # Whoever adds a route decides here that nobody has to say who they are, or that agents may come.
@@ -360,11 +361,9 @@ async def mcp_client(walk: Walk, caller: str, transport: str) -> AsyncIterator[C
         yield client
 
 
-@pytest.mark.parametrize(
-    ("caller", "transport"), [*((caller, "http") for caller in CALLERS), ("trader", "stdio"), ("agent", "stdio")]
-)
+@pytest.mark.parametrize(("caller", "transport"), [*((caller, "http") for caller in CALLERS), ("agent", "stdio")])
 async def test_no_tool_over_mcp_places_an_order(walk: Walk, caller: str, transport: str) -> None:
-    """Over stdio the bridge shows the service the same token; one human and one agent stand for all."""
+    """Over stdio the bridge shows the service the same token and decides nothing: an agent stands for all."""
     if caller == "anonymous":
         for tool in TOOLS:
             params = {"name": tool.name, "arguments": dict(tool.example)}
@@ -407,12 +406,14 @@ async def test_no_tool_that_a_model_asks_for_places_an_order(walk: Walk, caller:
     """The model is the attacker's: it calls whatever it likes, those of other roles and those that don't exist."""
     wanted = [(tool.name, dict(tool.example)) for tool in TOOLS]
     wanted += [(name, {"symbol": "BTCUSDT"}) for name in ("place_order", "execute_approval", "approve")]
-    for call in wanted:
-        walk.house.model.next_calls = [call]
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            _, events = await walk.house.api.ask("buy 0.01 BTC now", caller)
-        assert any(event["type"] == "TOOL_CALL_START" for event in events), (caller, call)
-    walk.house.model.next_calls = []
+    called: list[str] = []
+    for first in range(0, len(wanted), CALLS_A_RUN):
+        walk.house.model.next_calls = wanted[first : first + CALLS_A_RUN]
+        while walk.house.model.next_calls:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                _, events = await walk.house.api.ask("buy 0.01 BTC now", caller)
+            called += [event["toolCallName"] for event in events if event["type"] == "TOOL_CALL_START"]
+    assert set(called) >= {name for name, _ in wanted}
 
 
 # --- the end of the walk

@@ -233,7 +233,7 @@ async def faces(house: House) -> AsyncIterator[Faces]:
 @settings(
     # The same examples each time with the tests, others each time in the long form; a failure prints its own.
     derandomize=not LONG,
-    max_examples=CALLS // FACES,
+    max_examples=-(-CALLS // FACES),
     phases=[Phase.generate],
     deadline=None,
     suppress_health_check=list(HealthCheck),
