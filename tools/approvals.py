@@ -19,7 +19,7 @@ from core.text.redaction import Redactor
 from core.types.clock import Clock
 from core.types.codes import ReasonCode, Refusal, RefusalError
 from core.types.ids import IdSource, TraceContext, new_trace
-from core.types.views import ExecutionOutcomeView, RiskCheckView
+from core.types.views import ExecutionOutcomeView, RiskCheckView, RosterView
 from tools.approval_policy import ApprovalPolicy
 from tools.arguments import plain_text
 from tools.contracts import Principal
@@ -67,6 +67,7 @@ _log = structlog.get_logger("tools.approvals")
 class ExecutionPort(RevisionPort, Protocol):
     """The engine as the approval flow sees it. Only this flow holds one."""
 
+    async def roster(self) -> RosterView: ...
     async def execute_approval(
         self,
         proposal: bytes,
@@ -445,9 +446,13 @@ class Approvals:
             _log.exception("engine_refusal_not_recorded", code=refusal.code.value, trace_id=step.trace_id)
 
     async def _not_theirs(self, principal: Principal, key_id: str) -> Refusal | None:
-        """The engine counts the key's owner, so the trail must not name another as the approver."""
-        owner = await self._suggestions.key_owner(key_id)
-        if owner is None or owner == principal.user_id:
+        """The engine counts the owner that its roster names, so the trail must not name another as the approver."""
+        try:
+            roster = await self._engine.roster()
+        except RefusalError as error:
+            return error.refusal
+        owners = {entry.key_id: entry.user_id for entry in roster.entries}
+        if owners.get(key_id, principal.user_id) == principal.user_id:
             return None
         return Refusal(
             ReasonCode.AUTHORITY_SIGNER_NOT_PERMITTED,

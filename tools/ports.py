@@ -210,10 +210,6 @@ class SuggestionStore(Protocol):
         """Keeps this person's first look, and viewed_at when it is the first at all; returns the row as it now is."""
         ...
 
-    async def key_owner(self, key_id: str) -> str | None:
-        """Whose approver key that is; None when it isn't registered here. The engine's own roster decides."""
-        ...
-
     def deciding(
         self, account_ids: tuple[str, ...], suggestion_id: str, version: int
     ) -> AbstractAsyncContextManager[Decision | None]:

@@ -92,7 +92,6 @@ _DECIDE = text(
     """
 )
 _REPLACED = text("UPDATE suggestions SET status = 'superseded' WHERE id = :id AND version = :version")
-_KEY_OWNER = text("SELECT user_id FROM approver_keys WHERE key_id = :key_id AND revoked_at IS NULL")
 
 
 class SqlSuggestionStore:
@@ -100,11 +99,6 @@ class SqlSuggestionStore:
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
-
-    async def key_owner(self, key_id: str) -> str | None:
-        async with self._transactions(()) as connection:
-            owner: str | None = await connection.scalar(_KEY_OWNER, {"key_id": key_id})
-        return owner
 
     async def insert(self, suggestion: Suggestion) -> None:
         async with self._transactions((suggestion.account_id,)) as connection:

@@ -38,6 +38,8 @@ from core.types.views import (
     RiskCheckView,
     RiskExplanationView,
     RiskStateView,
+    RosterEntryView,
+    RosterView,
     TickerView,
     TradeView,
     WhatIfView,
@@ -122,6 +124,7 @@ class MemoryEngine:
         self.approvals_due = 1
         self.unknown_keys: set[str] = set()
         self.voided: dict[str, int] = {}
+        self.key_owners: dict[str, str] = {}
         self.refuses_unconsumed = False
         self.void_refusal: Refusal | None = None
         self.asked_to_execute: list[list[str]] = []
@@ -405,6 +408,13 @@ class MemoryEngine:
         refusal = None if passed else Refusal(code, "Too large.", str(MAX_NOTIONAL), str(notional), "quote")
         return PreTradeView((check,), refusal, Decimal("60000"), self.clock.now_ns())
 
+    async def roster(self) -> RosterView:
+        entries = tuple(
+            RosterEntryView(key_id, user_id, "ab" * 32, (ACCOUNT,), True, (), True)
+            for key_id, user_id in self.key_owners.items()
+        )
+        return RosterView(1, Decimal(50_000), entries, self.clock.now_ns())
+
     async def void_approval(
         self,
         suggestion_id: str,
@@ -563,7 +573,6 @@ class MemoryConversations:
 
 class MemorySuggestions:
     def __init__(self) -> None:
-        self.key_owners: dict[str, str] = {}
         self.rows: dict[tuple[str, int], Suggestion] = {}
         self.failing: Exception | None = None
 
@@ -598,9 +607,6 @@ class MemorySuggestions:
             and status in {None, row.status}
             and (before_id is None or row.suggestion_id < before_id)
         ][:limit]
-
-    async def key_owner(self, key_id: str) -> str | None:
-        return self.key_owners.get(key_id)
 
     async def mark_viewed(
         self, account_ids: tuple[str, ...], suggestion_id: str, version: int, user_id: str, at_ns: int

@@ -54,7 +54,7 @@ async def test_an_approval_reaches_the_engine_with_exactly_what_was_stored() -> 
 async def test_an_approver_cannot_hand_in_anothers_signature_under_their_own_name() -> None:
     house = House()
     suggestion = await house.suggest()
-    house.suggestions.key_owners["second-key"] = "user-second"
+    house.engine.key_owners["second-key"] = "user-second"
     outcome = await approve(house, suggestion, key_id="second-key")
     assert outcome.refusal is not None
     assert outcome.refusal.code is ReasonCode.AUTHORITY_SIGNER_NOT_PERMITTED

@@ -104,3 +104,17 @@ async def test_one_person_with_one_signature_sends_nothing_however_often(
     assert again.refusal is not None
     assert again.refusal.code is ReasonCode.APPROVAL_SIGNATURES_INSUFFICIENT
     assert await engine.client.open_orders("acct-demo") == []
+
+
+async def test_nobody_hands_in_anothers_signature_under_their_own_name(
+    service: GatewayService, engine: RunningEngine
+) -> None:
+    """The engine would count its owner, and the trail would name somebody else."""
+    large = await suggest(service, "0.9")
+    outcome = await service.approvals.approve(
+        SECOND, large.suggestion_id, 1, large.digest_hex, "approver", sign_digest(APPROVER_SEED, large.digest_hex)
+    )
+    assert outcome.refusal is not None
+    assert outcome.refusal.code is ReasonCode.AUTHORITY_SIGNER_NOT_PERMITTED
+    assert await engine.client.open_orders("acct-demo") == []
+    assert (await service.approvals.view(SECOND, large.suggestion_id)).signatures == ()

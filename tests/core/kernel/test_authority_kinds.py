@@ -135,6 +135,13 @@ def test_what_was_used_cant_be_made_void_and_asking_again_writes_nothing() -> No
     assert [desk.void("sug-c", version) for version in (0, -1, 1 << 53)] == [C.REQUEST_INVALID] * 3
 
 
+def without_table(snapshot: bytes, name: str) -> bytes:
+    """As a release wrote it that didn't have the table."""
+    content = msgspec.msgpack.decode(snapshot)
+    del content["tables"][name]
+    return msgspec.msgpack.encode(content)
+
+
 def test_what_is_void_is_remembered_for_as_long_as_a_proposal_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decide_void_module, "VOIDED_LIMIT", 1)
     desk = opened()
@@ -143,6 +150,9 @@ def test_what_is_void_is_remembered_for_as_long_as_a_proposal_can_hold(monkeypat
     assert desk.void("sug-a", 2) is None
     restored = Kernel.from_snapshot(desk.kernel.snapshot())
     assert restored.voided == desk.kernel.voided
+    assert Kernel.from_snapshot(without_table(desk.kernel.snapshot(), "voided")).voided == {}
+    with pytest.raises(ValueError, match="not a snapshot"):
+        Kernel.from_snapshot(without_table(desk.kernel.snapshot(), "orders"))
     desk.kernel._tidy(desk.now_ns + PROPOSAL_LONGEST_NS)
     assert "sug-a" in desk.kernel.voided
     desk.kernel._tidy(desk.now_ns + PROPOSAL_LONGEST_NS + CLOCK_SKEW_NS)
