@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from decimal import localcontext
 from typing import Any
 
 import msgspec
@@ -35,6 +36,8 @@ from tools.untrusted import neutralised
 from tools.values import ToolInput, ToolOutput
 
 NAME_LIMIT_CHARS = 64
+TOOL_DIGITS = 80
+"""Of a tool's Decimal arithmetic: as many as the engine's."""
 ACCOUNT_LIMIT_CHARS = 64
 DEFAULT_MODE = "PAPER"
 
@@ -228,7 +231,9 @@ class ToolGateway:
         deadline = asyncio.timeout(definition.timeout_ms / 1_000)
         try:
             async with deadline:
-                return await definition.run(context, arguments)
+                # Sums and products of amounts are exact: Decimal's own 28 digits round unseen.
+                with localcontext(prec=TOOL_DIGITS):
+                    return await definition.run(context, arguments)
         except TimeoutError:
             if not deadline.expired():
                 raise

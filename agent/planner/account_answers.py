@@ -105,6 +105,19 @@ def _rejection(d: dict[str, Any]) -> str:
     return f"{text} What to do: {d['cure']}."
 
 
+def _order(d: dict[str, Any]) -> str:
+    o = d["order"]
+    price = given(f" at {o['price']}", o["price"])
+    text = (
+        f"Order {o['client_order_id']} is {o['status']}: {o['side']} {o['quantity']} {o['symbol']} "
+        f"{o['order_type']}{price}, filled {o['filled_quantity']}"
+        + given(f" at an average of {o['average_fill_price']}", o["average_fill_price"])
+    )
+    text += f", by authority {o['authority']}, since {o['created_at']}."
+    text += given(f" It came from suggestion {o['suggestion_id']}.", o["suggestion_id"])
+    return text + (f" It was refused: {_refused(d['refusal'])}." if d["refusal"] else "")
+
+
 def _behind(d: dict[str, Any]) -> list[str]:
     """What to know of sums and lists that are read from SQL."""
     if d["records_behind"] in {None, "0"}:
@@ -258,6 +271,7 @@ ACCOUNT_TEXT: dict[str, Callable[[dict[str, Any]], str]] = {
     "what_if": _what_if,
     "get_risk_limits": _limit_use,
     "explain_rejection": _rejection,
+    "get_order": _order,
     "get_fills": _fills,
     "get_pnl": _pnl,
     "get_fees": _fees,

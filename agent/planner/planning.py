@@ -12,7 +12,15 @@ from agent.planner.changes import Request
 from agent.planner.classifier import Intent
 from agent.planner.indicators import USUAL
 from agent.planner.reading import Clause
-from agent.planner.recognising import asks_for_course, code_of, days_of, group_of, order_id_of, price_move_bps
+from agent.planner.recognising import (
+    asks_for_course,
+    asks_for_pending,
+    code_of,
+    days_of,
+    group_of,
+    order_id_of,
+    price_move_bps,
+)
 from agent.planner.slots import PriceRule, Slots
 
 BOOK_DEPTH_DEFAULT = 10
@@ -125,6 +133,8 @@ def plan_clause(clause: Clause, results: Results, tools: Tools) -> Wanted:  # no
             return _feed_health(slots, tools)
         case Intent.POSITIONS:
             return _account_tool("get_positions", slots, tools)
+        case Intent.OPEN_ORDERS if order_id := order_id_of(clause.text):
+            return _known(Call("get_order", {"client_order_id": order_id}), tools)
         case Intent.OPEN_ORDERS:
             return _account_tool("get_open_orders", slots, tools)
         case Intent.RISK_STATE:
@@ -136,7 +146,7 @@ def plan_clause(clause: Clause, results: Results, tools: Tools) -> Wanted:  # no
         case Intent.ADVICE:
             return _advice(slots, tools)
         case Intent.SUGGESTION_STATUS:
-            return _status(slots, tools)
+            return _status(clause.text, slots, tools)
         case Intent.ESTIMATE_EXECUTION:
             return _estimate(slots, results, tools)
         case Intent.SUGGEST_ORDER:
@@ -285,9 +295,9 @@ def _advice(slots: Slots, tools: Tools) -> Wanted:
     return Wanted(tuple(call for call in wanted if call.tool in tools))
 
 
-def _status(slots: Slots, tools: Tools) -> Wanted:
+def _status(text: str, slots: Slots, tools: Tools) -> Wanted:
     if slots.suggestion_id is None:
-        return _known(Call("list_suggestions", {}), tools)
+        return _known(Call("list_suggestions", {"status": "pending"} if asks_for_pending(text) else {}), tools)
     return _known(Call("get_suggestion", {"suggestion_id": slots.suggestion_id}), tools)
 
 

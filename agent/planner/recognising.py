@@ -79,6 +79,9 @@ _COURSE = re.compile(
     r"every candle|last \d+ values)\b",
     re.IGNORECASE,
 )
+_PENDING = re.compile(
+    r"\b(?:pending|waiting|awaiting|unapproved|undecided|open proposals?|in the queue)\b", re.IGNORECASE
+)
 _PERIODS = (
     (re.compile(r"\b(?:today|this morning|since midnight|so far today)\b", re.IGNORECASE), 1),
     (re.compile(r"\b(?:yesterday|last two days)\b", re.IGNORECASE), 2),
@@ -108,6 +111,8 @@ def recognise(text: str, slots: Slots) -> Intent | None:
     """None where the words leave it open. An order was looked for before: nothing here makes one."""
     if code_of(text) or _REFUSED.search(text):
         return Intent.REJECTION
+    if order_id_of(text):
+        return Intent.OPEN_ORDERS
     if _CORRELATION.search(text):
         return Intent.CORRELATION
     if _ORDER_AFTER_CONDITION.search(text):
@@ -158,6 +163,11 @@ def group_of(text: str) -> str | None:
 def asks_for_course(text: str) -> bool:
     """Whether values over time are meant, and not the newest one."""
     return _COURSE.search(text) is not None
+
+
+def asks_for_pending(text: str) -> bool:
+    """Whether only suggestions that wait for a decision are meant."""
+    return _PENDING.search(text) is not None
 
 
 def code_of(text: str) -> str | None:

@@ -19,7 +19,7 @@ from core.types.clock import SystemClock
 from core.types.codes import ReasonCode, refuse
 from core.types.ids import SystemIdSource, new_trace
 from tests.tools.doubles import APPROVER, TRADER, House
-from tests.tools.test_history_tools import fees, fill, refused, result
+from tests.tools.test_history_tools import fees, fill, order, refused, result
 from tools.contracts import Gateway, Principal
 
 IDS = SystemIdSource()
@@ -165,6 +165,7 @@ async def test_spread_and_cost_in_one_question(copilot: Copilot) -> None:
         ("why was my last order rejected", ["explain_rejection"]),
         ("what does MARKET_BOOK_STALE mean", ["explain_rejection"]),
         ("which suggestions are pending", ["list_suggestions"]),
+        ("what became of order vz0123456789abcdef", ["get_order"]),
         ("estimate buying bitcoin", []),
     ],
 )
@@ -227,6 +228,9 @@ async def test_a_feed_that_is_not_live_is_said_to_be_unverified(copilot: Copilot
         ("volatility of BTC and ETH on 5m", {"symbols": ["BTCUSDT", "ETHUSDT"], "interval": "5m"}),
         ("volatility of SOL over the last hour", {"symbols": ["SOLUSDT"], "interval": "1m", "bars": 60}),
         ("what is my exposure in ether", {"symbol": "ETHUSDT"}),
+        ("which suggestions are pending", {"status": "pending"}),
+        ("what happened to my suggestions", {}),
+        ("is order vz0123456789abcdef0123 filled", {"client_order_id": "vz0123456789abcdef0123"}),
     ],
 )
 async def test_what_narrows_a_look_goes_into_its_arguments(
@@ -241,6 +245,7 @@ async def test_answers_about_the_account_hold_what_was_asked_all_of_it_sourced(c
     house.history.result_rows = [result("2026-01-01"), result("2025-12-31", unmeasured=2)]
     house.history.fee_rows = [fees("2026-01-01", "BNB", fee_quote=None)]
     house.history.refusals[None] = refused()
+    house.history.orders["vz0123456789abcdef"] = order("vz0123456789abcdef")
     for question, told in {
         "what are my balances": "USDT: 70000, available 61000, reserved by open orders 9000, worth 70000 USDT",
         "what if BTC falls 5%": "equity: 100000 USDT now, 98500 USDT then",
@@ -250,6 +255,7 @@ async def test_answers_about_the_account_hold_what_was_asked_all_of_it_sourced(c
         "daily pnl": "2026-01-01: realised 10, fees 1, net 9 USDT, fills 2",
         "fees by asset": "Total: 0.75 BNB (maker 0.25, taker 0.5) on fills 2.",
         "why was my order rejected": "The limit was 40000 quote. Measured was 45000 quote.",
+        "what became of order vz0123456789abcdef": "filled 0.2 at an average of 58999.5",
         "list my strategies": "used 2500 of 10000 in quote currency (25 percent)",
         "show the tape for BTC": "buyers took 0.75 BTC, sellers took 0.25 BTC",
     }.items():

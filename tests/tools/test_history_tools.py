@@ -270,6 +270,21 @@ async def test_without_the_engine_fees_and_fills_are_told_and_not_how_complete_t
     assert (fills["count"], fills["records_behind"]) == ("1", None)
 
 
+async def test_amounts_are_exact_however_long_they_are() -> None:
+    """A sum of more than 28 digits, which is where Decimal rounds by itself."""
+    house = House()
+    price, quantity = D("123456789012.12345678"), D("98765432109.87654321")
+    house.history.fill_rows = [fill(3, price=price, quantity=quantity)]
+    house.history.result_rows = [
+        result("2026-01-01", realised_pnl=D("123456789012345678901234567890.5"), fees=D("0.00000001"))
+    ]
+    house.history.fee_rows = [fees("2026-01-01", "USDT", maker=D("9" * 30), taker=D("0.00000001"))]
+    (cell,) = (await house.ask("get_fills")).data["fills"]
+    assert cell["notional_quote"] == "12193263113680231658668.4651727422374638"
+    assert (await house.ask("get_pnl")).data["totals"][0]["net_pnl"] == "123456789012345678901234567890.49999999"
+    assert (await house.ask("get_fees")).data["totals"][0]["amount"] == "9" * 30 + ".00000001"
+
+
 async def test_sums_over_a_part_of_the_rows_are_refused() -> None:
     house = House()
     house.history.result_rows = [result("2026-01-01")] * (ROWS_LIMIT + 1)
