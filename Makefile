@@ -60,7 +60,7 @@ crash: $(STAMPS)/dev $(STAMPS)/native ## kill -9 a trading engine again and agai
 	@$(BIN)/python -m tests.crash.run $(ARGS)
 
 fuzz-gateway: $(STAMPS)/dev $(STAMPS)/native ## send CALLS=10000 malformed calls over REST, MCP and gRPC: typed answers, none unrecorded
-	@GATEWAY_FUZZ_CALLS=$(CALLS) $(BIN)/python -m pytest -q --timeout=7200 tests/api/tools/test_malformed_faces.py $(ARGS)
+	@GATEWAY_FUZZ_CALLS=$(CALLS) $(BIN)/python -m pytest -q --timeout=7200 tests/api/faces/test_malformed_faces.py $(ARGS)
 
 eval: $(STAMPS)/dev $(STAMPS)/native ## run the agent evals against a service of their own; options in ARGS
 	@$(BIN)/python -m api.supervisor.ephemeral -- $(BIN)/python -m evals.run $(ARGS)
