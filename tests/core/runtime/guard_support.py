@@ -82,10 +82,10 @@ class NoBus:
 class Watched:
     """An engine whose account is worth a million USDT until a test says otherwise."""
 
-    def __init__(self, rules: str = RULES) -> None:
+    def __init__(self, rules: str = RULES, venue: Any = None) -> None:
         self.clock = HandClock()
         self.disk = MemoryDisk()
-        self.venue: Any = TakingVenue()
+        self.venue: Any = TakingVenue() if venue is None else venue
         self.journal = Journal.open(self.disk.folder(), ENGINE_ID)
         self.service = EngineService(
             Kernel(),
