@@ -310,6 +310,7 @@ class ListSuggestionsInput(AccountOnlyInput):
 class SuggestionCells(Cells):
     suggestion_id: str
     version: WholeText
+    kind: Annotated[str, Field(description="What is proposed: order, amend, cancel, bracket, kill_switch, ...")]
     status: str
     symbol: Annotated[str | None, Field(description="Of the proposed order; null where there is none.")]
     side: str | None
@@ -361,6 +362,7 @@ def _suggestion_cells(row: Suggestion, now_ns: int) -> SuggestionCells:
     return SuggestionCells(
         suggestion_id=row.suggestion_id,
         version=row.version,
+        kind=row.kind,
         status=row.status_at(now_ns).value,
         **{
             name: fields.get(name) or None

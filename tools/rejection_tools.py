@@ -92,7 +92,7 @@ async def _explain_rejection(context: ToolContext, arguments: ExplainRejectionIn
         return _output(context, _Found(kind="code", refusal=Refusal(code, CURES[code].meaning)))
     row = await context.ports.history.refusal(context.account_id, arguments.reference)
     if row is not None:
-        return _output(context, _of_row(row))
+        return _output(context, await _of_row(context, row))
     if arguments.reference is None:
         return _output(context, _Found(kind="none", message="Nothing was refused in this account."))
     return _output(context, await _elsewhere(context, arguments.reference))
@@ -169,12 +169,16 @@ async def _of_engine(context: ToolContext, reference: str) -> _Found:
     )
 
 
-def _of_row(row: RefusalRow) -> _Found:
+async def _of_row(context: ToolContext, row: RefusalRow) -> _Found:
+    symbol = row.symbol or None
+    if symbol is None and (made := await context.ports.suggestions.get((context.account_id,), row.reference)):
+        # What was approved is told by its suggestion.
+        symbol = made.order_fields().get("symbol")
     return _Found(
         kind=row.kind,
         reference=row.reference,
         refusal=row.refusal,
-        symbol=row.symbol or None,
+        symbol=symbol,
         decided_ns=row.decided_ns,
         rules_version=row.rules_version,
         checks=row.checks,

@@ -261,7 +261,8 @@ def _suggestions(d: dict[str, Any]) -> str:
         order = given(f": {s['side']} {s['quantity']} {s['symbol']}{price}", s["side"], s["quantity"], s["symbol"])
         until = f", expires at {s['expires_at']}" if s["status"] == "pending" else ""
         why = given(f", refused with {s['refusal_code']}", s["refusal_code"])
-        rows.append(f"Suggestion {s['suggestion_id']} is {s['status']}{order}{until}{why}.")
+        kind = str(s["kind"]).replace("_", " ")
+        rows.append(f"Suggestion {s['suggestion_id']} ({kind}) is {s['status']}{order}{until}{why}.")
     return "\n".join([f"Suggestions, the newest first, by count: {d['count']}, pending {d['pending_count']}.", *rows])
 
 

@@ -82,3 +82,23 @@ def test_a_tool_that_its_description_names_is_there(tool: ToolDefinition) -> Non
 
 def fields_of(tool: ToolDefinition) -> set[str]:
     return set(tool.input_model.model_fields) | set(tool.output_model.model_fields)
+
+
+SUGGESTING = [pytest.param(tool, id=tool.name) for tool in build_registry() if tool.kind == "suggest"]
+
+
+@pytest.mark.parametrize("tool", SUGGESTING)
+async def test_a_suggestion_of_each_kind_can_be_looked_up_and_is_listed(tool: ToolDefinition) -> None:
+    house = House()
+    made = await house.ask(tool.name, **await example(house, tool))
+    if made.refusal is not None:
+        pytest.fail(f"{tool.name}'s example leaves no suggestion: {made.refusal}")
+    suggestion_id = made.data["suggestion_id"]
+    looked_up = await house.ask("get_suggestion", suggestion_id=suggestion_id)
+    assert looked_up.refusal is None, looked_up.refusal
+    (row,) = [
+        row
+        for row in (await house.ask("list_suggestions")).data["suggestions"]
+        if row["suggestion_id"] == suggestion_id
+    ]
+    assert (row["status"], row["kind"]) == ("pending", tool.name.removeprefix("suggest_"))

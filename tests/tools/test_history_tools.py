@@ -390,6 +390,15 @@ async def test_a_refusal_is_explained_by_rule_limit_actual_and_cure(reference: s
     assert [(check["passed"], check["window_ms"]) for check in data["checks"]] == [(False, None), (True, "1000")]
 
 
+async def test_a_refused_approval_names_the_market_of_its_suggestion() -> None:
+    house = House()
+    suggestion = await house.suggest()
+    row = msgspec.structs.replace(refused(suggestion.suggestion_id), kind="approval", symbol="")
+    house.history.refusals[suggestion.suggestion_id] = row
+    data = (await house.ask("explain_rejection", reference=suggestion.suggestion_id)).data
+    assert (data["kind"], data["symbol"], data["limit"]) == ("approval", "BTCUSDT", "40000")
+
+
 async def test_a_code_alone_is_explained() -> None:
     data = (await House().ask("explain_rejection", code="market_book_stale")).data
     assert (data["kind"], data["refused"], data["code"]) == ("code", False, "MARKET_BOOK_STALE")
