@@ -123,6 +123,25 @@ async def test_of_many_at_once_with_one_key_one_makes_a_suggestion(house: House)
             assert_problem(answer, 409, "REQUEST_IN_PROGRESS")
 
 
+async def test_a_key_whose_answer_was_lost_says_so_for_a_day_and_is_free_then(house: House) -> None:
+    """given an api that died between the claim and the answer"""
+    key = {"Idempotency-Key": IDS.new_ulid()}
+    first = (await call(house, "suggest_order", ORDER, **key)).json()
+    with house.database.connect("owner") as connection:
+
+        def change(what: str) -> None:
+            connection.execute(f"UPDATE idempotency_keys SET {what} WHERE key = %s", [key["Idempotency-Key"]])
+
+        change("stamp = NULL")
+        assert_problem(await call(house, "suggest_order", ORDER, **key), 409, "REQUEST_IN_PROGRESS")
+        change("claimed_at = clock_timestamp() - interval '23 hours 59 minutes'")
+        assert_problem(await call(house, "suggest_order", ORDER, **key), 409, "REQUEST_IN_PROGRESS")
+        change("claimed_at = clock_timestamp() - interval '24 hours'")
+    again = await call(house, "suggest_order", ORDER, **key)
+    assert again.status_code == 200, again.text
+    assert again.json()["data"]["suggestion_id"] != first["data"]["suggestion_id"]
+
+
 async def test_a_key_is_one_persons_and_free_again_after_a_refusal(house: House) -> None:
     key = {"Idempotency-Key": "mine"}
     refused = await call(house, "suggest_order", ORDER | {"quantity": "1000"}, **key)
