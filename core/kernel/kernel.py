@@ -180,6 +180,9 @@ class Kernel(Holdings):
 
     def _apply(self, event: JournalEvent) -> tuple[Effect, ...]:
         match event:
+            # Those that come most often stand first.
+            case OrderIntended():
+                return self._apply_intended(event)
             case (
                 OrderAccepted()
                 | OrderRejected()
@@ -194,8 +197,6 @@ class Kernel(Holdings):
                 return self._apply_to_order(event)
             case OrderFilled():
                 return self._apply_fill(event)
-            case OrderIntended():
-                return self._apply_intended(event)
             case ApprovalDecided():
                 return self._apply_approval(event)
             case OrderTriggered():
