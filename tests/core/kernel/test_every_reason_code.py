@@ -615,6 +615,9 @@ ELSEWHERE: dict[ReasonCode, str] = {
     C.POLICY_CONDITION_DENIED: "tests/tools/test_policy.py::test_a_condition_that_is_true_or_cannot_be_told_denies",
     C.POLICY_APPROVER_NOT_PERMITTED: "tests/tools/test_policy.py::test_who_may_approve_what",
     C.SERVICE_POLICY_INVALID: "tests/api/policy/test_keeper.py::test_a_broken_file_allows_nothing_until_it_is_whole",
+    C.IDEMPOTENCY_KEY_REUSED: "tests/api/tools/test_rest_tools.py::"
+    "test_asking_again_with_the_same_key_makes_one_suggestion",
+    C.REQUEST_IN_PROGRESS: "tests/api/tools/test_rest_tools.py::test_of_many_at_once_with_one_key_one_makes_a_suggestion",
     C.TOOL_FAILED: "tests/tools/test_pipeline.py::test_what_breaks_inside_is_told_by_trace_id_only",
     C.TOOL_ARGUMENT_TAINTED: "tests/tools/test_taint.py::test_what_only_outside_text_says_is_refused",
     C.MARKET_NO_DATA: "tests/core/market/test_hub.py::test_the_ticker_is_the_book_tickers_own_and_refused_when_old",
@@ -643,7 +646,6 @@ ELSEWHERE: dict[ReasonCode, str] = {
 """Codes of other parts: the test that provokes each, as path::name; its file must mention the code."""
 
 NOT_RAISED: dict[ReasonCode, str] = {
-    C.IDEMPOTENCY_KEY_REUSED: "repeated writes are told apart by request ids, which answer with the first outcome",
     C.ORDER_PRICE_MISSING: "an order without its price is REQUEST_INVALID",
     C.AUTHORITY_PARENT_UNKNOWN: "a derived order is decided together with its parent, so none can be asked for without",
 }
