@@ -21,6 +21,7 @@ from core.types.codes import RefusalError
 from core.types.orders import OrderStatus
 from core.types.views import OrderView, RiskStateView
 
+DIGEST_DIGITS_SHOWN = 12
 CHECK_TIMEOUT_S = 5.0
 LAG_WARNING_RECORDS = 100
 FORBIDDEN_CHANGES: tuple[tuple[str, LiteralString], ...] = (
@@ -65,6 +66,7 @@ async def collect(settings: Settings) -> list[Check]:
         await _attempt("python", _python, settings),
         await _attempt("native", _native, settings),
         await _attempt("disk", _disk, settings),
+        await _attempt("policy", _policy, settings),
     ]
     service = _service(settings)
     if service is None:
@@ -125,6 +127,23 @@ async def _native(_: Settings) -> str:
     if parse_scaled("1.25", 2) != 125:
         raise FindingError("core._native computes wrongly", "Run `make native`.")
     return "core._native loads and computes"
+
+
+async def _policy(settings: Settings) -> str:
+    """Whether the gateway's policy file could be used."""
+    from tools.catalogue import build_registry
+    from tools.policy import default_policy, load_policy, tool_facts
+    from tools.policy_document import PolicyFileError
+
+    file = settings.paths.policy_file
+    if not file.exists():
+        return f"the one that VeloZ comes with, version {default_policy().version}"
+    try:
+        policy = load_policy(file.read_text(encoding="utf-8"), file.name, tool_facts(build_registry()))
+    except (PolicyFileError, OSError, UnicodeDecodeError) as error:
+        cure = f"Until it is corrected nothing is allowed: `veloz policy check {file}`."
+        raise FindingError(str(error), cure) from error
+    return f"{file.name} version {policy.version}, digest {policy.digest_hex[:DIGEST_DIGITS_SHOWN]}"
 
 
 async def _disk(settings: Settings) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from api.policy.keeper import UNSETTLED_LOOKS_LIMIT, PolicyKeeper
+from api.supervisor.doctor import collect
 from audit.record import Action
-from core.config import ConfigurationError
+from core.config import ConfigurationError, Settings
 from core.types.clock import ManualClock
 from core.types.codes import ReasonCode, RefusalError
 from tests.tools.doubles import APPROVER, IDS, NOW_NS, House, MemoryTrail
@@ -189,3 +190,20 @@ async def test_a_call_that_runs_while_the_policy_changes_keeps_the_one_it_began_
     assert suggestion.pre_trade["policy"]["version"] == version
     by_version = {record.payload.get("policy_version") for record in house.trail.records}
     assert by_version == {version, "99", None}
+
+
+async def test_the_doctor_tells_a_broken_policy_and_its_cure(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    found = []
+    for content in (None, text_with(version="version = 99"), "schema = 1\n"):
+        if content is not None:
+            (tmp_path / "policy.toml").write_text(content)
+        (check,) = [check for check in await collect(settings) if check.name == "policy"]
+        found.append((check.status, check.detail.split(",")[0].split(":")[0]))
+    assert found == [
+        ("ok", "the one that VeloZ comes with"),
+        ("ok", "policy.toml version 99"),
+        ("fail", "policy.toml"),
+    ]
+    assert check.cure is not None
+    assert "veloz policy check" in check.cure

@@ -617,7 +617,8 @@ ELSEWHERE: dict[ReasonCode, str] = {
     C.SERVICE_POLICY_INVALID: "tests/api/policy/test_keeper.py::test_a_broken_file_allows_nothing_until_it_is_whole",
     C.IDEMPOTENCY_KEY_REUSED: "tests/api/tools/test_rest_tools.py::"
     "test_asking_again_with_the_same_key_makes_one_suggestion",
-    C.REQUEST_IN_PROGRESS: "tests/api/tools/test_rest_tools.py::test_of_many_at_once_with_one_key_one_makes_a_suggestion",
+    C.REQUEST_IN_PROGRESS: "tests/api/tools/test_rest_tools.py::"
+    "test_of_many_at_once_with_one_key_one_makes_a_suggestion",
     C.TOOL_FAILED: "tests/tools/test_pipeline.py::test_what_breaks_inside_is_told_by_trace_id_only",
     C.TOOL_ARGUMENT_TAINTED: "tests/tools/test_taint.py::test_what_only_outside_text_says_is_refused",
     C.MARKET_NO_DATA: "tests/core/market/test_hub.py::test_the_ticker_is_the_book_tickers_own_and_refused_when_old",
