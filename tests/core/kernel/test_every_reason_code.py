@@ -598,7 +598,7 @@ ELSEWHERE: dict[ReasonCode, str] = {
     C.AUTH_ROLE_NOT_PERMITTED: "tests/api/test_rest_auth.py::test_only_compliance_reads_the_audit_trail",
     C.AUTH_ACCOUNT_OUT_OF_SCOPE: "tests/tools/test_pipeline.py::"
     "test_a_tool_over_a_foreign_account_is_refused_before_anything_is_read",
-    C.AUTH_AGENT_REVOKED: "tests/api/agents/test_agents.py::"
+    C.AUTH_AGENT_REVOKED: "tests/api/faces/test_agents.py::"
     "test_an_agent_that_is_over_can_do_nothing_with_a_token_that_still_holds",
     C.AUTH_RATE_EXCEEDED: "tests/api/test_rest_auth.py::"
     "test_after_too_many_failures_a_name_has_to_wait_even_with_the_right_password",
@@ -615,9 +615,9 @@ ELSEWHERE: dict[ReasonCode, str] = {
     C.POLICY_CONDITION_DENIED: "tests/tools/test_policy.py::test_a_condition_that_is_true_or_cannot_be_told_denies",
     C.POLICY_APPROVER_NOT_PERMITTED: "tests/tools/test_policy.py::test_who_may_approve_what",
     C.SERVICE_POLICY_INVALID: "tests/api/policy/test_keeper.py::test_a_broken_file_allows_nothing_until_it_is_whole",
-    C.IDEMPOTENCY_KEY_REUSED: "tests/api/tools/test_rest_tools.py::"
+    C.IDEMPOTENCY_KEY_REUSED: "tests/api/faces/test_rest_tools.py::"
     "test_asking_again_with_the_same_key_makes_one_suggestion",
-    C.REQUEST_IN_PROGRESS: "tests/api/tools/test_rest_tools.py::"
+    C.REQUEST_IN_PROGRESS: "tests/api/faces/test_rest_tools.py::"
     "test_of_many_at_once_with_one_key_one_makes_a_suggestion",
     C.TOOL_FAILED: "tests/tools/test_pipeline.py::test_what_breaks_inside_is_told_by_trace_id_only",
     C.TOOL_ARGUMENT_TAINTED: "tests/tools/test_taint.py::test_what_only_outside_text_says_is_refused",
