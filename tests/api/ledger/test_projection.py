@@ -15,6 +15,7 @@ from audit.record import AuditRecord, leaf_hash, parse_record
 from core.text.redaction import Redactor
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import (
+    ApprovalVoided,
     CancelRequested,
     JournalEntry,
     JournalEvent,
@@ -115,6 +116,46 @@ async def test_the_order_and_its_suggestion_follow_the_journal(
     await project(projection, *events)
     assert rows(with_suggestion, "SELECT status FROM orders") == [(order_status,)]
     assert rows(with_suggestion, "SELECT status, client_order_id FROM suggestions") == [(suggestion_status, ORDER_ID)]
+
+
+@pytest.mark.parametrize(
+    ("version", "before", "after"),
+    [
+        (1, "pending", "superseded"),
+        (2, "pending", "superseded"),  # an api that went away between the engine's answer and its own row
+        (1, "rejected", "rejected"),
+        (1, "approved", "approved"),
+    ],
+)
+async def test_what_was_made_void_waits_for_nobody_any_more_and_is_recorded(
+    with_suggestion: PostgresDatabase, projection: Projection, version: int, before: str, after: str
+) -> None:
+    with with_suggestion.connect("owner") as connection:
+        connection.execute("UPDATE suggestions SET status = %s", [before])
+        connection.execute(
+            "INSERT INTO suggestions (id, version, account_id, asker_id, run_id, trace_id, status, proposal, digest, "
+            "pre_trade, expires_at) SELECT id, version + %s, account_id, asker_id, run_id, trace_id, 'pending', "
+            "proposal, digest, pre_trade, expires_at FROM suggestions",
+            [version],
+        )
+    voided = ApprovalVoided(
+        ts_ns=START_NS,
+        suggestion_id="sugg-1",
+        version=version,
+        account_id="acct-demo",
+        requested_by="user-trader",
+        reason="edited",
+        remembered_until_ns=START_NS + 1,
+    )
+    await project(projection, voided)
+    statuses = dict(rows(with_suggestion, "SELECT version, status FROM suggestions"))
+    assert statuses == {1: after, 1 + version: "pending"}
+    [record] = trail(with_suggestion)
+    assert (record.action, record.suggestion_id, record.on_behalf_of) == (
+        "authority.approval_voided",
+        "sugg-1",
+        "user-trader",
+    )
 
 
 @pytest.mark.parametrize(("quantity", "order_status"), [(20_000, "FILLED"), (30_000, "PARTIALLY_FILLED")])

@@ -82,6 +82,12 @@ def assertion(
     return encode_assertion(data, client, (signer or authenticator).sign(data, client))
 
 
+def test_the_challenge_is_the_digest_under_a_tag_of_its_own() -> None:
+    """SHA-256 over `veloz/webauthn-approval/v1` NUL and the digest's bytes, as sha256sum has it: clients rely on it."""
+    expected = "b49ed91a140c5a92d3b6f7bc80431ca87a846e3500c629eaa2a3d8ec5d8e67ee"
+    assert approval_challenge(DIGEST).hex() == expected
+
+
 @pytest.mark.parametrize("algorithm", [ES256, EDDSA])
 @pytest.mark.parametrize(
     ("changes", "is_approval"),
