@@ -488,4 +488,8 @@ CURES: dict[ReasonCode, Cure] = {
         "too much is under way",
         "again in a moment",
     ),
+    ReasonCode.SERVICE_CLOCK_STEPPED_BACK: Cure(
+        "a machine's clock was set back (the message says whose): no order is taken, no tool answers; cancels go on",
+        "see to its time service; it heals once the clock has caught up or agrees with the engine's",
+    ),
 }

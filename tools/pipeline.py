@@ -25,6 +25,7 @@ from core.types.clock import NS_PER_MS
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from tools.approval_policy import amount_of, kind_of, noted
 from tools.arguments import as_record, plain_text, validate
+from tools.clock_guard import ClockGuard
 from tools.contracts import Principal, ToolCall, ToolDescription, ToolResult
 from tools.limits import Limiter
 from tools.policy import CallFacts, Policy, PolicySource
@@ -91,6 +92,7 @@ class ToolGateway:
         }
         self._clock = ports.clock
         self._limiter = limiter
+        self._clock_guard = ClockGuard(ports.clock, ports.engine.status)
         self._redactor = redactor or Redactor()
         self._mode = mode
         self._venue = venue
@@ -126,6 +128,7 @@ class ToolGateway:
 
     async def _attempt(self, attempt: _Attempt) -> ToolResult:
         call = attempt.call
+        await self._clock_guard.check()
         definition = self._authorise(attempt)
         arguments = validate(definition, call.arguments)
         facts = self._facts(attempt, definition, arguments)

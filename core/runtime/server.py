@@ -17,6 +17,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
 from core.authority.verify import SIGNATURES_LIMIT
+from core.kernel.decide_approvals import only_reduces
 from core.risk.kill_switch import KillSwitch
 from core.runtime._proto import engine_pb2 as pb
 from core.runtime._proto import engine_pb2_grpc
@@ -32,6 +33,7 @@ from core.runtime.answering import (
     reply_later,
     trace_of,
 )
+from core.runtime.clock_watch import refused_by_clock
 from core.runtime.messages import AUTHORIZATION_KEY, from_message, to_message
 from core.runtime.trading_calls import TradingCalls
 from core.storage.journal import JournalDamagedError, JournalDroppedError, JournalReader
@@ -165,6 +167,9 @@ class EngineServicer(TradingCalls):
     async def ExecuteApproval(self, request: pb.ExecuteApprovalRequest, context: Context) -> pb.ExecutionOutcome:
         async def answer() -> pb.ExecutionOutcome:
             signatures = [(item.key_id, item.signature) for item in request.signatures]
+            held_up = None if only_reduces(request.proposal) else refused_by_clock(self._service.clock)
+            if held_up is not None:
+                return to_message(held_up, pb.ExecutionOutcome)
             outcome = await self._service.execute_approval(
                 request.proposal,
                 request.digest_hex,

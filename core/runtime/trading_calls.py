@@ -19,6 +19,7 @@ from core.runtime.answering import (
     reply_later,
     trace_of,
 )
+from core.runtime.clock_watch import clock_refusal, refused_by_clock
 from core.runtime.messages import to_message
 from core.runtime.ticket_authority import command_authority
 from core.runtime.tickets import (
@@ -48,6 +49,9 @@ class TradingCalls(engine_pb2_grpc.EngineServicer):
 
     async def SubmitOrder(self, request: pb.SubmitOrderRequest, context: Context) -> pb.ExecutionOutcome:
         async def submitted() -> pb.ExecutionOutcome:
+            held_up = refused_by_clock(self._service.clock)
+            if held_up is not None:
+                return to_message(held_up, pb.ExecutionOutcome)
             order = order_request(self._ticket(request.ticket, OrderTicket), self._service.kernel.instruments)
             authority = command_authority(self._service.kernel, request.authority, request.ticket)
             outcome = await self._service.submit_order(
@@ -59,6 +63,9 @@ class TradingCalls(engine_pb2_grpc.EngineServicer):
 
     async def SubmitGroup(self, request: pb.SubmitOrderRequest, context: Context) -> pb.ExecutionOutcome:
         async def submitted() -> pb.ExecutionOutcome:
+            held_up = refused_by_clock(self._service.clock)
+            if held_up is not None:
+                return to_message(held_up, pb.ExecutionOutcome)
             group = group_request(self._ticket(request.ticket, GroupTicket), self._service.kernel.instruments)
             authority = command_authority(self._service.kernel, request.authority, request.ticket)
             outcome = await self._service.submit_group(
@@ -70,6 +77,9 @@ class TradingCalls(engine_pb2_grpc.EngineServicer):
 
     async def AmendOrder(self, request: pb.AmendOrderRequest, context: Context) -> pb.Decision:
         async def amended() -> Refusal | None:
+            held_up = clock_refusal(self._service.clock)
+            if held_up is not None:
+                return held_up
             ticket = self._ticket(request.ticket, AmendTicket)
             quantity, price = amendment(ticket)
             authority = command_authority(self._service.kernel, request.authority, request.ticket)

@@ -43,6 +43,10 @@ class MonotonicClock:
         self._last_ns = now_ns
         return now_ns
 
+    def behind_ns(self) -> int:
+        """How far the source stands behind what was given out already: 0 unless it was set back."""
+        return max(0, self._last_ns - self._source.now_ns())
+
 
 class ManualClock:
     """A clock that moves only when told to: simulation and tests."""

@@ -642,6 +642,8 @@ ELSEWHERE: dict[ReasonCode, str] = {
     C.SERVICE_DATABASE_UNAVAILABLE: "tests/core/storage/test_database.py::test_an_absent_server_is_a_typed_refusal",
     C.SERVICE_EVENT_LOG_UNAVAILABLE: "tests/api/test_rest.py::"
     "test_without_nats_runs_neither_start_nor_stream_and_the_rest_works",
+    C.SERVICE_CLOCK_STEPPED_BACK: "tests/tools/test_clock_guard.py::"
+    "test_nothing_is_called_until_the_clock_has_caught_up",
     C.SERVICE_INTERNAL_ERROR: "tests/tools/test_tools.py::test_without_a_drift_limit_no_order_is_proposed",
 }
 """Codes of other parts: the test that provokes each, as path::name; its file must mention the code."""
