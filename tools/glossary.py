@@ -153,6 +153,7 @@ DESCRIPTIONS = {
     "asset": "The asset.",
     "available": "What our own open orders leave of it; null for a margin balance.",
     "reserved": "What our own open orders take of it; null for a margin balance.",
+    "known_equity": "Worth of everything that has a price, in reporting_asset; without unknown it is the equity.",
     "equity": "Worth of everything, in reporting_asset; null while a price is missing.",
     "gross": "Sizes of all positions added up, in reporting_asset.",
     "net": "Long less short positions, in reporting_asset.",
@@ -174,6 +175,7 @@ DESCRIPTIONS = {
     "liquidation_price": "Mark price at which the venue would close it; null on spot.",
     "before": "As it is.",
     "after": "As it would be.",
+    "known_pnl_change": "What it would do to the worth of everything that has a price, in reporting_asset.",
     "pnl_change": "What it would do to equity, in reporting_asset.",
     "price_move_bps": "The move of the price that was imagined, in basis points; null without one.",
     # orders and fills

@@ -38,6 +38,7 @@ class GetBalancesOutput(ToolOutput):
     account_id: str
     reporting_asset: str
     equity: DecimalText | None
+    known_equity: DecimalText | None
     count: WholeText
     balances: list[BalanceCells]
     unknown: list[str]
@@ -50,6 +51,7 @@ async def _get_balances(context: ToolContext, arguments: AccountOnlyInput) -> Ge
         account_id=context.account_id,
         reporting_asset=exposure.reporting_asset,
         equity=exposure.equity,
+        known_equity=exposure.known_equity,
         count=len(exposure.balances),
         balances=[
             BalanceCells(
@@ -84,6 +86,7 @@ class ExposureCells(Cells):
 
     reporting_asset: str
     equity: DecimalText | None
+    known_equity: DecimalText | None
     gross: DecimalText | None
     net: DecimalText | None
     leverage: DecimalText | None
@@ -185,6 +188,7 @@ class WhatIfOutput(ToolOutput):
     price_move_bps: WholeText | None
     reporting_asset: str
     pnl_change: DecimalText | None
+    known_pnl_change: DecimalText | None
     before: ExposureCells
     after: ExposureCells
     refused: Annotated[bool, Field(description="Whether risk would refuse the order now; false without an order.")]
@@ -212,6 +216,7 @@ async def _what_if(context: ToolContext, arguments: WhatIfInput) -> WhatIfOutput
         price_move_bps=arguments.price_move_bps,
         reporting_asset=view.before.reporting_asset,
         pnl_change=view.pnl_change,
+        known_pnl_change=view.known_pnl_change,
         before=ExposureCells.model_validate(_exposure(view.before)),
         after=ExposureCells.model_validate(_exposure(view.after)),
         refused=view.refusal is not None,

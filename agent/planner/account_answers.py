@@ -24,7 +24,13 @@ def _balances(d: dict[str, Any]) -> str:
         + given(f", worth {b['value']} {asset}", b["value"])
         for b in d["balances"][:ITEMS_SHOWN]
     ]
-    equity = given(f"Equity: {d['equity']} {asset}.", d["equity"]) or "Equity isn't known: a price is missing."
+    equity = given(f"Equity: {d['equity']} {asset}.", d["equity"])
+    equity = equity or given(
+        f"What has a price is worth {d['known_equity']} {asset}; nothing is known of the price of "
+        f"{', '.join(d['unknown'][:ITEMS_SHOWN])}.",
+        d["known_equity"],
+    )
+    equity = equity or "Equity isn't known: a price is missing."
     return "\n".join([equity, *rows])
 
 
@@ -59,7 +65,10 @@ def _what_if(d: dict[str, Any]) -> str:
     for name in ("equity", "gross", "net", "leverage"):
         unit = "" if name == "leverage" else f" {asset}"
         text += given(f"\n{name}: {before[name]}{unit} now, {after[name]}{unit} then.", before[name], after[name])
-    text += given(f"\nThe change of equity would be {d['pnl_change']} {asset}.", d["pnl_change"])
+    if d["pnl_change"] is not None:
+        text += f"\nThe change of equity would be {d['pnl_change']} {asset}."
+    elif d["known_pnl_change"] is not None:
+        text += f"\nThe change in worth of what has a price would be {d['known_pnl_change']} {asset}."
     if d["refusal"]:
         text += f"\nRisk would refuse the order now: {_refused(d['refusal'])}."
     elif d["side"]:

@@ -160,6 +160,7 @@ class PortfolioReader:
             checks=() if decision is None else check_views(decision.checks),
             refusal=None if decision is None else decision.refusal,
             as_of_ns=now_ns,
+            known_pnl_change=_amount(account.equity_change.known),
         )
 
     def _risk(self, order: ProposedOrder, now_ns: int) -> RiskDecision:
@@ -283,6 +284,7 @@ class PortfolioReader:
             margin_maintenance=None if valued.margin is None else _amount(valued.margin.maintenance),
             balances=self._balances(portfolio, account_id),
             unknown=tuple(sorted({*valued.equity.unknown, *valued.gross_exposure.unknown})),
+            known_equity=_amount(valued.equity.known),
         )
 
     def _balances(self, portfolio: Portfolio, account_id: str) -> tuple[AssetView, ...]:

@@ -336,7 +336,8 @@ class AssetView(msgspec.Struct, frozen=True):
 
 class ExposureView(msgspec.Struct, frozen=True):
     """An account's exposure in the reporting currency. gross adds absolute values, net signed ones; None where a price
-    or a rate is missing: unknown names what. funding is what was received. margin is a USD-M account's."""
+    or a rate is missing: unknown names what, and known_equity is the worth of the rest. funding is what was received.
+    margin is a USD-M account's."""
 
     account_id: str
     reporting_asset: str
@@ -355,6 +356,7 @@ class ExposureView(msgspec.Struct, frozen=True):
     margin_maintenance: Decimal | None = None
     balances: tuple[AssetView, ...] = ()
     unknown: tuple[str, ...] = ()
+    known_equity: Decimal | None = None
 
 
 class WhatIfView(msgspec.Struct, frozen=True):
@@ -368,6 +370,7 @@ class WhatIfView(msgspec.Struct, frozen=True):
     checks: tuple[RiskCheckView, ...]
     refusal: Refusal | None
     as_of_ns: int
+    known_pnl_change: Decimal | None = None
 
 
 class RosterEntryView(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 
 import httpx2
@@ -12,6 +13,7 @@ from jsonschema import Draft202012Validator
 
 from core.text.figures import leaves
 from core.types.clock import NS_PER_S, SystemClock
+from core.types.codes import ReasonCode
 from tests.e2e.service import RunningService
 from tools.catalogue import build_registry
 
@@ -124,6 +126,22 @@ def test_what_was_traded_is_told_alike_by_order_fills_profit_fees_and_balances(
         assert why["code"] in {"RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER", "MARKET_DEPTH_INSUFFICIENT"}
         health = call(client, "get_system_health", {})["data"]
         assert int(health["projected_sequence"]) > 0
+
+
+def test_what_a_price_move_or_an_order_would_do_is_told_by_the_engine(service: RunningService, traded: Traded) -> None:
+    with client_of(service, "trader") as client:
+        fall = call(client, "what_if", {"price_move_bps": -500})["data"]
+        rise = call(client, "what_if", {"symbol": "BTCUSDT", "price_move_bps": 500})["data"]
+        assert Decimal(fall["known_pnl_change"]) < 0 < Decimal(rise["known_pnl_change"])
+        assert Decimal(fall["after"]["known_equity"]) < Decimal(fall["before"]["known_equity"])
+        order = {"symbol": "BTCUSDT", "side": "BUY", "quantity": "500"}
+        large = call(client, "what_if", order)["data"]
+        assert (large["refused"], large["refusal"]["code"] in ReasonCode.__members__) == (True, True)
+        assert [check["name"] for check in large["checks"] if not check["passed"]]
+        small = call(client, "what_if", order | {"quantity": "0.001"})["data"]
+        assert (small["refused"], small["refusal"]) == (False, None)
+        used = call(client, "get_risk_limits", {})["data"]
+        assert Decimal(used["nearest_used_percent"]) > 0
 
 
 @pytest.mark.parametrize(

@@ -313,6 +313,7 @@ class MemoryEngine:
                 AssetView("USDT", Decimal(70_000), Decimal(70_000), Decimal(61_000)),
             ),
             unknown=("SHIB",),
+            known_equity=Decimal(100_000),
         )
 
     async def what_if(
@@ -331,7 +332,11 @@ class MemoryEngine:
         before = await MemoryEngine.exposure(self, account_id)
         change = Decimal(30_000) * (price_move_bps or 0) / 10_000
         after = msgspec.structs.replace(
-            before, equity=Decimal(100_000) + change, gross=Decimal(30_000) + change, net=Decimal(30_000) + change
+            before,
+            equity=Decimal(100_000) + change,
+            known_equity=Decimal(100_000) + change,
+            gross=Decimal(30_000) + change,
+            net=Decimal(30_000) + change,
         )
         code, limit = ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER, str(MAX_NOTIONAL)
         worth = (quantity or 0) * (price or Decimal(60_000))
@@ -340,7 +345,9 @@ class MemoryEngine:
             RiskCheckView(code.value, refusal is None, limit, str(worth), "quote", "global", Decimal("12.5")),
             RiskCheckView(ReasonCode.RISK_ORDER_RATE_EXCEEDED.value, True, "10", "1", "per 1000 ms", "global"),
         )
-        return WhatIfView(account_id, before, after, change, checks if quantity else (), refusal, self.clock.now_ns())
+        return WhatIfView(
+            account_id, before, after, change, checks if quantity else (), refusal, self.clock.now_ns(), change
+        )
 
     async def mandates(self, account_id: str = "", *, include_ended: bool = False) -> list[MandateView]:
         """One in force of this account and one of another, which isn't to be shown; a revoked one when asked for."""

@@ -17,6 +17,7 @@ from tools.ports import PartHealth
 
 async def test_balances_say_what_is_held_reserved_and_worth() -> None:
     data = (await House().ask("get_balances")).data
+    assert data["known_equity"] == "100000"
     assert (data["equity"], data["reporting_asset"], data["count"], data["unknown"]) == (
         "100000",
         "USDT",
@@ -69,6 +70,7 @@ async def test_what_if_shows_before_after_and_what_a_move_does_to_equity() -> No
     data = (await House().ask("what_if", price_move_bps="-500")).data
     assert (data["before"]["equity"], data["after"]["equity"], data["pnl_change"]) == ("100000", "98500", "-1500")
     assert (data["price_move_bps"], data["refused"], data["checks"]) == ("-500", False, [])
+    assert (data["known_pnl_change"], data["after"]["known_equity"]) == ("-1500", "98500")
 
 
 async def test_what_if_says_whether_risk_would_let_the_order_through() -> None:

@@ -902,7 +902,7 @@ class ExposureLine(_message.Message):
     def __init__(self, venue: _Optional[str] = ..., symbol: _Optional[str] = ..., quantity: _Optional[str] = ..., mark_price: _Optional[str] = ..., notional: _Optional[str] = ..., open_buy_quantity: _Optional[str] = ..., open_sell_quantity: _Optional[str] = ..., worst_long_quantity: _Optional[str] = ..., worst_short_quantity: _Optional[str] = ..., unrealised_pnl: _Optional[str] = ..., liquidation_price: _Optional[str] = ...) -> None: ...
 
 class Exposure(_message.Message):
-    __slots__ = ("account_id", "reporting_asset", "gross", "net", "equity", "leverage", "margin_used", "margin_available", "lines", "as_of_ns", "unrealised_pnl", "realised_pnl", "fees", "funding", "margin_maintenance", "balances", "unknown")
+    __slots__ = ("account_id", "reporting_asset", "gross", "net", "equity", "leverage", "margin_used", "margin_available", "lines", "as_of_ns", "unrealised_pnl", "realised_pnl", "fees", "funding", "margin_maintenance", "balances", "unknown", "known_equity")
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     REPORTING_ASSET_FIELD_NUMBER: _ClassVar[int]
     GROSS_FIELD_NUMBER: _ClassVar[int]
@@ -920,6 +920,7 @@ class Exposure(_message.Message):
     MARGIN_MAINTENANCE_FIELD_NUMBER: _ClassVar[int]
     BALANCES_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_EQUITY_FIELD_NUMBER: _ClassVar[int]
     account_id: str
     reporting_asset: str
     gross: str
@@ -937,7 +938,8 @@ class Exposure(_message.Message):
     margin_maintenance: str
     balances: _containers.RepeatedCompositeFieldContainer[AssetLine]
     unknown: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, account_id: _Optional[str] = ..., reporting_asset: _Optional[str] = ..., gross: _Optional[str] = ..., net: _Optional[str] = ..., equity: _Optional[str] = ..., leverage: _Optional[str] = ..., margin_used: _Optional[str] = ..., margin_available: _Optional[str] = ..., lines: _Optional[_Iterable[_Union[ExposureLine, _Mapping]]] = ..., as_of_ns: _Optional[int] = ..., unrealised_pnl: _Optional[str] = ..., realised_pnl: _Optional[str] = ..., fees: _Optional[str] = ..., funding: _Optional[str] = ..., margin_maintenance: _Optional[str] = ..., balances: _Optional[_Iterable[_Union[AssetLine, _Mapping]]] = ..., unknown: _Optional[_Iterable[str]] = ...) -> None: ...
+    known_equity: str
+    def __init__(self, account_id: _Optional[str] = ..., reporting_asset: _Optional[str] = ..., gross: _Optional[str] = ..., net: _Optional[str] = ..., equity: _Optional[str] = ..., leverage: _Optional[str] = ..., margin_used: _Optional[str] = ..., margin_available: _Optional[str] = ..., lines: _Optional[_Iterable[_Union[ExposureLine, _Mapping]]] = ..., as_of_ns: _Optional[int] = ..., unrealised_pnl: _Optional[str] = ..., realised_pnl: _Optional[str] = ..., fees: _Optional[str] = ..., funding: _Optional[str] = ..., margin_maintenance: _Optional[str] = ..., balances: _Optional[_Iterable[_Union[AssetLine, _Mapping]]] = ..., unknown: _Optional[_Iterable[str]] = ..., known_equity: _Optional[str] = ...) -> None: ...
 
 class AssetLine(_message.Message):
     __slots__ = ("asset", "quantity", "value", "available")
@@ -968,7 +970,7 @@ class WhatIfRequest(_message.Message):
     def __init__(self, account_id: _Optional[str] = ..., symbol: _Optional[str] = ..., side: _Optional[str] = ..., quantity: _Optional[str] = ..., price: _Optional[str] = ..., price_move_bps: _Optional[int] = ...) -> None: ...
 
 class WhatIfAnswer(_message.Message):
-    __slots__ = ("account_id", "before", "after", "pnl_change", "checks", "refusal", "as_of_ns")
+    __slots__ = ("account_id", "before", "after", "pnl_change", "checks", "refusal", "as_of_ns", "known_pnl_change")
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     BEFORE_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
@@ -976,6 +978,7 @@ class WhatIfAnswer(_message.Message):
     CHECKS_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     AS_OF_NS_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_PNL_CHANGE_FIELD_NUMBER: _ClassVar[int]
     account_id: str
     before: Exposure
     after: Exposure
@@ -983,7 +986,8 @@ class WhatIfAnswer(_message.Message):
     checks: _containers.RepeatedCompositeFieldContainer[RiskCheck]
     refusal: Refusal
     as_of_ns: int
-    def __init__(self, account_id: _Optional[str] = ..., before: _Optional[_Union[Exposure, _Mapping]] = ..., after: _Optional[_Union[Exposure, _Mapping]] = ..., pnl_change: _Optional[str] = ..., checks: _Optional[_Iterable[_Union[RiskCheck, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., as_of_ns: _Optional[int] = ...) -> None: ...
+    known_pnl_change: str
+    def __init__(self, account_id: _Optional[str] = ..., before: _Optional[_Union[Exposure, _Mapping]] = ..., after: _Optional[_Union[Exposure, _Mapping]] = ..., pnl_change: _Optional[str] = ..., checks: _Optional[_Iterable[_Union[RiskCheck, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., as_of_ns: _Optional[int] = ..., known_pnl_change: _Optional[str] = ...) -> None: ...
 
 class StreamJournalRequest(_message.Message):
     __slots__ = ("after_sequence",)

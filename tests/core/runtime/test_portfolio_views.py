@@ -17,6 +17,20 @@ from tests.core.approvals import ACCOUNT
 from tests.core.engine_support import RunningEngine
 
 
+async def test_what_has_a_price_is_told_also_while_something_has_none(engine: RunningEngine) -> None:
+    await buy(engine)
+    exposure = await engine.client.exposure(ACCOUNT)
+    priced = sum((asset.value for asset in exposure.balances if asset.value is not None), Decimal(0))
+    assert exposure.known_equity == priced
+    fall = await engine.client.what_if(ACCOUNT, "", price_move_bps=-1_000)
+    assert fall.known_pnl_change is not None
+    assert fall.before.known_equity is not None
+    assert fall.after.known_equity == fall.before.known_equity + fall.known_pnl_change
+    assert fall.known_pnl_change < 0
+    if not exposure.unknown:
+        assert (exposure.equity, fall.pnl_change) == (exposure.known_equity, fall.known_pnl_change)
+
+
 async def buy(engine: RunningEngine) -> None:
     await filled(engine, (await engine.execute(await engine.propose())).client_order_id)
 
