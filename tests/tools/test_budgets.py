@@ -218,6 +218,47 @@ async def test_what_lies_idle_goes_back() -> None:
     assert await busy.take(limits, {Measure.CALLS: 60}) is None
 
 
+class Held(Counted):
+    """Its answers to one process stay on their way until they may arrive."""
+
+    def __init__(self, holder: str) -> None:
+        super().__init__()
+        self.holder = holder
+        self.is_held = False
+        self.answered, self.may_arrive = asyncio.Event(), asyncio.Event()
+
+    async def sync(self, holder: str, wants: list[Want]) -> list[Grant]:
+        grants = await super().sync(holder, wants)
+        if holder == self.holder and self.is_held:
+            self.answered.set()
+            await self.may_arrive.wait()
+        return grants
+
+
+async def test_a_call_that_comes_while_a_block_goes_back_takes_nothing_of_it() -> None:
+    ledger, limits = Held("idle"), calls(user=10)
+    idle, other = Process(ledger, "idle"), Process(ledger, "other")
+    assert await idle.take(limits, {Measure.CALLS: 10}, used={}) is None
+    idle.now_s += IDLE_AFTER_S
+    ledger.is_held = True
+    flushing = asyncio.create_task(idle.budgets.flush())
+    await ledger.answered.wait()
+    assert await other.take(limits, {Measure.CALLS: 10}) is None
+    meanwhile = asyncio.create_task(idle.take(limits))
+    ledger.is_held = False
+    ledger.may_arrive.set()
+    await flushing
+    assert await meanwhile is ReasonCode.TOOL_BUDGET_EXCEEDED
+
+
+async def test_the_end_of_a_budget_is_not_leased_by_one_process_alone() -> None:
+    ledger, limits = Counted(), calls(user=640)
+    first, second = Process(ledger, "first"), Process(ledger, "second")
+    assert await first.take(limits, {Measure.CALLS: 628}) is None
+    assert await first.take(limits) is None
+    assert await second.take(limits, {Measure.CALLS: 9}) is None
+
+
 amounts = st.integers(1, 6)
 steps = st.lists(st.tuples(st.sampled_from("abc"), amounts, st.integers(0, 9), st.booleans()), max_size=60)
 
