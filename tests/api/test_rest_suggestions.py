@@ -42,9 +42,10 @@ def _second_approver(house: House) -> None:
 
 async def suggested(house: House, quantity: str = "0.01") -> dict[str, Any]:
     """Far below the bid, so that nothing fills."""
-    run_id, _ = await house.api.ask(f"suggest buying {quantity} BTC 50 bps below the bid")
-    run = (await get(house, f"/api/v1/copilot/runs/{run_id}", "trader")).json()
-    shown: dict[str, Any] = (await get(house, f"{SUGGESTIONS}/{run['suggestion_id']}")).json()
+    arguments = {"symbol": "BTCUSDT", "side": "BUY", "quantity": quantity, "price_anchor": "bid", "offset_bps": "-50"}
+    made = await post(house, "/api/v1/tools/suggest_order/calls", {"arguments": arguments}, "trader")
+    assert made.status_code == 200, made.text
+    shown: dict[str, Any] = (await get(house, f"{SUGGESTIONS}/{made.json()['data']['suggestion_id']}")).json()
     assert shown["status"] == "pending"
     return shown
 
