@@ -12,6 +12,6 @@ from tools.ports import EngineReads
 def test_the_client_has_every_method_of_the_ports_with_the_same_parameters_and_answer() -> None:
     ports = vars(EngineReads) | vars(ExecutionPort)
     methods = {name: method for name, method in ports.items() if inspect.iscoroutinefunction(method)}
-    assert len(methods) == 19
+    assert len(methods) == 20
     for name, method in methods.items():
         assert inspect.signature(getattr(EngineClient, name)) == inspect.signature(method), name
