@@ -220,13 +220,16 @@ class Dispatcher:
 
     def _answer_recorded(self, intent: OrderIntent, outcome: Outcome) -> None:
         order_id = intent.client_order_id
-        self._sent.pop(order_id, None)
+        is_awaited = self._sent.pop(order_id, None) is not None
         if not self._sent and self._all_recorded is not None:
             self._all_recorded.set()
         if isinstance(outcome, JournalUnavailableError):
             _tell_not_recorded(order_id, outcome)
         elif isinstance(outcome, Exception):
             _log.error("task_failed", task=f"submit {order_id}", error=f"{type(outcome).__name__}: {outcome}")
+            return
+        if not is_awaited:
+            # Recorded, but after the stop: nothing more is begun.
             return
         self.on_order_changed(order_id)
         if self._is_to_be_cancelled(intent):

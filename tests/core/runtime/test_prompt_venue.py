@@ -159,6 +159,25 @@ async def test_an_order_whose_cancel_came_first_is_cancelled_once_it_is_there(wa
     assert watched.venue.cancelled[asked:] == [order_id]
 
 
+async def test_an_answer_that_is_recorded_after_the_stop_begins_nothing(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "STOP_TIMEOUT_S", 0.0)
+    (order_id,) = await placed(watched)
+    await watched.service.cancel_order(order_id, "user-trader", None)
+    asked = list(watched.venue.cancelled)
+    gate = watched.disk.hang_sync()
+    watched.venue.answer(order_id, Submitted("v1"))
+    await asyncio.to_thread(watched.disk.syncing.wait, WAIT_S)
+    await watched.service.dispatcher.stop()
+    gate.set()
+    await watched.service.sequencer.between_batches(lambda: None)
+    await asyncio.sleep(0)
+    assert watched.kernel.orders[order_id].status is OrderStatus.ACCEPTED
+    assert watched.venue.cancelled == asked
+    assert watched.service.dispatcher.busy_count == 0
+
+
 async def test_an_answer_after_the_stop_changes_nothing(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "STOP_TIMEOUT_S", 0.0)
     (order_id,) = await placed(watched)
