@@ -21,6 +21,7 @@ from tests.tools.test_policy import THRESHOLDS
 from tools.policy import default_document, default_policy
 
 Run = Callable[..., Any]
+POLICY = "/api/v1/policy"
 
 
 @pytest.fixture
@@ -166,3 +167,26 @@ async def test_a_file_that_is_wrong_is_not_put_in_force(
 async def test_only_compliance_reads_recorded_calls(house: House) -> None:
     refused = await house.api.http.get("/api/v1/policy/calls", headers=await house.api.as_("trader"))
     assert (refused.status_code, refused.json()["code"]) == (403, ReasonCode.AUTH_ROLE_NOT_PERMITTED.value)
+
+
+async def until(house: House, is_so: Callable[[dict[str, Any]], bool]) -> None:
+    """The service looks at its file by itself, four times a second."""
+    async with asyncio.timeout(10):
+        while not is_so((await house.api.http.get(POLICY, headers=await house.api.as_("trader"))).json()):
+            pass
+
+
+async def test_a_file_that_breaks_allows_nothing_on_the_running_service_and_heals_without_a_restart(
+    house: House,
+) -> None:
+    url, ask = "/api/v1/tools/get_ticker/calls", {"arguments": {"symbol": "BTCUSDT"}}
+    headers = await house.api.as_("trader")
+    file = house.settings.paths.policy_file
+    file.write_text(default_document().replace("trader", "tradr"))
+    await until(house, lambda shown: shown["problem"] is not None)
+    refused = await house.api.http.post(url, json=ask, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (503, ReasonCode.SERVICE_POLICY_INVALID.value)
+    assert "tradr" in refused.json()["detail"]
+    file.write_text(default_document())
+    await until(house, lambda shown: shown["problem"] is None)
+    assert (await house.api.http.post(url, json=ask, headers=headers)).status_code == 200
