@@ -398,9 +398,9 @@ def _kind(name: str, value: Any) -> Kind:
         return Kind.SYMBOL
     if lower in {"side", "direction"}:
         return Kind.SIDE
-    if not isinstance(value, bool) and _is_number(value):
-        return _kind_of_number(lower)
-    return Kind.IDENTIFIER if lower.endswith(("_id", "_ids")) or lower == "id" else Kind.WORD
+    if lower.endswith(("_id", "_ids")) or lower == "id":
+        return Kind.IDENTIFIER
+    return _kind_of_number(lower) if _is_number(value) else Kind.WORD
 
 
 def _kind_of_number(name: str) -> Kind:

@@ -293,6 +293,17 @@ async def test_the_human_has_to_want_such_a_suggestion_and_names_the_order_or_le
     assert (result.refusal and result.refusal.unit) == field, result.refusal
 
 
+async def test_an_id_of_digits_alone_is_an_id_and_no_number(read: Any) -> None:
+    house = await read("cancel my BTC order, not 777")
+    rest(house, "vz-btc")
+    house.engine.resting = [msgspec.structs.replace(house.engine.resting[0], client_order_id="12345")]
+    house.engine.known_orders = house.engine.resting
+    await house.ask("get_open_orders", run_id=RUN)
+    assert (await house.ask("suggest_cancel", run_id=RUN, client_order_id="12345")).refusal is None
+    refused = await house.ask("suggest_cancel", run_id=RUN, client_order_id="55555")
+    assert refused.refusal.unit == "client_order_id"
+
+
 @pytest.mark.parametrize(
     ("asked", "changes", "field"),
     [
