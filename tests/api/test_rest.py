@@ -343,7 +343,7 @@ async def test_the_list_pages_backwards_by_id(house: House) -> None:
     assert paged == everything == sorted(everything, reverse=True)
 
 
-@pytest.mark.parametrize("path", [IDS.new_ulid(), "%00", "a" * 500, "..%2Fruns"])
+@pytest.mark.parametrize("path", ["01KAX8F0000000000000000000", "%00", "a" * 500, "..%2Fruns"])
 async def test_an_unknown_suggestion_is_not_found(house: House, path: str) -> None:
     answer = await get(house, f"{SUGGESTIONS}/{path}", "approver")
     assert answer.status_code in {404, 422}, answer.text
