@@ -15,6 +15,7 @@ from api.audit_trail.service import AuditReader
 from api.auth.identity import Identity
 from api.auth.service import AuthService
 from api.auth.tokens import AccessTokens
+from api.budgets.rates import SqlRateLedger
 from api.budgets.repository import SqlBudgetLedger
 from api.budgets.service import BudgetUseReader
 from api.mcp.http import McpEndpoint
@@ -53,6 +54,7 @@ from tools.catalogue import build_registry
 from tools.composition import build_gateway
 from tools.model_budget import ModelBudget, check_prices
 from tools.policy import Policy, tool_facts
+from tools.rates import Rates
 
 if TYPE_CHECKING:
     from agent.copilot import Copilot
@@ -143,6 +145,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         redactor=redactor,
         policy=policy,
         budgets=budgets,
+        rates=Rates(SqlRateLedger(api_database), clock),
         registry=registry,
     )
     measured = MeasuredGateway(gateway, registry, metrics.registry)

@@ -22,6 +22,7 @@ from tools.ports import (
     TradingHistory,
     Trail,
 )
+from tools.rates import Rates
 from tools.registry import Registry, ToolPorts
 from tools.suggestion_writer import SuggestionWriter
 from tools.taint import Conversations
@@ -48,6 +49,7 @@ def build_gateway(
     policy: PolicySource | None = None,
     limiter: Limiter | None = None,
     budgets: Budgets | None = None,
+    rates: Rates | None = None,
     registry: Registry | None = None,
 ) -> ToolGateway:
     """suggestion_ttl_s and max_tool_calls_per_run come from settings.copilot, mode from settings.mode, venue from
@@ -73,7 +75,7 @@ def build_gateway(
         trail=trail,
         releases=releases,
         conversations=conversations,
-        limiter=limiter or Limiter(None, clock, budgets, max_calls_per_run=max_tool_calls_per_run),
+        limiter=limiter or Limiter(None, clock, budgets, rates, max_calls_per_run=max_tool_calls_per_run),
         redactor=redactor,
         mode=mode,
         venue=venue,

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from core.types.clock import NS_PER_MS, NS_PER_S, Clock
+from core.types.clock import Clock
 from core.types.codes import ReasonCode, refuse
 from tools.budgets import Bounds, BudgetLimits, Budgets, InProcessBudgetLedger, Measure
 from tools.contracts import Principal
 from tools.policy_document import UNLIMITED, PolicyDocument, parse_amount
 from tools.policy_document import Bounds as DocumentBounds
 from tools.policy_document import Rate as DocumentRate
+from tools.rates import BucketSize, InProcessRateLedger, RateKey, Rates
 
-BUCKETS_LIMIT = 20_000
 IN_FLIGHT_LIMIT_CALLS = 64
 QUEUE_LIMIT_CALLS = 256
 QUEUE_WAIT_LIMIT_S = 5.0
@@ -29,12 +29,6 @@ MICRO_USD_PER_USD = 1_000_000
 MS_PER_S = 1_000
 BUSY_RETRY_MS = 1_000
 UNBOUNDED = Bounds(None, None, None, None)
-
-
-@dataclass(frozen=True, slots=True)
-class BucketSize:
-    burst_tokens: int
-    tokens_per_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,63 +96,6 @@ def _bounds(bounds: DocumentBounds) -> Bounds:
     )
 
 
-@dataclass(slots=True)
-class _Bucket:
-    """Tokens in nano-tokens, so that refilling needs no fractions."""
-
-    nano_tokens: int
-    refilled_ns: int
-
-
-class RateLimiter:
-    """A token bucket for each key. Keeps the BUCKETS_LIMIT most recently used: an evicted bucket starts full again."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._buckets: OrderedDict[tuple[str, str, str], _Bucket] = OrderedDict()
-
-    def take(self, keys: Sequence[tuple[tuple[str, str, str], BucketSize]], cost: int) -> None:
-        """From all of them or from none.
-
-        Raises RefusalError(TOOL_RATE_EXCEEDED).
-        """
-        now_ns = self._clock.now_ns()
-        buckets = [self._refilled(key, size, now_ns) for key, size in keys]
-        for bucket, (key, size) in zip(buckets, keys, strict=True):
-            if bucket.nano_tokens < cost * NS_PER_S:
-                wait_ms = (cost * NS_PER_S - bucket.nano_tokens) // size.tokens_per_s // NS_PER_MS + 1
-                raise refuse(
-                    ReasonCode.TOOL_RATE_EXCEEDED,
-                    f"{_RATE_TOLD[key[0]].format(tool=key[2])} Wait {wait_ms} ms.",
-                    limit=str(size.tokens_per_s),
-                    actual=str(size.burst_tokens),
-                    unit="calls per s, after a burst",
-                    retry_after_ms=wait_ms,
-                )
-        for bucket in buckets:
-            bucket.nano_tokens -= cost * NS_PER_S
-
-    def _refilled(self, key: tuple[str, str, str], size: BucketSize, now_ns: int) -> _Bucket:
-        full = size.burst_tokens * NS_PER_S
-        bucket = self._buckets.setdefault(key, _Bucket(full, now_ns))
-        self._buckets.move_to_end(key)
-        while len(self._buckets) > BUCKETS_LIMIT:
-            self._buckets.popitem(last=False)
-        # A clock that stepped back refills nothing.
-        elapsed_ns = max(0, now_ns - bucket.refilled_ns)
-        bucket.nano_tokens = min(full, bucket.nano_tokens + elapsed_ns * size.tokens_per_s)
-        bucket.refilled_ns = now_ns
-        return bucket
-
-
-_RATE_TOLD = {
-    "principal_tool": "You call {tool} too often.",
-    "principal": "You call tools too often.",
-    "tool": "Everybody together calls {tool} too often.",
-    "account": "Tools are called too often about this account.",
-}
-
-
 class Places:
     """Calls that run at once, and those that wait, first come first served. How many may is said by each call."""
 
@@ -221,13 +158,14 @@ class Limiter:
         fixed: GatewayLimits | None,
         clock: Clock,
         budgets: Budgets | None = None,
+        rates: Rates | None = None,
         *,
         max_calls_per_run: int | None = None,
     ) -> None:
         self._fixed = fixed
         self._max_calls_per_run = max_calls_per_run
         self._effective: tuple[GatewayLimits, GatewayLimits, BudgetLimits] | None = None
-        self._rate = RateLimiter(clock)
+        self._rates = rates or Rates(InProcessRateLedger(clock), clock)
         self._budgets = budgets or Budgets(InProcessBudgetLedger(), "this process", clock)
         self._places = Places()
 
@@ -249,7 +187,7 @@ class Limiter:
         Raises RefusalError: TOOL_RATE_EXCEEDED, TOOL_BUDGET_EXCEEDED, SERVICE_DATABASE_UNAVAILABLE.
         """
         limits, budget_limits = self._limits(policy)
-        self._rate.take(_buckets(limits, principal.user_id, tool, account_id), cost)
+        await self._rates.take(_buckets(limits, principal.user_id, tool, account_id), cost)
         amounts = {Measure.CALLS: 1, Measure.MS: timeout_ms}
         reservation = await self._budgets.reserve(principal.person_id, run_id, amounts, budget_limits)
         used: Mapping[Measure, int] = {}
@@ -276,14 +214,12 @@ class Limiter:
         return known[1], known[2]
 
 
-def _buckets(
-    limits: GatewayLimits, user_id: str, tool: str, account_id: str
-) -> list[tuple[tuple[str, str, str], BucketSize]]:
+def _buckets(limits: GatewayLimits, user_id: str, tool: str, account_id: str) -> list[tuple[RateKey, BucketSize]]:
     buckets = [
-        (("principal_tool", user_id, tool), BucketSize(limits.burst_tokens, limits.tokens_per_s)),
-        (("principal", user_id, ""), limits.bucket(limits.principal)),
-        (("tool", "", tool), limits.bucket(limits.tool)),
+        (RateKey("principal_tool", user_id, tool), BucketSize(limits.burst_tokens, limits.tokens_per_s)),
+        (RateKey("principal", user_id, ""), limits.bucket(limits.principal)),
+        (RateKey("tool", "", tool), limits.bucket(limits.tool)),
     ]
     if account_id:
-        buckets.append((("account", account_id, ""), limits.bucket(limits.account)))
+        buckets.append((RateKey("account", account_id, ""), limits.bucket(limits.account)))
     return buckets
