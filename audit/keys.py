@@ -48,7 +48,7 @@ class PersonKeys:
             raise ValueError(f"the key-encryption key has {len(kek)} bytes, not {KEY_BYTES}")
         self._engine = engine
         self._kek = AESGCM(kek)
-        self._cache: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
+        self._cache: OrderedDict[str, tuple[AESGCM, float]] = OrderedDict()
 
     async def seal(self, person: str, value: str) -> PersonField:
         """Encrypt value under the key of person (a stable pseudonym), which is made on first use.
@@ -61,7 +61,7 @@ class PersonKeys:
         if key is None:
             raise PersonErasedError(f"person {person} was erased; no new record can identify them")
         nonce = os.urandom(NONCE_BYTES)
-        sealed = AESGCM(key).encrypt(nonce, value.encode(), FIELD_CONTEXT + person.encode())
+        sealed = key.encrypt(nonce, value.encode(), FIELD_CONTEXT + person.encode())
         return PersonField(person, nonce.hex(), sealed.hex())
 
     async def open(self, field: PersonField) -> str | None:
@@ -70,14 +70,14 @@ class PersonKeys:
         if key is None:
             return None
         try:
-            opened = AESGCM(key).decrypt(
+            opened = key.decrypt(
                 bytes.fromhex(field.nonce), bytes.fromhex(field.ciphertext), FIELD_CONTEXT + field.person.encode()
             )
         except InvalidTag as error:
             raise KeyUnusableError(f"a sealed field of {field.person} was altered or isn't theirs") from error
         return opened.decode()
 
-    async def _key(self, person: str, *, create: bool) -> bytes | None:
+    async def _key(self, person: str, *, create: bool) -> AESGCM | None:
         cached = self._cache.get(person)
         if cached is not None and time.monotonic() - cached[1] < CACHE_AGE_LIMIT_S:
             self._cache.move_to_end(person)
@@ -103,9 +103,9 @@ class PersonKeys:
         wrapped = self._kek.encrypt(nonce, key, WRAP_CONTEXT + person.encode())
         return {"person": person, "wrapped": wrapped, "nonce": nonce}
 
-    def _unwrap(self, person: str, wrapped: bytes, nonce: bytes) -> bytes:
+    def _unwrap(self, person: str, wrapped: bytes, nonce: bytes) -> AESGCM:
         try:
-            return self._kek.decrypt(nonce, wrapped, WRAP_CONTEXT + person.encode())
+            return AESGCM(self._kek.decrypt(nonce, wrapped, WRAP_CONTEXT + person.encode()))
         except InvalidTag as error:
             raise KeyUnusableError(
                 f"the key of person {person} can't be unwrapped: secrets/audit-kek.key is not the one that made it, "

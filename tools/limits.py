@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
 from core.types.clock import Clock
 from core.types.codes import ReasonCode, refuse
-from tools.budgets import Bounds, BudgetLimits, Budgets, InProcessBudgetLedger, Measure
+from tools.budgets import Bounds, BudgetLimits, Budgets, InProcessBudgetLedger, Measure, Reservation
 from tools.contracts import Principal
 from tools.policy_document import UNLIMITED, PolicyDocument, parse_amount
 from tools.policy_document import Bounds as DocumentBounds
@@ -147,6 +147,31 @@ class Places:
                 place.set_result(None)
 
 
+class _Admission(AbstractAsyncContextManager[None]):
+    """One call's way in and out. A generator would do the same at several times the cost."""
+
+    __slots__ = ("_limits", "_places", "_reservation", "_reserve", "_started_s")
+
+    def __init__(self, reserve: Callable[[], Awaitable[Reservation]], places: Places, limits: GatewayLimits) -> None:
+        self._reserve = reserve
+        self._places = places
+        self._limits = limits
+
+    async def __aenter__(self) -> None:
+        self._reservation = await self._reserve()
+        try:
+            await self._places.enter(self._limits)
+        except BaseException:
+            self._reservation.settle({})
+            raise
+        self._started_s = time.monotonic()
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._places.leave(self._limits)
+        took_ms = int((time.monotonic() - self._started_s) * MS_PER_S)
+        self._reservation.settle({Measure.CALLS: 1, Measure.MS: took_ms})
+
+
 class Limiter:
     """The bounds of a call, in order: rates, budgets, then a place among those in flight.
 
@@ -169,8 +194,7 @@ class Limiter:
         self._budgets = budgets or Budgets(InProcessBudgetLedger(), "this process", clock)
         self._places = Places()
 
-    @asynccontextmanager
-    async def admitted(
+    def admitted(
         self,
         principal: Principal,
         tool: str,
@@ -180,27 +204,21 @@ class Limiter:
         cost: int,
         timeout_ms: int,
         policy: GatewayLimits,
-    ) -> AsyncIterator[None]:
+    ) -> AbstractAsyncContextManager[None]:
         """While the tool runs: charged, and settled with the time that it took. A call that is turned away before it
         ran costs no budget.
 
-        Raises RefusalError: TOOL_RATE_EXCEEDED, TOOL_BUDGET_EXCEEDED, SERVICE_DATABASE_UNAVAILABLE.
+        Entering raises RefusalError: TOOL_RATE_EXCEEDED, TOOL_BUDGET_EXCEEDED, SERVICE_DATABASE_UNAVAILABLE.
         """
         limits, budget_limits = self._limits(policy)
-        await self._rates.take(_buckets(limits, principal.user_id, tool, account_id), cost)
-        amounts = {Measure.CALLS: 1, Measure.MS: timeout_ms}
-        reservation = await self._budgets.reserve(principal.person_id, run_id, amounts, budget_limits)
-        used: Mapping[Measure, int] = {}
-        try:
-            await self._places.enter(limits)
-            started_s = time.monotonic()
-            try:
-                yield
-            finally:
-                self._places.leave(limits)
-                used = {Measure.CALLS: 1, Measure.MS: int((time.monotonic() - started_s) * MS_PER_S)}
-        finally:
-            reservation.settle(used)
+        buckets = _buckets(limits, principal.user_id, tool, account_id)
+
+        async def reserve() -> Reservation:
+            await self._rates.take(buckets, cost)
+            amounts = {Measure.CALLS: 1, Measure.MS: timeout_ms}
+            return await self._budgets.reserve(principal.person_id, run_id, amounts, budget_limits)
+
+        return _Admission(reserve, self._places, limits)
 
     def _limits(self, policy: GatewayLimits) -> tuple[GatewayLimits, BudgetLimits]:
         """Made anew only when the policy is another one."""

@@ -141,7 +141,8 @@ class ToolGateway:
             output = await self._execute(attempt, definition, arguments, self._ports_for(attempt, facts))
         result, canonical = self._stamp(attempt, definition, output)
         cells = self._outcome_cells(attempt, result)
-        await self._release(attempt, Action.TOOL_CALLED, "ok", cells, self._stored(attempt, result.tool, canonical))
+        stored = self._stored(attempt, result.tool, canonical, result.digest_hex)
+        await self._release(attempt, Action.TOOL_CALLED, "ok", cells, stored)
         return result
 
     def _authorise(self, attempt: _Attempt) -> ToolDefinition:
@@ -287,7 +288,7 @@ class ToolGateway:
             "duration_ms": str((now_ns - attempt.started_ns) // NS_PER_MS),
         }
 
-    def _stored(self, attempt: _Attempt, tool: str, canonical: bytes) -> StoredResult:
+    def _stored(self, attempt: _Attempt, tool: str, canonical: bytes, digest_hex: str) -> StoredResult:
         call = attempt.call
         return StoredResult(
             call_id=call.call_id,
@@ -296,7 +297,7 @@ class ToolGateway:
             user_id=call.principal.user_id,
             account_id=attempt.account_id or None,
             tool=tool,
-            digest_hex=hashlib.sha256(canonical).hexdigest(),
+            digest_hex=digest_hex,
             canonical=canonical,
             created_at_ns=self._clock.now_ns(),
             arguments=canonical_json(self._arguments(attempt)),
@@ -341,7 +342,7 @@ class ToolGateway:
         of_account = definition is not None and (attempt.account_id or not definition.scope.needs_account)
         if definition is not None and of_account and not code.startswith("SERVICE_"):
             canonical = canonical_json({"refusal": msgspec.to_builtins(refusal)})
-            stored = self._stored(attempt, definition.name, canonical)
+            stored = self._stored(attempt, definition.name, canonical, hashlib.sha256(canonical).hexdigest())
             try:
                 await self._release(attempt, Action.TOOL_REFUSED, code.value, cells, stored)
                 return
