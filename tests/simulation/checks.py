@@ -14,9 +14,10 @@ from typing import Any
 import msgspec
 
 from core.kernel.kernel import Kernel
-from core.types.authority import DerivedAuthority, MandateAuthority, SessionAuthority
+from core.types.authority import ApprovalAuthority, DerivedAuthority, MandateAuthority, SessionAuthority
 from core.types.events import (
     ApprovalDecided,
+    ApprovalVoided,
     JournalEvent,
     KillSwitchChanged,
     MarketInputs,
@@ -32,6 +33,8 @@ from core.types.events import (
 )
 from core.types.orders import OrderIntent, OrderType, Side
 from tests.core.storage.faults import MemoryDisk
+from tests.simulation.approved import approval_problem
+from tests.simulation.brief import brief
 from tests.simulation.exchange import LEVEL_QUANTITY, Exchange
 from tests.simulation.feed import Feed
 from tests.simulation.machine import Life
@@ -45,6 +48,9 @@ class Invariant(StrEnum):
     SUBMITTED_ONCE = "no order is sent twice"
     WRITTEN_AHEAD = "an intent is durable before its order leaves"
     INTENDED_ONCE = "one request, or one approval, makes one order"
+    APPROVED = "an approval leads to what was signed, and to nothing else"
+    VOIDED = "what was made void is never used"
+    AMENDED_ONCE = "an amendment leaves once, as it was recorded"
     FILLS = "no fill is lost, doubled or changed"
     POSITIONS = "positions are the sum of the venue's fills"
     LIMITS = "no accepted order goes beyond a limit"
@@ -79,6 +85,8 @@ class Checks:
         self.sequence = 0
         self.foreign: set[str] = set()
         self.renewed_ns = 0
+        self.signed: dict[str, bytes] = {}
+        self._used: dict[str, int | None] = {}
         self._covered: set[str] = set()
         self._hash_hex = ""
         self._exchange = exchange
@@ -127,6 +135,10 @@ class Checks:
         for entry in unheard:
             self.counted("durable and never told")
             self._take(entry.sequence, entry.hash_hex, entry.payload)
+        # What only reduces went ahead without its record, and its process died before there was one.
+        for name in [name for name, at in self._used.items() if at is None and name not in self.model.consumed]:
+            self.counted("use of an approval forgotten")
+            del self._used[name]
         self.answered_switch = "NORMAL"
         # Its timer begins with it, by the clock that it has now.
         self.renewed_ns = life.clock.now_ns()
@@ -155,6 +167,25 @@ class Checks:
         if not _is_let_through(switch, intent, held):
             self.fail(Invariant.KILL_SWITCH, f"{order_id} left while the switch is {switch}")
 
+    def on_amend(self, order_id: str, quantity: int, price: int | None) -> None:
+        """An amendment is leaving."""
+        known = self.model.orders.get(order_id)
+        pending = None if known is None else known.pending
+        if known is None or pending is None or known.amend_left:
+            self.fail(Invariant.AMENDED_ONCE, f"{order_id} is amended again, or without its record")
+        elif pending != (quantity, price):
+            self.fail(Invariant.AMENDED_ONCE, f"{order_id} is amended to {quantity}@{price}, recorded is {pending}")
+        else:
+            known.amend_left = True
+
+    def on_used(self, suggestion_id: str, version: int, sequence: int | None) -> None:
+        """The engine says that it has used an approval; sequence is that of its record, None while there is none."""
+        if suggestion_id in self._used:
+            self.fail(Invariant.INTENDED_ONCE, f"approval {suggestion_id} was answered as used once more")
+        if version <= self.model.voided.get(suggestion_id, 0):
+            self.fail(Invariant.VOIDED, f"{suggestion_id} version {version} was void, and is answered as used")
+        self._used[suggestion_id] = sequence
+
     def _alone(self, order_id: str, known: Known) -> None:
         """Of orders that take each other's place one at a time is at the venue."""
         others = [] if known.replaces is None else [known.replaces]
@@ -172,17 +203,24 @@ class Checks:
             self.fail(Invariant.DURABLE, f"record {sequence} was told of after {self.sequence}")
         self.sequence, self._hash_hex = sequence, hash_hex
         event = decode_event(payload)
-        self.told(f"{sequence} {_brief(event)}")
+        self.told(f"{sequence} {brief(event)}")
         self.counted(f"event {type(event).__struct_config__.tag}")
-        try:
-            self._judge(event)
-        finally:
-            self.model.take(event)
+        self._taken(event)
+        if isinstance(event, ApprovalDecided):
+            for caused in event.caused:
+                self.counted(f"caused {type(caused).__struct_config__.tag}")
+                self._taken(caused)
         if isinstance(event, OrderFilled):
             self._group_filled(self.model.orders[event.client_order_id])
             held = self.model.positions[event.symbol]
             if event.position.quantity != held:
                 self.fail(Invariant.POSITIONS, f"{event.symbol}: {event.position.quantity}, fills add up to {held}")
+
+    def _taken(self, event: JournalEvent) -> None:
+        try:
+            self._judge(event)
+        finally:
+            self.model.take(event)
 
     def _judge(self, event: JournalEvent) -> None:
         match event:
@@ -192,11 +230,9 @@ class Checks:
                 intent = self.model.orders[event.client_order_id].let_go()
                 self._leaving(event, intent)
             case ApprovalDecided():
-                if event.suggestion_id in self.model.consumed:
-                    self.fail(Invariant.INTENDED_ONCE, f"approval {event.suggestion_id} was consumed again")
-                if event.intent is not None:
-                    self._new(event.intent)
-                    self._leaving(event, event.intent)
+                self._approved(event)
+            case ApprovalVoided() if event.suggestion_id in self.model.consumed:
+                self.fail(Invariant.VOIDED, f"{event.suggestion_id} was made void, and was used before")
             case OrderAmendRequested():
                 self._amended(event)
             case OrderFilled():
@@ -208,6 +244,21 @@ class Checks:
                 self._told_of(event)
             case KillSwitchChanged(state="HALTED", requested_by=by) if by.startswith("engine:"):
                 self._halted_itself(event)
+
+    def _approved(self, event: ApprovalDecided) -> None:
+        name, model = event.suggestion_id, self.model
+        if name in model.consumed:
+            self.fail(Invariant.INTENDED_ONCE, f"approval {name} was consumed again")
+        if event.version <= model.voided.get(name, 0):
+            self.fail(Invariant.VOIDED, f"{name} version {event.version} was used; up to {model.voided[name]} is void")
+        problem = approval_problem(event, model)
+        if self.signed.get(event.digest_hex) != event.proposal.encode():
+            problem = "nobody signed this text under this digest"
+        if problem is not None:
+            self.fail(Invariant.APPROVED, f"{name} version {event.version}: {problem}")
+        if event.intent is not None:
+            self._new(event.intent)
+            self._leaving(event, event.intent)
 
     def _halted_itself(self, event: KillSwitchChanged) -> None:
         """Which it may when nobody renewed its timer, and not because of what the venue told it."""
@@ -381,6 +432,9 @@ class Checks:
             case MandateAuthority(mandate_id=name):
                 allowance = model.mandates.get(name)
                 most = None
+            case ApprovalAuthority(suggestion_id=name) if name in model.consumed:
+                # What it says was compared as it was used.
+                return
             case _:
                 self.fail(Invariant.AUTHORITY, f"{intent.client_order_id} has no authority to be asked for")
                 return
@@ -543,21 +597,3 @@ def _valued_at(intent: OrderIntent, market: MarketInputs) -> Fraction:
     if intent.side is Side.BUY:
         return Fraction(str(market.ask_price)) + away
     return Fraction(str(market.bid_price)) - away
-
-
-def _brief(event: JournalEvent) -> str:
-    kind = type(event).__name__
-    order_id = getattr(event, "client_order_id", None) or getattr(getattr(event, "intent", None), "client_order_id", "")
-    more = ""
-    match event:
-        case OrderFilled():
-            more = f"trade {event.trade_id} {event.quantity}@{event.price} {event.status}"
-        case OrderIntended():
-            intent = event.intent
-            more = f"{intent.symbol} {intent.side} {intent.quantity}@{intent.price} {intent.order_type}"
-        case OrderRejected():
-            more = str(event.refusal.code)
-        case OrderClosed():
-            more = str(event.status)
-    state = getattr(event, "state", "")
-    return f"{kind} {order_id} {more}{state} at {event.ts_ns}"

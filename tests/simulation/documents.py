@@ -10,10 +10,10 @@ import msgspec
 from core.authority.administration import AdministrationDocument, administration_bytes, sign_administration
 from core.authority.documents import document_digest, signed_message
 from core.authority.mandate import MANDATE_SCHEMA, mandate_bytes, sign_mandate
-from core.authority.proposal import PROPOSAL_SCHEMA, Proposal, proposal_bytes, proposal_digest
+from core.authority.proposal import PROPOSAL_SCHEMA, Proposal
 from core.authority.roster import SignedRoster, sign_roster
 from core.authority.session import REQUEST_DOMAIN_TAG, SESSION_SCHEMA, grant_bytes, sign_session
-from core.authority.signatures import public_key_hex, sign_bytes, sign_digest
+from core.authority.signatures import public_key_hex, sign_bytes
 from core.types.authority import Mandate, SessionAuthority, SessionGrant
 from core.types.clock import NS_PER_S
 from core.types.events import Roster, RosterEntry
@@ -107,10 +107,10 @@ def signed_roster() -> SignedRoster:
 
 
 @lru_cache
-def signed_mandate(strategy: str) -> tuple[bytes, tuple[tuple[str, bytes], ...]]:
+def signed_mandate(strategy: str, generation: int = 0) -> tuple[bytes, tuple[tuple[str, bytes], ...]]:
     mandate = Mandate(
         schema=MANDATE_SCHEMA,
-        mandate_id=mandate_id(strategy),
+        mandate_id=mandate_id(strategy, generation),
         engine_id=ENGINE_ID,
         environment=ENVIRONMENT,
         mode=MODE,
@@ -131,8 +131,9 @@ def signed_mandate(strategy: str) -> tuple[bytes, tuple[tuple[str, bytes], ...]]
     return mandate_bytes(mandate), (("approver", sign_mandate(APPROVER_SEED, mandate)),)
 
 
-def mandate_id(strategy: str) -> str:
-    return f"mandate-{strategy}"
+def mandate_id(strategy: str, generation: int = 0) -> str:
+    """generation: how many before it were revoked."""
+    return f"mandate-{strategy}-{generation}" if generation else f"mandate-{strategy}"
 
 
 @lru_cache
@@ -163,44 +164,38 @@ def session_request(session_id: str, what: object) -> tuple[SessionAuthority, by
     return SessionAuthority(session_id, TRADER, digest, sign_bytes(SESSION_KEY_SEED, message).hex()), content
 
 
-def signed_approval(
-    request: OrderRequest, reference_price: Decimal, instrument: Instrument, now_ns: int
-) -> tuple[bytes, str, list[tuple[str, bytes]]]:
-    """The order as a proposal that the approver has signed; its request_id is the suggestion's."""
+def proposed_order(request: OrderRequest, reference_price: Decimal, instrument: Instrument, now_ns: int) -> Proposal:
+    """The order in the first schema; its request_id is the suggestion's."""
     price = "" if request.price is None else decimal_text(from_scaled(request.price, instrument.price_scale))
     quantity = from_scaled(request.quantity, instrument.quantity_scale)
     worth = reference_price if request.price is None else Decimal(price)
-    content = proposal_bytes(
-        Proposal(
-            schema=PROPOSAL_SCHEMA,
-            suggestion_id=request.request_id,
-            version="1",
-            environment=ENVIRONMENT,
-            mode=MODE,
-            engine_id=ENGINE_ID,
-            account_id=ACCOUNT,
-            venue=VENUE,
-            symbol=request.symbol,
-            instrument_version="1",
-            side=request.side,
-            order_type=request.order_type,
-            time_in_force=request.time_in_force,
-            quantity=decimal_text(quantity),
-            price=price,
-            post_only="true" if request.post_only else "false",
-            reduce_only="true" if request.reduce_only else "false",
-            notional_quote=decimal_text(quantity * worth),
-            reference_price=decimal_text(reference_price),
-            max_deviation_bps="50",
-            asker_id=TRADER,
-            run_id="run-sim",
-            trace_id="",
-            created_at_ns=str(now_ns),
-            expires_at_ns=str(now_ns + 120 * NS_PER_S),
-        )
+    return Proposal(
+        schema=PROPOSAL_SCHEMA,
+        suggestion_id=request.request_id,
+        version="1",
+        environment=ENVIRONMENT,
+        mode=MODE,
+        engine_id=ENGINE_ID,
+        account_id=ACCOUNT,
+        venue=VENUE,
+        symbol=request.symbol,
+        instrument_version="1",
+        side=request.side,
+        order_type=request.order_type,
+        time_in_force=request.time_in_force,
+        quantity=decimal_text(quantity),
+        price=price,
+        post_only="true" if request.post_only else "false",
+        reduce_only="true" if request.reduce_only else "false",
+        notional_quote=decimal_text(quantity * worth),
+        reference_price=decimal_text(reference_price),
+        max_deviation_bps="50",
+        asker_id=TRADER,
+        run_id="run-sim",
+        trace_id="",
+        created_at_ns=str(now_ns),
+        expires_at_ns=str(now_ns + 120 * NS_PER_S),
     )
-    digest = proposal_digest(content)
-    return content, digest, [("approver", sign_digest(APPROVER_SEED, digest))]
 
 
 def administration(

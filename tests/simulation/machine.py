@@ -120,7 +120,7 @@ class Life:
         self.journal.later = self._later
         self.kernel = recover(folder, self.journal)
         self.clock = MonotonicClock(machine.wall, floor_ns=self.kernel.last_ts_ns)
-        venue = SimVenue(machine.network, self.loop, machine.on_submit)
+        venue = SimVenue(machine.network, self.loop, machine.on_submit, machine.on_amend)
         self.service = EngineService(
             self.kernel,
             self.journal,
@@ -205,7 +205,7 @@ def machine_epoch() -> Epoch:
 
 
 class Machine:
-    """The disk, the clock and the process on it. on_event, on_submit and crashed are the observers'."""
+    """The disk, the clock and the process on it. on_event, on_submit, on_amend and crashed are the observers'."""
 
     def __init__(self, plan: Plan, scheduler: Scheduler, network: Network, feed: Feed) -> None:
         self.plan = plan
@@ -224,6 +224,7 @@ class Machine:
         self.is_faulty = True
         self.on_event: Callable[[bytes], None] = lambda _payload: None
         self.on_submit: Callable[[OrderIntent], None] = lambda _intent: None
+        self.on_amend: Callable[[str, int, int | None], None] = lambda _order_id, _quantity, _price: None
         self.on_death: Callable[[Life], None] = lambda _life: None
         self.crashed: Callable[[str], None] = lambda _what: None
         self.counted: Callable[[str], None] = lambda _what: None

@@ -17,6 +17,7 @@ import msgspec
 from core.types.authority import MandateAuthority, SessionAuthority
 from core.types.events import (
     ApprovalDecided,
+    ApprovalVoided,
     CancelRequested,
     EquityObserved,
     FreezeChanged,
@@ -24,6 +25,7 @@ from core.types.events import (
     KillSwitchChanged,
     MandateInstalled,
     MandateRevoked,
+    MandateTightened,
     OrderAccepted,
     OrderAdopted,
     OrderAmended,
@@ -48,6 +50,12 @@ ITEMS = {item.symbol: item for item in INSTRUMENTS}
 TIGHTNESS = {"NORMAL": 0, "REDUCE_ONLY": 1, "CANCEL_ONLY": 2, "HALTED": 3}
 SYMBOL_OF_QUOTE = {"BTC": "BTCUSDT"}
 """By which market an asset is valued in the reporting currency."""
+MANDATE_LIMITS = (
+    "max_order_notional_quote",
+    "max_position_notional_quote",
+    "max_total_notional_quote",
+    "max_open_orders",
+)
 
 
 class Known(msgspec.Struct):
@@ -68,6 +76,7 @@ class Known(msgspec.Struct):
     trades: list[int] = msgspec.field(default_factory=list)
     cancel_requested: bool = False
     pending: tuple[int, int | None] | None = None
+    amend_left: bool = False
     is_foreign: bool = False
     authority: object = None
 
@@ -135,6 +144,7 @@ class Model:
         self.sessions: dict[str, Allowance] = {}
         self.mandates: dict[str, Allowance] = {}
         self.consumed: dict[str, int] = {}
+        self.voided: dict[str, int] = {}
         self.equity: EquityObserved | None = None
         self.order_times: dict[str, deque[int]] = defaultdict(deque)
         self.amend_times: dict[str, deque[int]] = defaultdict(deque)
@@ -153,8 +163,11 @@ class Model:
         """What the venue has, or may have."""
         return [order for order in self.open_orders() if not order.is_held]
 
+    def replacements_of(self, order_id: str) -> list[str]:
+        return [name for name, order in self.orders.items() if order.replaces == order_id]
+
     def take(self, event: JournalEvent) -> None:
-        """The event is so."""
+        """The event is so. What an approval caused is taken in by itself, after it."""
         match event:
             case OrderIntended():
                 self._intended(event)
@@ -208,7 +221,7 @@ class Model:
             case OrderArmed():
                 order.armed = event.quantity
             case OrderAmendRequested():
-                order.pending = (event.quantity, event.price)
+                order.pending, order.amend_left = (event.quantity, event.price), False
                 allowance = self._allowance(event.authority)
                 if allowance is not None:
                     allowance.total += Fraction(event.added_quote)
@@ -242,6 +255,12 @@ class Model:
                 self.mandates[event.mandate.mandate_id] = Allowance(event.mandate)
             case MandateRevoked():
                 self.mandates[event.mandate_id].is_over = True
+            case MandateTightened():
+                mandate = self.mandates[event.mandate_id]
+                limits = {name: getattr(event, name) for name in MANDATE_LIMITS}
+                mandate.terms = msgspec.structs.replace(mandate.terms, **limits)
+            case ApprovalVoided():
+                self.voided[event.suggestion_id] = max(event.version, self.voided.get(event.suggestion_id, 0))
             case EquityObserved():
                 self.equity = event
 

@@ -167,13 +167,20 @@ class UserStream:
 
 
 class SimVenue:
-    """The VenuePort of one life. on_submit hears of each submit as it leaves."""
+    """The VenuePort of one life. on_submit and on_amend hear of each as it leaves."""
 
-    def __init__(self, network: Network, loop: SimLoop, on_submit: Callable[[OrderIntent], None]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        loop: SimLoop,
+        on_submit: Callable[[OrderIntent], None],
+        on_amend: Callable[[str, int, int | None], None],
+    ) -> None:
         self._network = network
         self._exchange = network.exchange
         self._loop = loop
         self._on_submit = on_submit
+        self._on_amend = on_amend
         self.stream: UserStream | None = None
 
     @property
@@ -221,6 +228,9 @@ class SimVenue:
             raise RefusalError(Refusal(ReasonCode.ORDER_UNKNOWN, f"{symbol}: {error}")) from error
 
     async def amend(self, intent: OrderIntent, quantity: int, price: int | None) -> AmendResult:
+        if self._loop.is_dead:
+            return await self._loop.create_future()  # type: ignore[no-any-return]
+        self._on_amend(intent.client_order_id, quantity, price)
         signed_ns = self._network.scheduler.now_ns
 
         def amend() -> Held:

@@ -64,6 +64,8 @@ class Plan(msgspec.Struct, frozen=True):
     batch_limit: int
     unrecorded_limit: int
     renewals: float
+    approvals: float
+    voids: float
 
 
 def plan_of(seed: int) -> Plan:
@@ -118,4 +120,6 @@ def plan_of(seed: int) -> Plan:
         batch_limit=random.choice((256, 256, 2)),
         unrecorded_limit=random.choice((1_000, 1_000, 1)),
         renewals=share(0.3),
+        approvals=share(0.5),
+        voids=share(0.15),
     )

@@ -10,7 +10,9 @@ import msgspec
 import pytest
 
 from core._native import ExposureBook
-from core.kernel import decide, decide_approvals, decide_held, decide_orders, decide_risk, holdings
+from core.authority.state import MandateState
+from core.kernel import decide, decide_approvals, decide_changes, decide_held, decide_orders, decide_risk, holdings
+from core.kernel.decide_void import void_problem
 from core.kernel.effects import SubmitOrder
 from core.kernel.kernel import Kernel
 from core.kernel.state import State
@@ -209,13 +211,54 @@ def requests_not_remembered(patch: Patch) -> None:
 
 
 def approvals_not_consumed(patch: Patch) -> None:
-    verify = decide_approvals.verify_approval
+    verify, apply = decide_approvals.verify_approval, Kernel._apply_approval
 
     def verified(*args: Any, **kwargs: Any) -> Any:
         return verify(*args, **{**kwargs, "consumed": {}})
 
+    def applied(self: Kernel, event: Any) -> Any:
+        with pytest.MonkeyPatch.context() as within:
+            within.setattr(Kernel, "knows_order", lambda _self, _order_id: False)
+            return apply(self, event)
+
     patch.setattr(decide_approvals, "verify_approval", verified)
-    patch.setattr(Kernel, "knows_order", lambda _self, _order_id: False)
+    patch.setattr(Kernel, "_apply_approval", applied)
+
+
+def caused_not_consumed(patch: Patch) -> None:
+    """Only an approval whose order goes out at once is remembered as used."""
+    apply = Kernel._apply_approval
+
+    def applied(self: Kernel, event: Any) -> Any:
+        effects = apply(self, event)
+        if event.caused:
+            self._state.put(self.consumptions, event.suggestion_id, None)
+        return effects
+
+    patch.setattr(Kernel, "_apply_approval", applied)
+
+
+def voids_not_looked_at(patch: Patch) -> None:
+    patch.setattr(decide_approvals, "void_problem", lambda *_: None)
+
+
+def void_of_one_version_only(patch: Patch) -> None:
+    """The versions before the one that was made void stay good."""
+
+    def problem(kernel: Kernel, suggestion_id: str, version: int) -> Any:
+        known = kernel.voided.get(suggestion_id)
+        return void_problem(kernel, suggestion_id, version) if known and known.version == version else None
+
+    patch.setattr(decide_approvals, "void_problem", problem)
+
+
+def shown_not_compared(patch: Patch) -> None:
+    """An order is amended or cancelled whatever it was when it was shown."""
+    patch.setattr(decide_changes, "_order_as_shown", lambda kernel, said: kernel.orders[said.client_order_id])
+
+
+def tightening_forgotten(patch: Patch) -> None:
+    patch.setattr(MandateState, "tighten", lambda self, _event: self)
 
 
 def failed_write_not_undone(patch: Patch) -> None:
@@ -245,6 +288,11 @@ BUGS = (
     Bug("a lost cancel stays lost", cancel_not_asked_again, frozenset({Invariant.CANCELLED})),
     Bug("a request asked again is another order", requests_not_remembered, frozenset({Invariant.INTENDED_ONCE})),
     Bug("an approval can be used again", approvals_not_consumed, frozenset({Invariant.INTENDED_ONCE})),
+    Bug("what an approval caused doesn't use it up", caused_not_consumed, frozenset({Invariant.INTENDED_ONCE})),
+    Bug("a void version can be used", voids_not_looked_at, frozenset({Invariant.VOIDED})),
+    Bug("a void leaves the versions before it", void_of_one_version_only, frozenset({Invariant.VOIDED}), 31),
+    Bug("what was shown isn't compared", shown_not_compared, frozenset({Invariant.APPROVED})),
+    Bug("a tightened mandate is as it was", tightening_forgotten, frozenset({Invariant.AUTHORITY}), 91),
     Bug("what the disk refused stays", failed_write_not_undone, frozenset({Invariant.REPLAY, Invariant.ALIVE})),
     Bug("the kill switch isn't looked at", switch_unchecked, frozenset({Invariant.KILL_SWITCH})),
     Bug("any balance is enough", balance_unchecked, frozenset({Invariant.LIMITS})),

@@ -5,6 +5,7 @@ Every action is a method of Workload in the table ACTIONS with its weight; anoth
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from random import Random
@@ -24,12 +25,12 @@ from core.types.orders import (
     OrderType,
     Side,
     TimeInForce,
-    client_order_id,
     derived_order_id,
     requested_order_id,
 )
 from core.types.views import ExecutionOutcomeView
 from tests.simulation import documents
+from tests.simulation.approvals import Approvals
 from tests.simulation.checks import Invariant
 from tests.simulation.exchange import Terms, VenueRefusalError
 from tests.simulation.machine import Life
@@ -49,21 +50,22 @@ class Workload:
     def __init__(self, world: World) -> None:
         self._world = world
         self._plan = world.plan
-        self._random = Random(f"veloz simulation workload {world.plan.seed}")
+        self.random = Random(f"veloz simulation workload {world.plan.seed}")
         self._asked: list[Asked] = []
-        self._approvals: list[tuple[bytes, str, list[tuple[str, bytes]]]] = []
         self._groups: list[tuple[GroupRequest, str]] = []
+        self._generations: Counter[str] = Counter()
         self._count = 0
         self._session = 0
+        self.approvals = Approvals(self, world)
         self._weights = [weight(self) for _, weight in ACTIONS]
 
     def act(self) -> None:
         """One action, when there is an engine to take it."""
-        action = self._random.choices(ACTIONS, self._weights)[0][0]
+        action = self.random.choices(ACTIONS, self._weights)[0][0]
         life = self._world.machine.life
         if life is not None and life.is_serving:
             action(self, life)
-            if action in DEADLY or self._random.random() < 0.2:
+            if action in DEADLY or self.random.random() < 0.2:
                 self._world.acted()
 
     # settling in
@@ -72,20 +74,34 @@ class Workload:
         """What must be in force before anything can be asked: mandates and a session."""
         kernel = life.kernel
         for strategy in documents.STRATEGIES:
-            if documents.mandate_id(strategy) not in kernel.mandates:
-                self._spawn(life, life.service.install_mandate(*documents.signed_mandate(strategy)), "mandate")
+            if self.mandate_id(strategy) not in kernel.mandates:
+                self._install_mandate(life, strategy)
         if self._session_id not in kernel.sessions:
             self._spawn(life, life.service.open_session(*documents.signed_session(self._session_id)), "session")
+
+    def renew_mandate(self, life: Life, strategy: str, over: str) -> None:
+        """Another in the place of one that is over, or will be."""
+        if over == self.mandate_id(strategy):
+            self._generations[strategy] += 1
+            self._install_mandate(life, strategy)
+
+    def mandate_id(self, strategy: str) -> str:
+        """The strategy's newest."""
+        return documents.mandate_id(strategy, self._generations[strategy])
+
+    def _install_mandate(self, life: Life, strategy: str) -> None:
+        mandate = documents.signed_mandate(strategy, self._generations[strategy])
+        self._spawn(life, life.service.install_mandate(*mandate), "mandate")
 
     # orders
 
     def order(self, life: Life) -> None:
         """Under a mandate, a session, or an approval of its own."""
-        kind = self._random.choice(("mandate", "mandate", "session", "approval"))
-        strategy = self._random.choice(documents.STRATEGIES) if kind == "mandate" else ""
-        request = self._request(life, strategy)
+        kind = self.random.choice(("mandate", "mandate", "session", "approval"))
+        strategy = self.random.choice(documents.STRATEGIES) if kind == "mandate" else ""
+        request = self.request(life, strategy)
         if kind == "approval":
-            self._approve(life, request)
+            self.approvals.simple(life, request)
             return
         asked = (request, strategy)
         self._asked = [*self._asked[-REMEMBERED:], asked]
@@ -93,46 +109,54 @@ class Workload:
 
     def burst(self, life: Life) -> None:
         """As many orders at once as a fault in a strategy would make: of other terms, or the same again and again."""
-        same = self._random.random() < 0.4
-        first = self._request(life, "maker")
-        for _ in range(self._random.randint(3, 6)):
-            request = first if same else self._request(life, "maker")
-            self._submit(life, (msgspec.structs.replace(request, request_id=self._id("r")), "maker"))
+        same = self.random.random() < 0.4
+        first = self.request(life, "maker")
+        for _ in range(self.random.randint(3, 6)):
+            request = first if same else self.request(life, "maker")
+            self._submit(life, (msgspec.structs.replace(request, request_id=self.new_id("r")), "maker"))
 
     def repeat(self, life: Life) -> None:
         """A caller that had no answer, or lost it, asks once more."""
         self._world.counted("asked again")
-        if self._groups and self._random.random() < 0.3:
-            self._submit_group(life, *self._random.choice(self._groups))
-        elif self._approvals and self._random.random() < 0.4:
-            self._execute(life, *self._random.choice(self._approvals))
+        if self._groups and self.random.random() < 0.3:
+            self._submit_group(life, *self.random.choice(self._groups))
+        elif self.approvals.signed and self.random.random() < 0.4:
+            self.approvals.hand_in(life, self.random.choice(self.approvals.signed))
         elif self._asked:
-            self._submit(life, self._random.choice(self._asked))
+            self._submit(life, self.random.choice(self._asked))
 
     def cross(self, life: Life) -> None:
         """An order that would meet one of our own."""
         resting = [known for known in self._open() if known.price is not None]
         if not resting:
             return
-        known = self._random.choice(resting)
+        known = self.random.choice(resting)
         intent = known.intent
         side = Side.SELL if intent.side is Side.BUY else Side.BUY
         tick = self._world.exchange.instruments[intent.symbol].tick_size
         assert known.price is not None
-        price = known.price + self._random.choice((-1, 0, 0, 1)) * tick
-        lots = self._random.randint(2, 12)
+        price = known.price + self.random.choice((-1, 0, 0, 1)) * tick
+        lots = self.random.randint(2, 12)
         request = self._limit(intent.symbol, side, lots, price)
         self._submit(life, (msgspec.structs.replace(request, strategy_id="taker"), "taker"))
 
     def held(self, life: Life) -> None:
         """An order whose condition the engine watches."""
-        strategy = self._random.choice((*documents.STRATEGIES, ""))
-        request = self._request(life, strategy)
-        self._submit(life, (self._conditional(request), strategy))
+        strategy = self.random.choice((*documents.STRATEGIES, ""))
+        request = self.request(life, strategy)
+        self._submit(life, (self.conditional(request), strategy))
 
     def group(self, life: Life) -> None:
         """A bracket or an OCO near the market, so that its legs are met."""
-        random, strategy = self._random, self._random.choice(documents.STRATEGIES)
+        strategy = self.random.choice(documents.STRATEGIES)
+        legs = self.legs(strategy)
+        kind = GroupKind.BRACKET if OrderRole.ENTRY in legs else GroupKind.OCO
+        request = GroupRequest(self.new_id("g"), kind, legs)
+        self._submit_group(life, request, strategy)
+
+    def legs(self, strategy: str, *, is_bracket: bool = False) -> dict[OrderRole, OrderRequest]:
+        """Of a bracket or, unless it has to be one, of an OCO."""
+        random = self.random
         symbol = random.choice(("BTCUSDT", "ETHUSDT"))
         item, quote = self._world.exchange.instruments[symbol], self._world.exchange.quotes[symbol]
         side = random.choice((Side.BUY, Side.SELL))
@@ -153,49 +177,46 @@ class Workload:
             orders[OrderRole.STOP] = msgspec.structs.replace(
                 orders[OrderRole.STOP], order_type=OrderType.TRAILING_STOP, stop_price=None, trailing_offset_bps=3
             )
-        is_bracket = random.random() < 0.7
-        if is_bracket:
+        if random.random() < 0.7 or is_bracket:
             orders[OrderRole.ENTRY] = self._limit(symbol, side, lots, entry)
-        legs = {role: msgspec.structs.replace(order, strategy_id=strategy) for role, order in orders.items()}
-        request = GroupRequest(self._id("g"), GroupKind.BRACKET if is_bracket else GroupKind.OCO, legs)
-        self._submit_group(life, request, strategy)
+        return {role: msgspec.structs.replace(order, strategy_id=strategy) for role, order in orders.items()}
 
     def cancel(self, life: Life) -> None:
-        known = self._some_open()
+        known = self.some_open()
         if known is not None:
             order_id = known.intent.client_order_id
             self._spawn(life, life.service.cancel_order(order_id, documents.TRADER, None), f"cancel {order_id}")
 
     def cancel_all(self, life: Life) -> None:
-        symbol = self._random.choice((None, *documents.FIRST_BIDS))
+        symbol = self.random.choice((None, *documents.FIRST_BIDS))
         self._spawn(life, life.service.cancel_all(documents.ACCOUNT, symbol, documents.TRADER), "cancel all")
 
     def amend(self, life: Life) -> None:
-        known = self._some_open()
+        known = self.some_open()
         if known is None:
             return
         intent = known.intent
         item = self._world.exchange.instruments[intent.symbol]
         lots = known.quantity // item.lot_size
-        wanted_lots = self._random.randint(1, 4 * lots if self._plan.amends_prices else lots)
+        wanted_lots = self.random.randint(1, 4 * lots if self._plan.amends_prices else lots)
         quantity: Decimal | None = from_scaled(wanted_lots * item.lot_size, item.quantity_scale)
         price: Decimal | None = None
-        if known.price is not None and self._random.random() < 0.3:
+        if known.price is not None and self.random.random() < 0.3:
             # Where the venue can't do this in place it becomes a cancel and another order.
-            moved = known.price + self._random.choice((-3, -1, 1, 2)) * item.tick_size
+            moved = known.price + self.random.choice((-3, -1, 1, 2)) * item.tick_size
             price = from_scaled(moved, item.price_scale)
-            quantity = None if self._random.random() < 0.5 else quantity
+            quantity = None if self.random.random() < 0.5 else quantity
         order_id = intent.client_order_id
         if intent.strategy_id:
-            authority: Any = MandateAuthority(documents.mandate_id(intent.strategy_id), intent.strategy_id)
+            authority: Any = MandateAuthority(self.mandate_id(intent.strategy_id), intent.strategy_id)
             content = b""
         else:
             authority, content = documents.session_request(
-                self._session_id, (self._id("amend"), order_id, str(quantity))
+                self._session_id, (self.new_id("amend"), order_id, str(quantity))
             )
         amending = life.service.amend_order(order_id, quantity, price, authority, request_bytes=content)
         self._spawn(life, amending, f"amend {order_id}")
-        if self._random.random() < 0.5:
+        if self.random.random() < 0.5:
             self._beside(life, known)
 
     def _beside(self, life: Life, known: Known) -> None:
@@ -203,11 +224,17 @@ class Workload:
         intent, quote = known.intent, self._world.exchange.quotes[known.intent.symbol]
         item = self._world.exchange.instruments[intent.symbol]
         other = Side.SELL if intent.side is Side.BUY else Side.BUY
-        side = intent.side if self._random.random() < 0.75 else other
-        away = self._random.randint(0, 4) * item.tick_size
+        side = intent.side if self.random.random() < 0.75 else other
+        away = self.random.randint(0, 4) * item.tick_size
         price = quote.bid - away if side is Side.BUY else quote.ask + away
-        request = self._limit(intent.symbol, side, self._random.randint(12, 31), price)
+        request = self._limit(intent.symbol, side, self.random.randint(12, 31), price)
         self._submit(life, (msgspec.structs.replace(request, strategy_id="taker"), "taker"))
+
+    def propose(self, life: Life) -> None:
+        self.approvals.propose(life)
+
+    def take_back(self, life: Life) -> None:
+        self.approvals.take_back(life)
 
     # safety and administration
 
@@ -219,11 +246,15 @@ class Workload:
 
     def tighten(self, life: Life) -> None:
         """Throw the switch; somebody thaws it after a while."""
-        state = self._random.choice((KillSwitch.REDUCE_ONLY, KillSwitch.CANCEL_ONLY, KillSwitch.HALTED))
-        account_id = self._random.choice(("", documents.ACCOUNT))
+        state = self.random.choice((KillSwitch.REDUCE_ONLY, KillSwitch.CANCEL_ONLY, KillSwitch.HALTED))
+        account_id = self.random.choice(("", documents.ACCOUNT))
         self._spawn(life, self._tighten(life, state, account_id), f"switch {state} {account_id}")
+        self.thaw_later(account_id)
+
+    def thaw_later(self, account_id: str) -> None:
+        """Somebody does, with the root key."""
         self._world.scheduler.after(
-            self._random.randint(1, 5) * NS_PER_S,
+            self.random.randint(1, 5) * NS_PER_S,
             lambda: self._world.with_engine(lambda now: self._thaw(now, account_id)),
         )
 
@@ -234,8 +265,8 @@ class Workload:
 
     def rules(self, life: Life) -> None:
         """Other rules are put into force, or those of before."""
-        if self._random.random() < 0.7:
-            document = documents.rules_document(self._random.randrange(len(documents.TIGHTENINGS)))
+        if self.random.random() < 0.7:
+            document = documents.rules_document(self.random.randrange(len(documents.TIGHTENINGS)))
             self._administer(life, "rules.install", {"document": document})
         else:
             self._administer(life, "rules.rollback", {"version": "0"})
@@ -248,13 +279,13 @@ class Workload:
 
     def foreign_order(self, _life: Life) -> None:
         """Somebody trades on the account by another way."""
-        symbol = self._random.choice(tuple(documents.FIRST_BIDS))
-        side, quote = self._random.choice((Side.BUY, Side.SELL)), self._world.exchange.quotes[symbol]
+        symbol = self.random.choice(tuple(documents.FIRST_BIDS))
+        side, quote = self.random.choice((Side.BUY, Side.SELL)), self._world.exchange.quotes[symbol]
         item = self._world.exchange.instruments[symbol]
-        away = self._random.randint(1, 12) * item.tick_size
+        away = self.random.randint(1, 12) * item.tick_size
         price = quote.bid - away if side is Side.BUY else quote.ask + away
-        quantity = self._random.randint(2, 6) * item.lot_size
-        order_id = self._id("web")
+        quantity = self.random.randint(2, 6) * item.lot_size
+        order_id = self.new_id("web")
         self._world.checks.foreign.add(order_id)
         try:
             self._world.exchange.place(Terms(symbol, order_id, side, OrderType.LIMIT, TimeInForce.GTC, quantity, price))
@@ -266,7 +297,7 @@ class Workload:
         held = self._world.exchange.open_orders()
         if held:
             self._world.counted("foreign cancel")
-            self._world.exchange.cancel(self._random.choice(held).terms.client_order_id)
+            self._world.exchange.cancel(self.random.choice(held).terms.client_order_id)
 
     # parts
 
@@ -274,19 +305,19 @@ class Workload:
     def _session_id(self) -> str:
         return f"session-{self._session}"
 
-    def _id(self, kind: str) -> str:
+    def new_id(self, kind: str) -> str:
         self._count += 1
         return f"{kind}-{self._count}"
 
     def _open(self) -> list[Known]:
         return self._world.checks.model.open_orders()
 
-    def _some_open(self) -> Known | None:
+    def some_open(self) -> Known | None:
         found = self._open()
-        return self._random.choice(found) if found else None
+        return self.random.choice(found) if found else None
 
-    def _request(self, life: Life, strategy: str) -> OrderRequest:
-        random = self._random
+    def request(self, life: Life, strategy: str) -> OrderRequest:
+        random = self.random
         symbols = ("BTCUSDT", "BTCUSDT", "ETHUSDT", "ETHBTC")
         # The maker's mandate isn't for the last of them, which it tries now and then.
         symbol = random.choice(symbols[:3] if strategy == "maker" and random.random() < 0.95 else symbols)
@@ -295,7 +326,7 @@ class Workload:
         lots = random.randint(2, 14) if random.random() < 0.7 else random.randint(1, 45)
         if random.random() < 0.15:
             market = OrderRequest(
-                self._id("r"),
+                self.new_id("r"),
                 documents.ACCOUNT,
                 documents.VENUE,
                 symbol,
@@ -325,7 +356,7 @@ class Workload:
     def _limit(self, symbol: str, side: Side, lots: int, price: int) -> OrderRequest:
         item = self._world.exchange.instruments[symbol]
         return OrderRequest(
-            self._id("r"),
+            self.new_id("r"),
             documents.ACCOUNT,
             documents.VENUE,
             symbol,
@@ -336,9 +367,9 @@ class Workload:
             price,
         )
 
-    def _conditional(self, request: OrderRequest) -> OrderRequest:
+    def conditional(self, request: OrderRequest) -> OrderRequest:
         """The same with a trigger a few ticks from the market, on either side of it."""
-        random = self._random
+        random = self.random
         item, quote = self._world.exchange.instruments[request.symbol], self._world.exchange.quotes[request.symbol]
         kind = random.choice((OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT, OrderType.TRAILING_STOP))
         rises = (request.side is Side.BUY) is kind.is_stop
@@ -356,7 +387,7 @@ class Workload:
         )
 
     def _submit_group(self, life: Life, request: GroupRequest, strategy: str) -> None:
-        authority = MandateAuthority(documents.mandate_id(strategy), strategy)
+        authority = MandateAuthority(self.mandate_id(strategy), strategy)
         first = OrderRole.ENTRY if OrderRole.ENTRY in request.orders else OrderRole.TAKE_PROFIT
         order_id = derived_order_id(requested_order_id(authority.mandate_id, request.request_id), first)
 
@@ -370,7 +401,7 @@ class Workload:
         request, strategy = asked
         content = b""
         if strategy:
-            authority: Any = MandateAuthority(documents.mandate_id(strategy), strategy)
+            authority: Any = MandateAuthority(self.mandate_id(strategy), strategy)
             name = authority.mandate_id
         else:
             authority, content = documents.session_request(self._session_id, request)
@@ -380,23 +411,6 @@ class Workload:
             return life.service.submit_order(request, authority, request_bytes=content)
 
         self._spawn(life, self._answered(submit, requested_order_id(name, request.request_id)), "order")
-
-    def _approve(self, life: Life, request: OrderRequest) -> None:
-        symbol = request.symbol
-        if request.time_in_force is TimeInForce.GTD:
-            request = msgspec.structs.replace(request, time_in_force=TimeInForce.GTC, expires_ns=None)
-        item, quote = self._world.exchange.instruments[symbol], self._world.exchange.quotes[symbol]
-        mid = Decimal(quote.bid + quote.ask) / 2
-        now_ns = life.clock.now_ns()
-        approval = documents.signed_approval(request, mid.scaleb(-item.price_scale), item, now_ns)
-        self._approvals = [*self._approvals[-REMEMBERED:], approval]
-        self._execute(life, *approval)
-
-    def _execute(self, life: Life, content: bytes, digest: str, signatures: list[tuple[str, bytes]]) -> None:
-        def execute() -> Coroutine[Any, Any, ExecutionOutcomeView]:
-            return life.service.execute_approval(content, digest, signatures, None)
-
-        self._spawn(life, self._answered(execute, client_order_id(digest)), "approval")
 
     async def _answered(self, ask: Callable[[], Coroutine[Any, Any, ExecutionOutcomeView]], order_id: str) -> None:
         """What was answered must be so, then and after any crash."""
@@ -423,7 +437,7 @@ class Workload:
         self._administer(life, "thaw", body)
 
     def _administer(self, life: Life, kind: str, body: dict[str, str]) -> None:
-        content, signatures = documents.administration(kind, self._id("doc"), body, life.clock.now_ns())
+        content, signatures = documents.administration(kind, self.new_id("doc"), body, life.clock.now_ns())
         self._spawn(life, self._administered(life, kind, content, signatures), kind)
 
     async def _administered(self, life: Life, kind: str, content: bytes, signatures: list[tuple[str, bytes]]) -> None:
@@ -455,6 +469,8 @@ ACTIONS: tuple[tuple[Action, Callable[[Workload], float]], ...] = (
     (Workload.renew, lambda self: self._plan.renewals),
     (Workload.foreign_order, lambda self: self._plan.foreign_orders),
     (Workload.foreign_cancel, lambda self: self._plan.foreign_cancels),
+    (Workload.propose, lambda self: self._plan.approvals),
+    (Workload.take_back, lambda self: self._plan.voids if self._plan.approvals else 0.0),
 )
 DEADLY: tuple[Action, ...] = (Workload.cancel, Workload.cancel_all, Workload.amend)
 """What a kill that waits for an action is most curious about."""

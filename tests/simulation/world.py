@@ -86,6 +86,7 @@ class World:
         self.checks.told, self.checks.counted = self.told, self.counted
         machine = self.machine
         machine.on_event, machine.on_submit = self.checks.on_published, self._submitting
+        machine.on_amend = self.checks.on_amend
         machine.on_death, machine.crashed, machine.counted = self._died, self._crashed, self.counted
         self.workload = Workload(self)
         self._is_over = False
