@@ -21,7 +21,7 @@ class Principal(msgspec.Struct, frozen=True):
     """Who is asking. account_ids is the whole scope; an empty tuple sees no account.
 
     An agent acts on_behalf_of its owner, with the owner's role; tools then names all that it may call. None sets no
-    bound beside the role's.
+    bound beside the role's. model and provider are what the owner said that the agent runs on; empty is unnamed.
     """
 
     user_id: str
@@ -31,6 +31,8 @@ class Principal(msgspec.Struct, frozen=True):
     kind: Literal["human", "agent"] = "human"
     on_behalf_of: str | None = None
     tools: frozenset[str] | None = None
+    model: str = ""
+    provider: str = ""
 
     @property
     def person_id(self) -> str:
@@ -44,7 +46,7 @@ class Principal(msgspec.Struct, frozen=True):
 
 class ToolCall(msgspec.Struct, frozen=True):
     """A request to the gateway. run_id is None outside a copilot run. model and provider are those that were asked by
-    our own configuration, empty where no model asked or it isn't known."""
+    our own configuration, or an agent's as its owner named them; empty where no model asked or it isn't known."""
 
     call_id: str
     tool: str

@@ -19,6 +19,8 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     account_ids: tuple[str, ...]
     tools: tuple[str, ...]
+    provider: str
+    model: str
     secret_hash: bytes
     created_at_ns: int
     expires_at_ns: int
@@ -40,12 +42,14 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
             kind="agent",
             on_behalf_of=self.owner.user_id,
             tools=frozenset(self.tools),
+            model=self.model,
+            provider=self.provider,
         )
 
 
 _AGENT = """
-    SELECT a.id, a.name, a.account_ids, a.tools, a.secret_hash, a.created_at, a.expires_at, a.last_token_at,
-           a.revoked_at, a.expires_at <= clock_timestamp() AS is_expired,
+    SELECT a.id, a.name, a.account_ids, a.tools, a.provider, a.model, a.secret_hash, a.created_at,
+           a.expires_at, a.last_token_at, a.revoked_at, a.expires_at <= clock_timestamp() AS is_expired,
            u.id AS owner_id, u.username, u.role, u.disabled_at IS NOT NULL AS owner_disabled,
            array(SELECT account_id FROM account_grants g WHERE g.user_id = u.id ORDER BY account_id) AS granted
     FROM agents a JOIN users u ON u.id = a.owner_id
@@ -66,8 +70,9 @@ _END_EXPIRED = text(
 )
 _NAME_TAKEN = text("SELECT 1 FROM agents WHERE owner_id = :owner AND name = :name AND revoked_at IS NULL")
 _INSERT = text(
-    "INSERT INTO agents (id, owner_id, name, account_ids, tools, secret_hash, expires_at) VALUES "
-    "(:id, :owner, :name, :accounts, :tools, :hash, clock_timestamp() + make_interval(secs => :lifetime))"
+    "INSERT INTO agents (id, owner_id, name, account_ids, tools, provider, model, secret_hash, expires_at) VALUES "
+    "(:id, :owner, :name, :accounts, :tools, :provider, :model, :hash, "
+    "clock_timestamp() + make_interval(secs => :lifetime))"
 )
 _REVOKE = text(
     "UPDATE agents SET revoked_at = clock_timestamp(), revoked_by = :by WHERE id = :id AND revoked_at IS NULL"
@@ -114,11 +119,14 @@ async def insert(
     name: str,
     account_ids: list[str],
     tools: list[str],
+    provider: str,
+    model: str,
     secret_hash: bytes,
     lifetime_s: int,
 ) -> None:
     values = {"id": agent_id, "owner": owner_id, "name": name, "accounts": account_ids, "tools": tools}
-    await connection.execute(_INSERT, values | {"hash": secret_hash, "lifetime": lifetime_s})
+    runs_on = {"provider": provider, "model": model}
+    await connection.execute(_INSERT, values | runs_on | {"hash": secret_hash, "lifetime": lifetime_s})
 
 
 async def revoke(connection: AsyncConnection, agent_id: str, by: str) -> None:
@@ -136,6 +144,8 @@ def _row(row: Row[Any]) -> AgentRow:
         name=row.name,
         account_ids=tuple(row.account_ids),
         tools=tuple(row.tools),
+        provider=row.provider,
+        model=row.model,
         secret_hash=bytes(row.secret_hash),
         created_at_ns=to_ns(row.created_at),
         expires_at_ns=to_ns(row.expires_at),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.agents.repository import AgentRow
 from core.types.clock import format_utc_us
@@ -12,19 +14,29 @@ ID_PATTERN = r"^[A-Za-z0-9-]{1,64}$"
 ID_LENGTH_LIMIT = 64
 TOOLS_LIMIT = 200
 ACCOUNTS_LIMIT = 100
+MODEL_PATTERN = r"^[!-~]{1,80}$"
 SECRET_LENGTH_LIMIT = 256
 DAYS_LIMIT = 365
 
 
 class AgentRequest(BaseModel):
     """Without `tools` the agent gets all that look and compute, and none that suggests: those are named one by one.
-    Without `account_ids` it gets all of your accounts of now."""
+    Without `account_ids` it gets all of your accounts of now. `provider` and `model` say what it runs on: the policy's
+    `[[model]]` sections go by them, and records show them. An agent without them is `unnamed` there."""
 
     model_config = ConfigDict(extra="forbid")
     name: str = Field(pattern=NAME_PATTERN)
     account_ids: list[str] | None = Field(default=None, max_length=ACCOUNTS_LIMIT)
     tools: list[str] | None = Field(default=None, min_length=1, max_length=TOOLS_LIMIT)
     valid_days: int = Field(default=90, ge=1, le=DAYS_LIMIT)
+    provider: str = Field(default="", pattern=f"^$|{MODEL_PATTERN}")
+    model: str = Field(default="", pattern=f"^$|{MODEL_PATTERN}")
+
+    @model_validator(mode="after")
+    def _a_model_has_a_provider(self) -> Self:
+        if bool(self.provider) != bool(self.model):
+            raise ValueError("provider and model go together: give both or neither")
+        return self
 
 
 class AgentResponse(BaseModel):
@@ -35,6 +47,8 @@ class AgentResponse(BaseModel):
     owner_id: str
     account_ids: list[str]
     tools: list[str]
+    provider: str
+    model: str
     state: str
     created_at: str
     expires_at: str
@@ -48,6 +62,8 @@ class AgentResponse(BaseModel):
             owner_id=row.owner.user_id,
             account_ids=list(row.account_ids),
             tools=list(row.tools),
+            provider=row.provider,
+            model=row.model,
             state="revoked" if row.revoked_at_ns is not None else "expired" if row.is_expired else "active",
             created_at=format_utc_us(row.created_at_ns),
             expires_at=format_utc_us(row.expires_at_ns),

@@ -64,13 +64,14 @@ class AgentService:
                 name=request.name,
                 account_ids=account_ids,
                 tools=tools,
+                provider=request.provider,
+                model=request.model,
                 secret_hash=_hash(secret),
                 lifetime_s=request.valid_days * S_PER_DAY,
             )
             bounds = {"account_ids": account_ids, "tools": tools, "valid_days": request.valid_days}
-            await self._record(
-                Action.AGENT_CREATED, owner, _resource(agent_id), payload={"name": request.name} | bounds
-            )
+            runs_on = {"name": request.name, "provider": request.provider, "model": request.model}
+            await self._record(Action.AGENT_CREATED, owner, _resource(agent_id), payload=runs_on | bounds)
             row = await self._found(connection, agent_id)
         return NewAgentResponse(**AgentResponse.of(row).model_dump(), secret=secret)
 

@@ -32,6 +32,8 @@ def create(
     ] = None,
     accounts: Annotated[Optional[str], typer.Option(help="Comma-separated. Left out: all of yours.")] = None,  # noqa: UP045
     days: Annotated[int, typer.Option(help="For how long.")] = 90,
+    model: Annotated[str, typer.Option(help="The model it runs on, as the policy names it; with --provider.")] = "",
+    provider: Annotated[str, typer.Option(help="Who serves that model, as the policy names it.")] = "",
     secret_file: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Write the secret there (mode 0600) instead of printing it. It is shown this once."),
@@ -44,6 +46,7 @@ def create(
         session = Session(as_user, "trader")
         body: dict[str, Any] = {"name": name, "valid_days": days}
         body |= {"tools": _list(tools)} if tools is not None else {}
+        body |= {"model": model, "provider": provider} if model or provider else {}
         body |= {"account_ids": _list(accounts)} if accounts is not None else {}
         if secret_file is not None and secret_file.exists():
             raise CommandError("FILE_EXISTS", f"{secret_file} is there already: name another file.", EXIT_USAGE)
@@ -57,6 +60,8 @@ def create(
     typer.secho(f"Agent {agent['name']} is {agent['agent_id']}, until {agent['expires_at']}.", fg="green")
     typer.echo(f"Tools: {', '.join(agent['tools'])}")
     typer.echo(f"Accounts: {', '.join(agent['account_ids']) or 'none'}")
+    if agent["model"]:
+        typer.echo(f"Model: {agent['model']} of {agent['provider']}")
     kept = f"in {secret_file}" if secret_file else agent["secret"]
     typer.echo(f"Secret, kept nowhere else: {kept}")
 

@@ -47,7 +47,15 @@ class ToolService:
         IDEMPOTENCY_KEY_REUSED, REQUEST_IN_PROGRESS, SERVICE_DATABASE_UNAVAILABLE.
         """
         trace = self._trace(traceparent)
-        call = ToolCall(self._ids.new_ulid(), tool, arguments, principal, trace)
+        call = ToolCall(
+            self._ids.new_ulid(),
+            tool,
+            arguments,
+            principal,
+            trace,
+            model=principal.model,
+            provider=principal.provider,
+        )
         if idempotency_key is None or self._keys is None or not self._suggests(principal, tool):
             return await self._gateway.call(call), trace
         earlier = await self._keys.claim(principal, idempotency_key, tool, arguments, call.call_id)

@@ -306,9 +306,12 @@ def veloz(house: House, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 async def test_an_agent_is_made_listed_given_a_token_and_ended(house: House, veloz: Run, tmp_path: Path) -> None:
     name, secret_file = f"scout-{IDS.new_ulid()[-8:].lower()}", tmp_path / "scout.secret"
-    made = await veloz("create", name, "--tools", "get_ticker, get_klines", "--secret-file", str(secret_file), "--json")
+    runs_on = ("--provider", "offline", "--model", "planner")
+    asked = ("--tools", "get_ticker, get_klines", *runs_on, "--secret-file", str(secret_file), "--json")
+    made = await veloz("create", name, *asked)
     agent = json.loads(made.output)
     assert (agent["tools"], agent["state"]) == (["get_klines", "get_ticker"], "active")
+    assert (agent["provider"], agent["model"]) == ("offline", "planner")
     assert "secret" not in agent
     assert secret_file.stat().st_mode & 0o777 == 0o600
 

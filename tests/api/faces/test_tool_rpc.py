@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from google.protobuf import json_format
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -242,4 +248,106 @@ async def test_a_port_that_somebody_has_is_told(house: House) -> None:
     async with tool_rpc_server(GrpcSettings(port=0), servicer, services.identity) as port:
         with pytest.raises(ConfigurationError, match=f"can't serve on 127.0.0.1:{port}"):
             async with tool_rpc_server(GrpcSettings(port=port), servicer, services.identity):
+                pass
+
+
+# --- TLS
+
+
+class Authority:
+    """A certificate authority of this test's own, and files of what it signed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an authority for tests")])
+        constraints = x509.BasicConstraints(ca=True, path_length=0)
+        self.certificate = self._signed(self._name, self._key, constraints, critical=True)
+
+    def served_by(self, host: str) -> GrpcSettings:
+        """Settings with a certificate for host."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+        chain = self._signed(name, key, x509.SubjectAlternativeName([x509.DNSName(host)]))
+        files = {"chain.pem": chain, "key.pem": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())}
+        for file, content in files.items():
+            (self._folder / file).write_bytes(content)
+        return GrpcSettings(
+            port=0,
+            tls_certificate_file=str(self._folder / "chain.pem"),
+            tls_key_file=str(self._folder / "key.pem"),
+        )
+
+    def _signed(
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        extension: x509.ExtensionType,
+        critical: bool = False,
+    ) -> bytes:
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(hours=1))
+            .add_extension(extension, critical)
+        )
+        return builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM)
+
+
+@asynccontextmanager
+async def over_tls(
+    house: House, settings: GrpcSettings, trusts: bytes | None, name: str
+) -> AsyncIterator[ReflectionClient]:
+    """A client that trusts one authority and expects the name; trusting none, it speaks in the clear."""
+    services = house.api.services
+    options = [("grpc.ssl_target_name_override", name)]
+    async with tool_rpc_server(settings, ToolGatewayServicer(services.tools), services.identity) as port:
+        address = f"127.0.0.1:{port}"
+        channel = (
+            grpc.aio.insecure_channel(address)
+            if trusts is None
+            else grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(trusts), options)
+        )
+        async with channel:
+            header = (await house.api.as_("trader"))["Authorization"]
+            yield ReflectionClient(channel, (("authorization", header),))
+
+
+async def test_a_client_that_knows_the_authority_calls_over_tls(house: House, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    async with over_tls(house, authority.served_by("veloz.test"), authority.certificate, "veloz.test") as client:
+        await client.learn()
+        called = await client.call("CallTool", {"tool": "get_ticker", "arguments_json": '{"symbol": "BTCUSDT"}'})
+    assert outcomes(house, called["trace_id"]) == [("tool.called", "ok")]
+
+
+@pytest.mark.parametrize(
+    ("trusts", "name"),
+    [("nobody", "veloz.test"), ("another", "veloz.test"), ("the signer", "other.test")],
+    ids=["in the clear", "of an unknown authority", "under another name"],
+)
+async def test_with_tls_nobody_calls_in_the_clear_nor_trusts_a_strangers_certificate(
+    house: House, tmp_path: Path, trusts: str, name: str
+) -> None:
+    (tmp_path / "another").mkdir()
+    authority, another = Authority(tmp_path), Authority(tmp_path / "another")
+    trusted = {"nobody": None, "another": another.certificate, "the signer": authority.certificate}[trusts]
+    async with over_tls(house, authority.served_by("veloz.test"), trusted, name) as client:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await client.learn()
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_certificate_that_cant_be_read_stops_the_start(house: House, tmp_path: Path) -> None:
+    services = house.api.services
+    settings = Authority(tmp_path).served_by("veloz.test")
+    for content in (None, b"not a key"):
+        (tmp_path / "key.pem").unlink() if content is None else (tmp_path / "key.pem").write_bytes(content)
+        with pytest.raises(ConfigurationError, match="tls_certificate_file"):
+            async with tool_rpc_server(settings, ToolGatewayServicer(services.tools), services.identity):
                 pass
