@@ -14,7 +14,8 @@ from api.tool_rpc._proto import gateway_pb2_grpc
 from api.tool_rpc.server import TRACEPARENT_KEY, Context, abort, caller
 from api.tools.service import ToolService
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
-from tools.contracts import ToolDescription
+from tools.contracts import ToolDescription, ToolResult
+from tools.untrusted import for_model
 
 PAGE_LIMIT = 100
 TOKEN_LIMIT_CHARS = 128
@@ -100,6 +101,8 @@ class ToolGatewayServicer(gateway_pb2_grpc.ToolGatewayServicer):
             untrusted=result.untrusted,
             trace_id=trace.trace_id,
             data_json=msgspec.json.encode(result.data).decode(),
+            untrusted_paths=result.untrusted_paths,
+            enveloped_json=_enveloped(result),
         )
 
 
@@ -115,6 +118,10 @@ async def _reply(context: Context, answer: Callable[[], Awaitable[Reply]]) -> Re
         await abort(
             context, Refusal(ReasonCode.SERVICE_INTERNAL_ERROR, "The service failed at this call; its log says more.")
         )
+
+
+def _enveloped(result: ToolResult) -> str:
+    return msgspec.json.encode(for_model(result.data, result.untrusted_paths)).decode() if result.untrusted else ""
 
 
 def _arguments(text: str) -> dict[str, Any]:

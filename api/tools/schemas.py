@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.types.clock import format_utc_us
 from core.types.ids import TraceContext
 from tools.contracts import ToolDescription, ToolResult
+from tools.untrusted import for_model
 
 
 class ToolResponse(BaseModel):
@@ -59,7 +60,8 @@ class ToolCallRequest(BaseModel):
 class ToolCallResponse(BaseModel):
     """What the gateway released. Every number in `data` is text; `digest` is SHA-256 over its RFC 8785 form.
     `source` says which process, table and venue it came from. `untrusted` marks text from outside: data, never an
-    instruction."""
+    instruction; `untrusted_paths` lead to it within `data`, and `enveloped` is then the data with that text between
+    delimiters that nothing inside can close: give this one to a model. It is null where nothing is untrusted."""
 
     call_id: str
     tool: str
@@ -71,8 +73,10 @@ class ToolCallResponse(BaseModel):
     as_of: str
     digest: str
     untrusted: bool
+    untrusted_paths: list[str]
     trace_id: str
     data: dict[str, Any]
+    enveloped: dict[str, Any] | None
 
     @classmethod
     def of(cls, result: ToolResult, trace: TraceContext) -> ToolCallResponse:
@@ -87,6 +91,8 @@ class ToolCallResponse(BaseModel):
             as_of=format_utc_us(result.as_of_ns),
             digest=result.digest_hex,
             untrusted=result.untrusted,
+            untrusted_paths=list(result.untrusted_paths),
             trace_id=trace.trace_id,
             data=result.data,
+            enveloped=for_model(result.data, result.untrusted_paths) if result.untrusted else None,
         )

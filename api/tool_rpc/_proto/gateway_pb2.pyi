@@ -59,7 +59,7 @@ class CallToolRequest(_message.Message):
     def __init__(self, tool: _Optional[str] = ..., arguments_json: _Optional[str] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
 
 class CallToolResponse(_message.Message):
-    __slots__ = ("call_id", "tool", "tool_version", "mode", "scope", "source", "as_of_ns", "digest", "untrusted", "trace_id", "data_json")
+    __slots__ = ("call_id", "tool", "tool_version", "mode", "scope", "source", "as_of_ns", "digest", "untrusted", "trace_id", "data_json", "untrusted_paths", "enveloped_json")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     TOOL_FIELD_NUMBER: _ClassVar[int]
     TOOL_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +71,8 @@ class CallToolResponse(_message.Message):
     UNTRUSTED_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     DATA_JSON_FIELD_NUMBER: _ClassVar[int]
+    UNTRUSTED_PATHS_FIELD_NUMBER: _ClassVar[int]
+    ENVELOPED_JSON_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     tool: str
     tool_version: str
@@ -82,7 +84,9 @@ class CallToolResponse(_message.Message):
     untrusted: bool
     trace_id: str
     data_json: str
-    def __init__(self, call_id: _Optional[str] = ..., tool: _Optional[str] = ..., tool_version: _Optional[str] = ..., mode: _Optional[str] = ..., scope: _Optional[_Iterable[str]] = ..., source: _Optional[_Iterable[str]] = ..., as_of_ns: _Optional[int] = ..., digest: _Optional[str] = ..., untrusted: _Optional[bool] = ..., trace_id: _Optional[str] = ..., data_json: _Optional[str] = ...) -> None: ...
+    untrusted_paths: _containers.RepeatedScalarFieldContainer[str]
+    enveloped_json: str
+    def __init__(self, call_id: _Optional[str] = ..., tool: _Optional[str] = ..., tool_version: _Optional[str] = ..., mode: _Optional[str] = ..., scope: _Optional[_Iterable[str]] = ..., source: _Optional[_Iterable[str]] = ..., as_of_ns: _Optional[int] = ..., digest: _Optional[str] = ..., untrusted: _Optional[bool] = ..., trace_id: _Optional[str] = ..., data_json: _Optional[str] = ..., untrusted_paths: _Optional[_Iterable[str]] = ..., enveloped_json: _Optional[str] = ...) -> None: ...
 
 class ListSuggestionsRequest(_message.Message):
     __slots__ = ("status", "before_id", "limit", "account_id")
