@@ -1,6 +1,7 @@
 """VeloZ's native core."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy
 import numpy.typing
@@ -331,6 +332,13 @@ class Activity:
     def restore(self, times: Sequence[tuple[str, Sequence[int]]], fingerprints: Sequence[tuple[str, Sequence[int]]]) -> None:
         """What times and fingerprints gave."""
 
+class Moment:
+    """
+    What the native side has read of one DecisionInputs, for the next order.
+    """
+
+    def __init__(self) -> None: ...
+
 class RiskLimits:
     """What holds for one account, strategy and symbol, ready to be compared."""
 
@@ -339,9 +347,37 @@ class RiskLimits:
         limits: decimal text and source by name. rates: by name, of each what is counted, limit, window_ms and source. Raises ValueError for a limit that 128 bits don't hold.
         """
 
-def evaluate_risk(exposure: ExposureBook, activity: Activity, limits: RiskLimits, intent: object, market: object, inputs: object, kill_switch: str, frozen_reason: str | None, equity: object, is_today: bool, now_ns: int, reference_price: object, max_deviation_bps: object, replaced: tuple[int, int, int | None, int | None, object] | None, margin: tuple[object, object, object] | None) -> tuple[bytes, int | None, str | None] | None:
+def evaluate_risk(exposure: ExposureBook, activity: Activity, limits: RiskLimits, intent: object, inputs: object, kill_switch: str, frozen_reason: str | None, equity: object, is_today: bool, now_ns: int, reference_price: object, max_deviation_bps: object, replaced: tuple[int, int, int | None, int | None, object] | None, margin: tuple[object, object, object] | None) -> tuple[bytes, int | None, str | None] | None:
     """
     Every built-in check: the records as their JSON, which of them is the first that didn't pass, and the order's worth as decimal text.
 
     None where 128 bits don't hold a value exactly: core.kernel.decide_risk then decides in Python.
     """
+
+class PlainTerms:
+    """What holds for plain orders of one account, strategy and instrument."""
+
+    def __init__(self, limits: RiskLimits, capabilities: object, venue: str, price_scale: int, quantity_scale: int, rules_version: int, times_in_force: list[str], kill_switch: str, equity: object, day_start_equity: object, peak_equity: object, from_ns: int, until_ns: int) -> None:
+        """Raises ValueError for an equity that 128 bits don't hold."""
+
+    def hold(self, now_ns: int, capabilities: object) -> bool: ...
+
+class PlainOrders:
+    """
+    A limit order under a mandate that nothing speaks against: decided, applied and answered on the kernel's own tables.
+    """
+
+    def __init__(self, exposure: ExposureBook, activity: Activity, tables: dict[str, dict[Any, Any]], types: dict[str, object]) -> None: ...
+
+    def decide(self, terms: PlainTerms, request: object, authority: object, inputs: object, now_ns: int, trace_id: str | None) -> Any:
+        """
+        The OrderIntended, or None where core.kernel.decide_orders is to decide. Changes nothing.
+        """
+
+    def apply(self, event: object, undo: list[Any] | None) -> bool:
+        """
+        Take in an OrderIntended as core.kernel.kernel does; False, and nothing has changed, where that is to do it. undo: what State.rollback goes by, where changes can be undone.
+        """
+
+    def apply_accepted(self, event: object, undo: list[Any] | None) -> bool:
+        """The same for an OrderAccepted."""

@@ -13,6 +13,7 @@ from core.kernel.decide_authority import (
     mandate_order_refusal,
     session_refusal,
 )
+from core.kernel.decide_plain import decide_plain
 from core.kernel.decide_risk import RiskSubject, run_risk, with_held
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
@@ -67,6 +68,27 @@ def decide_order(
 
     Asking again with the same request_id gives no event: the first order is the answer.
     """
+    if isinstance(authority, MandateAuthority):
+        plain = decide_plain(kernel, request, authority, inputs, capabilities, now_ns, trace_id)
+        if plain is not None:
+            return (plain,)
+    return decide_any_order(
+        kernel, request, authority, inputs, capabilities, now_ns, trace_id=trace_id, request_bytes=request_bytes
+    )
+
+
+def decide_any_order(
+    kernel: Kernel,
+    request: OrderRequest,
+    authority: AskedBy,
+    inputs: DecisionInputs,
+    capabilities: VenueCapabilities,
+    now_ns: int,
+    *,
+    trace_id: str | None = None,
+    request_bytes: bytes = b"",
+) -> Refusal | tuple[JournalEvent, ...]:
+    """As decide_order, which asks the native side first; what that is held to."""
     order_id = requested_order_id(authority_id(authority), request.request_id)
     if kernel.was_refused(order_id):
         return refused_before(order_id)

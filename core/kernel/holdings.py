@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 
-from core._native import Activity, ExposureBook
+import msgspec
+
+from core._native import Activity, ExposureBook, PlainOrders, PlainTerms
 from core.authority.state import MandateState, SessionState
 from core.kernel.indexes import OrderIndexes
 from core.kernel.records import (
@@ -31,10 +33,13 @@ from core.types.authority import (
 from core.types.events import (
     BalancesObserved,
     EquityObserved,
+    OrderIntended,
+    RenderedChecks,
     RiskLimits,
     Roster,
 )
 from core.types.instruments import Instrument
+from core.types.orders import OrderIntent, OrderStatus
 
 SHORT_IDS_KEPT = 1_024
 """An order's id is asked about more than once while it is decided on."""
@@ -49,13 +54,16 @@ class Holdings:
         self._rules: RiskRules | None = None
         self.index = OrderIndexes()
         self._listing = Listing((), {})
-        self._heads: Table[str, Head] = Table("head", str, Head)
+        self.plain_terms: dict[tuple[str, str, str, str], PlainTerms] = {}
+        self._heads: Table[str, Head] = Table("head", str, Head, self._terms_changed)
         self.instruments: Table[InstrumentKey, Instrument] = Table(
             "instruments", InstrumentKey, Instrument, self._instrument_changed
         )
-        self.rule_versions: Table[int, RulesVersion] = Table("rules", int, RulesVersion)
-        self.account_switches: Table[str, AccountSwitch] = Table("account_switches", str, AccountSwitch)
-        self.frozen: Table[str, str] = Table("frozen", str, str)
+        self.rule_versions: Table[int, RulesVersion] = Table("rules", int, RulesVersion, self._terms_changed)
+        self.account_switches: Table[str, AccountSwitch] = Table(
+            "account_switches", str, AccountSwitch, self._terms_changed
+        )
+        self.frozen: Table[str, str] = Table("frozen", str, str, self._terms_changed)
         self.consumptions: Table[str, Consumed] = Table("consumed", str, Consumed, self._consumption_changed)
         self.voided: Table[str, Voided] = Table("voided", str, Voided, is_added=True)
         self.documents: Table[str, int] = Table("documents", str, int)
@@ -69,7 +77,7 @@ class Holdings:
             "strategy_positions", StrategyPositionKey, Position
         )
         self.balances: Table[tuple[str, str], BalancesObserved] = Table("balances", tuple[str, str], BalancesObserved)
-        self.equity: Table[str, EquityObserved] = Table("equity", str, EquityObserved)
+        self.equity: Table[str, EquityObserved] = Table("equity", str, EquityObserved, self._terms_changed)
         self.funding: Table[StrategyPositionKey, FundingTotal] = Table("funding", StrategyPositionKey, FundingTotal)
         self.consumed: dict[str, int] = {}
         self._state = State(
@@ -92,6 +100,30 @@ class Holdings:
                 self.equity,
                 self.funding,
             )
+        )
+        self.plain = PlainOrders(
+            self.exposure,
+            self.activity,
+            {
+                "orders": self.orders,
+                "retired": self.retired,
+                "mandates": self.mandates,
+                "strategy_positions": self.strategy_positions,
+                "open": self.index.open,
+                "open_by_market": self.index.open_by_market,
+                "replacements": self.index.replacements,
+            },
+            {
+                "intent": OrderIntent,
+                "intended": OrderIntended,
+                "order": Order,
+                "mandate": MandateAuthority,
+                "mandate_state": MandateState,
+                "checks": RenderedChecks,
+                "status_intended": OrderStatus.INTENDED,
+                "status_accepted": OrderStatus.ACCEPTED,
+                "replace": msgspec.structs.replace,
+            },
         )
         self._state.put(self._heads, "", Head())
 
@@ -221,7 +253,11 @@ class Holdings:
         self.exposure.order_changed(at_most(old), at_most(new))
         self.index.order_changed(order_id, old, new)
 
+    def _terms_changed(self, *_change: object) -> None:
+        self.plain_terms.clear()
+
     def _instrument_changed(self, _key: InstrumentKey, _old: Instrument | None, new: Instrument | None) -> None:
+        self.plain_terms.clear()
         if new is not None:
             self.exposure.instrument_changed(new)
 

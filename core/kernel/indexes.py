@@ -25,11 +25,11 @@ class OrderIndexes:
         """Open orders that others have a bearing on: held ones, and those in a group."""
         self._by_age: list[tuple[int, str]] = []
         """A heap of (updated_ns, order id) of every order that became final; what isn't so any more is passed over."""
-        self._open_by_market: dict[PositionKey, dict[str, None]] = {}
+        self.open_by_market: dict[PositionKey, dict[str, None]] = {}
         self._held_by_market: dict[InstrumentKey, dict[str, None]] = {}
 
     def open_in(self, market: PositionKey) -> tuple[str, ...]:
-        return tuple(self._open_by_market.get(market, ()))
+        return tuple(self.open_by_market.get(market, ()))
 
     def held_in(self, instrument: InstrumentKey) -> tuple[str, ...]:
         return tuple(self._held_by_market.get(instrument, ()))
@@ -58,7 +58,7 @@ class OrderIndexes:
             # Most orders begin so.
             intent = new.intent
             self.open[order_id] = None
-            self._open_by_market.setdefault((intent.account_id, intent.venue, intent.symbol), {})[order_id] = None
+            self.open_by_market.setdefault((intent.account_id, intent.venue, intent.symbol), {})[order_id] = None
             return
         if new is not None and new.status.is_final:
             self.keep_final(new)
@@ -67,7 +67,7 @@ class OrderIndexes:
         intent = known.intent
         is_open = new is not None and not new.status.is_final
         if (old is not None and not old.status.is_final) != is_open:
-            market = self._open_by_market.setdefault((intent.account_id, intent.venue, intent.symbol), {})
+            market = self.open_by_market.setdefault((intent.account_id, intent.venue, intent.symbol), {})
             _put(self.open, order_id, is_in=is_open)
             _put(market, order_id, is_in=is_open)
         is_held = new is not None and new.status is OrderStatus.HELD

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import msgspec
 
+from core._native import Moment
 from core.types.events import MarketInputs
 
 InstrumentKey = tuple[str, str]
@@ -34,7 +35,8 @@ class DecisionInputs(msgspec.Struct, frozen=True):
     the opposite side shows. balances is None when they aren't known, margin on spot. marks are ints at the instrument's
     price_scale, by (venue, symbol), for every instrument that is listed and has a price; rates tell what one unit of an
     asset is worth in the reporting currency. account_id is the only account that can be traded, the venue key's own;
-    None where there is no such bound.
+    None where there is no such bound. moment, where several orders are decided on these very inputs, is what has been
+    read of them: whoever replaces one replaces the other.
     """
 
     market: MarketInputs
@@ -47,3 +49,4 @@ class DecisionInputs(msgspec.Struct, frozen=True):
     rates: Mapping[str, Decimal] = msgspec.field(default_factory=dict)
     margin: MarginInputs | None = None
     account_id: str | None = None
+    moment: Moment | None = None

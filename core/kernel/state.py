@@ -68,6 +68,16 @@ class State:
             self._undo.append((table, key, old))
         self._set(table, key, old, value)
 
+    @property
+    def undo(self) -> list[tuple[Table[Any, Any], Any, Any]] | None:
+        """For whom changes tables without put: what each row was before, oldest first; None while nothing is kept."""
+        return self._undo if self._recording else None
+
+    def was_put(self, table: Table[Any, Any], key: Any) -> None:
+        """A row was changed without put."""
+        if self._digesting:
+            self._touch(table, key)
+
     def begin(self) -> None:
         """From here on changes can be undone, until commit."""
         self._recording = True
@@ -130,8 +140,11 @@ class State:
         else:
             table[key] = value
         if self._digesting:
-            self._dirty[table.name, key] = None
-            if len(self._dirty) > DIRTY_LIMIT_ROWS:
-                self._stop_digesting()
+            self._touch(table, key)
         if table.changed is not None:
             table.changed(key, old, value)
+
+    def _touch(self, table: Table[Any, Any], key: Any) -> None:
+        self._dirty[table.name, key] = None
+        if len(self._dirty) > DIRTY_LIMIT_ROWS:
+            self._stop_digesting()

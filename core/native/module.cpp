@@ -453,4 +453,5 @@ NB_MODULE(_native, module) {
     veloz::bind_book(module);
     veloz::bind_disk(module);
     veloz::bind_risk(module);
+    veloz::bind_plain(module);
 }

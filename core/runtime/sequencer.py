@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -111,6 +111,9 @@ class Sequencer:
     def __init__(self, kernel: Kernel, journal: GroupJournal, clock: Clock, acting: Acting) -> None:
         self.failures = 0
         self.error: str | None = None
+        self.gathered: dict[Any, Any] | None = None
+        """What was looked up for the batch that is being decided, for the next of its decisions: nothing but the kernel
+        changes meanwhile. None between batches."""
         self._kernel = kernel
         self._journal = journal
         self._clock = clock
@@ -240,17 +243,20 @@ class Sequencer:
         queue = self._safety if is_safety else self._waiting
         kernel.begin()
         flight = _Flight([], is_safety, kernel.savepoint(), len(self._unrecorded), asyncio.get_running_loop().time())
+        # All of a batch is decided at one time.
+        now_ns, self.gathered = self._clock.now_ns(), {}
         while queue and len(flight.items) < BATCH_LIMIT:
             item = queue.popleft()
-            if self._decide_one(item):
+            if self._decide_one(item, now_ns):
                 flight.items.append(item)
+        self.gathered = None
         return flight
 
-    def _decide_one(self, item: _Item) -> bool:
+    def _decide_one(self, item: _Item, now_ns: int) -> bool:
         kernel = self._kernel
         before = kernel.savepoint()
         try:
-            events = item.decision(self._clock.now_ns())
+            events = item.decision(now_ns)
             if isinstance(events, Refusal):
                 _finish(item, events)
                 return False

@@ -573,11 +573,17 @@ class EngineService:
         return recorded if isinstance(recorded, Refusal) else None
 
     def _inputs_of(self, terms: OrderRequest | OrderIntent) -> DecisionInputs:
+        key, gathered = (terms.venue, terms.symbol, terms.side), self.sequencer.gathered
+        if terms.order_type.has_limit_price:
+            found: DecisionInputs | None = None if gathered is None else gathered.get(key)
+            if found is None:
+                found = self.surroundings.inputs(*key)
+                if gathered is not None:
+                    gathered[key] = found
+            return found
         instrument = self.kernel.instruments.get((terms.venue, terms.symbol))
-        sweep = None
-        if instrument is not None and not terms.order_type.has_limit_price:
-            sweep = from_scaled(terms.quantity, instrument.quantity_scale)
-        return self.surroundings.inputs(terms.venue, terms.symbol, terms.side, sweep)
+        sweep = None if instrument is None else from_scaled(terms.quantity, instrument.quantity_scale)
+        return self.surroundings.inputs(*key, sweep)
 
 
 async def _not_following(_dry_run: bool, _requested_by: str) -> ReconciliationView:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from core._native import Moment
 from core.authority.proposal_kinds import AmendProposal, BracketProposal, Proposal
 from core.authority.verify import read_proposal
 from core.kernel.inputs import Balances, DecisionInputs, InstrumentKey, MarginInputs
@@ -74,6 +75,7 @@ class Surroundings:
             Rates(self._kernel, marks, self.reporting_asset),
             self.margin,
             self.account_id or None,
+            Moment(),
         )
 
     def for_proposal(self, canonical: bytes) -> DecisionInputs:

@@ -50,8 +50,8 @@ def send_before_journal(patch: Patch) -> None:
     """Orders leave as soon as they are decided; the journal follows."""
     decide_one = Sequencer._decide_one
 
-    def decided(self: Sequencer, item: Any) -> bool:
-        if not decide_one(self, item):
+    def decided(self: Sequencer, item: Any, now_ns: int) -> bool:
+        if not decide_one(self, item, now_ns):
             return False
         for effects in item.effects:
             self._acting.send(effects)
@@ -106,9 +106,25 @@ def unknown_reserves_nothing(patch: Patch) -> None:
     patch.setattr(holdings, "ExposureBook", _Forgetful)
 
 
+class NothingIsPlain:
+    """Leaves every order to Python."""
+
+    def __init__(self, *_arguments: Any) -> None:
+        pass
+
+    def decide(self, *_arguments: Any) -> None:
+        return None
+
+    def apply(self, *_arguments: Any) -> bool:
+        return False
+
+    apply_accepted = apply
+
+
 def _by_the_oracle(patch: Patch) -> None:
     """The checks as Python makes them, which is where they can be changed."""
     patch.setattr(decide_risk, "_run_natively", lambda *_: None)
+    patch.setattr(holdings, "PlainOrders", NothingIsPlain)
 
 
 def _without(patch: Patch, *left_out: str) -> None:
@@ -197,6 +213,7 @@ def cancel_not_asked_again(patch: Patch) -> None:
 
 def requests_not_remembered(patch: Patch) -> None:
     """Asked for again, an order is another one."""
+    _by_the_oracle(patch)
     named = decide_orders.requested_order_id
     asked: set[str] = set()
 
