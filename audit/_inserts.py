@@ -1,18 +1,29 @@
 """The one statement that writes a batch: all records, and the sealed results that belong to some of them.
 
 One statement outside of a transaction block is one commit and one round trip. Rows arrive in the order of the batch.
+Values are PostgreSQL's binary format from the start, so that a batch is put together without looking at them again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-import psycopg
 
 RETENTION_DAYS = 90
 CALL_ID_CONSTRAINT = "tool_results_pkey"
+
+Cell = bytes | None
+Cells = tuple[Cell, ...]
+
+_BIGINT = struct.Struct("!q")
+_ARRAY = struct.Struct("!iiIii")
+_LENGTH = struct.Struct("!i")
+_NULL = _LENGTH.pack(-1)
+_BYTEA_OID, _BIGINT_OID, _TEXT_OID = 17, 20, 25
+_OIDS = {"bytea": _BYTEA_OID, "bigint": _BIGINT_OID, "text": _TEXT_OID}
 
 _RECORD_COLUMNS = {
     "record_id": "text",
@@ -40,6 +51,8 @@ _RESULT_COLUMNS = {
     "ciphertext": "bytea",
     "arguments": "bytea",
 }
+_RECORD_OIDS = tuple(_OIDS[kind] for kind in _RECORD_COLUMNS.values())
+_RESULT_OIDS = tuple(_OIDS[kind] for kind in _RESULT_COLUMNS.values())
 
 
 class SealedResult(msgspec.Struct, frozen=True):
@@ -58,50 +71,84 @@ class SealedResult(msgspec.Struct, frozen=True):
 
 
 class Writing(msgspec.Struct, frozen=True):
-    """A row of the inbox, and the result that becomes durable with it."""
+    """A row of the inbox, and the result that becomes durable with it, as the statement takes them."""
 
-    row: dict[str, Any]
-    result: SealedResult | None = None
-
-
-def _unnested(columns: dict[str, str]) -> str:
-    return "unnest(" + ", ".join(f"%s::{kind}[]" for kind in columns.values()) + ")"
+    record_id: str
+    record: Cells
+    result: Cells | None = None
 
 
-_RECORDS = f"INSERT INTO audit.inbox ({', '.join(_RECORD_COLUMNS)}) SELECT * FROM {_unnested(_RECORD_COLUMNS)}"  # noqa: S608
-_WITH_RESULTS = (
-    f"WITH results AS (INSERT INTO tool_results ({', '.join(_RESULT_COLUMNS)}, expires_at) "  # noqa: S608
-    f"SELECT *, clock_timestamp() + make_interval(days => {RETENTION_DAYS}) FROM {_unnested(_RESULT_COLUMNS)}) "
-    + _RECORDS
-)
+def writing_of(row: dict[str, Any], result: SealedResult | None) -> Writing:
+    """Raises ValueError for what no column can hold: half of a surrogate pair, a time beyond 64 bits."""
+    try:
+        record = tuple([encode(row[name]) for name, encode in _RECORD_ENCODERS])
+        sealed = None if result is None else tuple([encode(getattr(result, name)) for name, encode in _RESULT_ENCODERS])
+    except struct.error as error:
+        raise ValueError(f"a time of {row['occurred_at_ns']} ns doesn't fit into 64 bits") from error
+    return Writing(row["record_id"], record, sealed)
 
 
-def _listed(columns: dict[str, str]) -> str:
-    return ", ".join("%s" for _ in columns)
-
-
-# What waits alone goes as plain values: half of what arrays of one cost.
-_ONE_RECORD = f"INSERT INTO audit.inbox ({', '.join(_RECORD_COLUMNS)}) VALUES ({_listed(_RECORD_COLUMNS)})"  # noqa: S608
-_ONE_WITH_RESULT = (
-    f"WITH result AS (INSERT INTO tool_results ({', '.join(_RESULT_COLUMNS)}, expires_at) "  # noqa: S608
-    f"VALUES ({_listed(_RESULT_COLUMNS)}, clock_timestamp() + make_interval(days => {RETENTION_DAYS}))) " + _ONE_RECORD
-)
-
-
-async def insert(connection: psycopg.AsyncConnection[Any], batch: Sequence[Writing]) -> None:
-    """Durable on return, all of them or none. Raises psycopg.Error."""
+def statement_of(batch: Sequence[Writing]) -> tuple[str, list[Cell]]:
+    """The name of the statement of STATEMENTS that writes the batch, and its values."""
     if len(batch) == 1:
-        await _insert_one(connection, batch[0])
-        return
-    values: list[Any] = [[writing.row[name] for writing in batch] for name in _RECORD_COLUMNS]
+        [only] = batch
+        return ("one_record", [*only.record]) if only.result is None else ("one_call", [*only.result, *only.record])
+    records = _arrays(_RECORD_OIDS, [writing.record for writing in batch])
     results = [writing.result for writing in batch if writing.result is not None]
-    if results:
-        values = [[getattr(result, name) for result in results] for name in _RESULT_COLUMNS] + values
-    await connection.execute(_WITH_RESULTS if results else _RECORDS, values, prepare=True)
+    return ("calls", _arrays(_RESULT_OIDS, results) + records) if results else ("records", records)
 
 
-async def _insert_one(connection: psycopg.AsyncConnection[Any], writing: Writing) -> None:
-    values = [writing.row[name] for name in _RECORD_COLUMNS]
-    if writing.result is not None:
-        values = [getattr(writing.result, name) for name in _RESULT_COLUMNS] + values
-    await connection.execute(_ONE_RECORD if writing.result is None else _ONE_WITH_RESULT, values, prepare=True)
+def _text(value: str | None) -> Cell:
+    return None if value is None else value.encode()
+
+
+def _bytes(value: bytes) -> Cell:
+    return value
+
+
+_ENCODERS: dict[str, Callable[[Any], Cell]] = {"text": _text, "bytea": _bytes, "bigint": _BIGINT.pack}
+_RECORD_ENCODERS = [(name, _ENCODERS[kind]) for name, kind in _RECORD_COLUMNS.items()]
+_RESULT_ENCODERS = [(name, _ENCODERS[kind]) for name, kind in _RESULT_COLUMNS.items()]
+
+
+def _arrays(oids: Sequence[int], rows: Sequence[Cells]) -> list[Cell]:
+    """Each column as one array of one dimension that counts from 1."""
+    return [_array(oid, cells) for oid, cells in zip(oids, zip(*rows, strict=True), strict=True)]
+
+
+def _array(oid: int, cells: Cells) -> bytes:
+    pieces = [_ARRAY.pack(1, None in cells, oid, len(cells), 1)]
+    for cell in cells:
+        if cell is None:
+            pieces.append(_NULL)
+        else:
+            pieces.append(_LENGTH.pack(len(cell)))
+            pieces.append(cell)
+    return b"".join(pieces)
+
+
+def _statements() -> dict[str, str]:
+    """By name. What waits alone goes as plain values: half of what arrays of one cost."""
+
+    def listed(columns: dict[str, str], suffix: str, first: int) -> str:
+        return ", ".join(f"${number}::{kind}{suffix}" for number, kind in enumerate(columns.values(), first))
+
+    into_inbox = f"INSERT INTO audit.inbox ({', '.join(_RECORD_COLUMNS)}) "
+    expiry = f"clock_timestamp() + make_interval(days => {RETENTION_DAYS})"
+    with_results = f"WITH results AS (INSERT INTO tool_results ({', '.join(_RESULT_COLUMNS)}, expires_at) "
+    after = len(_RESULT_COLUMNS) + 1
+    return {
+        "one_record": f"{into_inbox} VALUES ({listed(_RECORD_COLUMNS, '', 1)})",
+        "one_call": (
+            f"{with_results} VALUES ({listed(_RESULT_COLUMNS, '', 1)}, {expiry})) "
+            f"{into_inbox} VALUES ({listed(_RECORD_COLUMNS, '', after)})"
+        ),
+        "records": f"{into_inbox} SELECT * FROM unnest({listed(_RECORD_COLUMNS, '[]', 1)})",  # noqa: S608
+        "calls": (
+            f"{with_results} SELECT *, {expiry} FROM unnest({listed(_RESULT_COLUMNS, '[]', 1)})) "  # noqa: S608
+            f"{into_inbox} SELECT * FROM unnest({listed(_RECORD_COLUMNS, '[]', after)})"
+        ),
+    }
+
+
+STATEMENTS = _statements()

@@ -9,7 +9,9 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,9 +20,11 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from audit._inserts import CALL_ID_CONSTRAINT, SealedResult, Writing, insert
+from audit._deadlines import Deadlines
+from audit._inserts import CALL_ID_CONSTRAINT, STATEMENTS, SealedResult, Writing, statement_of, writing_of
 from audit.record import AuditRecord, leaf_hash, record_bytes
-from core.storage.database import DatabaseUnavailableError, RawConnection
+from core.storage.database import DatabaseUnavailableError
+from core.storage.direct import DirectConnection
 from core.text.redaction import Redactor
 from core.types.codes import ReasonCode, RefusalError, refuse
 
@@ -83,17 +87,23 @@ def inbox_row(record: AuditRecord, redactor: Redactor) -> dict[str, Any]:
 class PostgresAuditSink:
     """audit.ports.AuditSink over role audit_writer.
 
-    Concurrent appends share a commit: what queued up while one commit was under way goes into the next. An append
-    that isn't durable within APPEND_DEADLINE_S raises; whether its record is stored is then unknown, so the caller
-    refuses its action and doesn't write the same fact under another id.
+    Concurrent appends share a commit: what queued up while one commit was under way goes into the next. Who waits is
+    halved between two commits, so that one half is worked on while the disk is at the other. An append that isn't
+    durable within APPEND_DEADLINE_S raises; whether its record is stored is then unknown, so the caller refuses its
+    action and doesn't write the same fact under another id.
     """
 
     def __init__(self, engine: AsyncEngine, redactor: Redactor, *, deadline_s: float = APPEND_DEADLINE_S) -> None:
-        self._connection = RawConnection(engine)
+        self._connection = DirectConnection(engine, STATEMENTS)
         self._redactor = redactor
+        self._deadlines = Deadlines(deadline_s)
         self._deadline_s = deadline_s
-        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(QUEUE_LIMIT_RECORDS)
-        self._writer: asyncio.Task[None] | None = None
+        self._queue: deque[_Waiting] = deque()
+        self._half = 1
+        self._busy = False
+        self._is_turn_due = False
+        self._repair: asyncio.Task[None] | None = None
+        self._drained = asyncio.Event()
         self._closed = False
 
     async def append(self, record: AuditRecord, result: SealedResult | None = None) -> None:
@@ -102,73 +112,130 @@ class PostgresAuditSink:
         if self._closed:
             raise _unavailable("the audit writer is shutting down")
         try:
-            row = inbox_row(record, self._redactor)
+            writing = writing_of(inbox_row(record, self._redactor), result)
         except ValueError as error:
             raise _unavailable(str(error)) from error
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if len(self._queue) >= QUEUE_LIMIT_RECORDS:
+            raise _unavailable(f"{QUEUE_LIMIT_RECORDS} records are waiting already")
+        future = self._deadlines.future()
+        self._queue.append(_Waiting(writing, future))
+        self._drained.clear()
+        if not self._busy:
+            self._write_half()
         try:
-            self._queue.put_nowait(_Waiting(Writing(row, result), future))
-        except asyncio.QueueFull:
-            raise _unavailable(f"{QUEUE_LIMIT_RECORDS} records are waiting already") from None
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write(), name="audit-writer")
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                await future
+            await future
         except TimeoutError:
             raise _unavailable(f"the record was not durable within {self._deadline_s:g} s") from None
 
     async def close(self) -> None:
         """Write what is queued, then stop. Later appends are refused."""
         self._closed = True
-        if self._writer is None:
-            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._deadline_s):
-                await self._queue.join()
-        self._writer.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._writer
+                while self._busy or self._queue:
+                    await self._drained.wait()
+        if self._repair is not None:
+            self._repair.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._repair
         await self._connection.close()
+        self._deadlines.end()
 
-    async def _write(self) -> None:
-        while True:
-            batch = [await self._queue.get()]
-            while len(batch) < BATCH_LIMIT_RECORDS and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            try:
-                # Who waited in vain has refused its action already: its record would claim what didn't happen.
-                await self._commit([waiting for waiting in batch if not waiting.future.done()])
-            except Exception as error:
-                _log.exception("audit_append_broke", records=len(batch), error=repr(error))
-                _settle(batch, _unavailable(f"the writer broke ({type(error).__name__})"))
-            finally:
-                for _ in batch:
-                    self._queue.task_done()
+    def _write_half(self) -> None:
+        """At once if half of those who are around wait already, else when all who can go on have done so."""
+        if len(self._queue) >= self._half and self._connection.is_ready:
+            self._write(len(self._queue))
+        elif not self._is_turn_due:
+            self._is_turn_due = True
+            asyncio.get_running_loop().call_soon(self._turn)
 
-    async def _commit(self, batch: Sequence[_Waiting]) -> None:
+    def _turn(self) -> None:
+        self._is_turn_due = False
+        if not self._busy and self._queue:
+            self._write(len(self._queue))
+
+    def _write(self, limit: int) -> None:
+        batch = self._take(min(limit, BATCH_LIMIT_RECORDS))
         if not batch:
+            self._written(0)
+        elif self._connection.is_ready:
+            self._busy = True
+            try:
+                self._connection.start(*statement_of([each.writing for each in batch]), partial(self._done, batch))
+            except Exception as error:
+                self._broke(batch, error)
+        else:
+            self._begin_repair(batch)
+
+    def _take(self, limit: int) -> list[_Waiting]:
+        """Who waited in vain has refused its action already: its record would claim what didn't happen."""
+        batch: list[_Waiting] = []
+        while self._queue and len(batch) < limit:
+            waiting = self._queue.popleft()
+            if not waiting.future.done():
+                batch.append(waiting)
+        return batch
+
+    def _done(self, batch: list[_Waiting], error: Exception | None) -> None:
+        if error is not None and len(batch) > 1 and not isinstance(error, DatabaseUnavailableError):
+            self._begin_repair(batch)  # one bad record must not fail its neighbours
             return
+        _settle(batch, None if error is None else _refused(batch, error))
+        self._written(len(batch))
+
+    def _written(self, count: int) -> None:
+        self._busy = False
+        around = count + len(self._queue)
+        self._half = max(1, around // 2)
+        if self._queue:
+            self._write(around - around // 2)
+        else:
+            self._drained.set()
+
+    def _begin_repair(self, batch: list[_Waiting]) -> None:
+        self._busy = True
+        self._repair = asyncio.create_task(self._write_slowly(batch), name="audit-writer")
+
+    async def _write_slowly(self, batch: list[_Waiting]) -> None:
+        """Over a connection that has to be opened first, or one record after the other."""
         try:
-            async with self._connection.use() as connection:
-                await insert(connection, [waiting.writing for waiting in batch])
-        except DatabaseUnavailableError as error:
-            _log.warning("audit_append_failed", records=len(batch), detail=error.refusal.message)
-            _settle(batch, _unavailable(error.refusal.message))
-        except psycopg.Error as error:
-            if len(batch) > 1:  # one bad record must not fail its neighbours
+            if self._connection.is_ready:
                 for waiting in batch:
-                    await self._commit([waiting])
+                    await self._write_group([waiting])
+            else:
+                await self._write_group(batch)
+        except Exception as error:
+            self._broke(batch, error)
+        else:
+            self._written(len(batch))
+
+    def _broke(self, batch: list[_Waiting], error: Exception) -> None:
+        _log.error("audit_append_broke", records=len(batch), exc_info=error)
+        _settle(batch, _unavailable(f"the writer broke ({type(error).__name__})"))
+        self._written(len(batch))
+
+    async def _write_group(self, batch: list[_Waiting]) -> None:
+        try:
+            await self._connection.execute(*statement_of([waiting.writing for waiting in batch]))
+        except DatabaseUnavailableError as error:
+            _settle(batch, _refused(batch, error))
+        except psycopg.Error as error:
+            if len(batch) == 1:
+                _settle(batch, _refused(batch, error))
                 return
-            _settle(batch, _refused(batch[0].writing, error))
+            for waiting in batch:
+                await self._write_group([waiting])
         else:
             _settle(batch, None)
 
 
-def _refused(writing: Writing, error: psycopg.Error) -> RefusalError:
-    if error.diag.constraint_name == CALL_ID_CONSTRAINT:
+def _refused(batch: Sequence[_Waiting], error: Exception) -> RefusalError:
+    if isinstance(error, DatabaseUnavailableError):
+        _log.warning("audit_append_failed", records=len(batch), detail=error.refusal.message)
+        return _unavailable(error.refusal.message)
+    if isinstance(error, psycopg.Error) and error.diag.constraint_name == CALL_ID_CONSTRAINT:
         return refuse(ReasonCode.REQUEST_INVALID, "This call id was used before. Give every call an id of its own.")
-    _log.error("audit_append_refused", record_id=writing.row["record_id"], detail=type(error).__name__)
+    _log.error("audit_append_refused", record_id=batch[0].writing.record_id, detail=type(error).__name__)
     return _unavailable(f"the database refused the record ({type(error).__name__})")
 
 

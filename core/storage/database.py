@@ -6,12 +6,9 @@ the database.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from enum import StrEnum
-from typing import Any
 
 import psycopg
 from sqlalchemy import URL, exc, make_url, text
@@ -31,7 +28,6 @@ STATEMENT_TIMEOUT_MS = 5_000
 LOCK_TIMEOUT_MS = 2_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
 SCOPE_ACCOUNTS_LIMIT = 1_000
-RAW_IDLE_LIMIT_S = 0.5
 
 SET_SCOPE = text("SELECT set_config('veloz.account_ids', :account_ids, true)")
 
@@ -144,64 +140,6 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     with database_errors():
         async with engine.begin() as connection:
             yield connection
-
-
-class RawConnection:
-    """One psycopg connection in autocommit mode that is kept, for a writer whose every statement is a commit.
-
-    Opened on first use and again after it broke. One that lay idle is tried first, so that a database which was
-    restarted meanwhile fails nobody. Not for concurrent use.
-    """
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._held: AsyncConnection | None = None
-        self._driver: psycopg.AsyncConnection[Any] | None = None
-        self._used_s = 0.0
-
-    @asynccontextmanager
-    async def use(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        """Raises DatabaseUnavailableError; other psycopg errors come out as they are, and leave the connection open."""
-        with database_errors():
-            connection = await self._connect()
-            try:
-                yield connection
-            except (psycopg.OperationalError, psycopg.InterfaceError, ConnectionError, asyncio.CancelledError):
-                await self._discard()
-                raise
-            self._used_s = time.monotonic()
-
-    async def close(self) -> None:
-        await self._discard()
-
-    async def _connect(self) -> psycopg.AsyncConnection[Any]:
-        if self._driver is not None and time.monotonic() - self._used_s < RAW_IDLE_LIMIT_S:
-            return self._driver
-        if self._driver is not None:
-            try:
-                await self._driver.execute("SELECT 1")
-            except (psycopg.OperationalError, psycopg.InterfaceError, ConnectionError):
-                await self._discard()
-            else:
-                return self._driver
-        self._held = await self._engine.connect()
-        try:
-            driver: psycopg.AsyncConnection[Any] | None = (await self._held.get_raw_connection()).driver_connection
-            assert driver is not None, "a connection that was just opened has its driver's"
-            await driver.rollback()
-            await driver.set_autocommit(True)
-        except BaseException:
-            await self._discard()
-            raise
-        self._driver = driver
-        return driver
-
-    async def _discard(self) -> None:
-        """It isn't given back to the pool: what it was in the middle of isn't known."""
-        held, self._held, self._driver = self._held, None, None
-        if held is not None:
-            await held.invalidate()
-            await held.close()
 
 
 @contextmanager

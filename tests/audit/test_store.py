@@ -83,6 +83,17 @@ async def test_concurrent_appends_share_commits(parts: Parts) -> None:
     assert row[1] <= 5
 
 
+async def test_one_half_of_those_who_write_is_committed_while_the_other_works(parts: Parts) -> None:
+    async def write(worker: int) -> None:
+        for turn in range(5):
+            await parts.sink.append(record(f"record-{worker}-{turn}"))
+
+    await asyncio.gather(*(write(worker) for worker in range(16)))
+    with parts.database.connect("owner") as connection:
+        groups = connection.execute("SELECT count(*) FROM audit.inbox GROUP BY xmin ORDER BY min(arrival)").fetchall()
+    assert [size for (size,) in groups] == [16] + [8] * 8
+
+
 async def test_one_refused_record_fails_alone(parts: Parts) -> None:
     await parts.sink.append(record("record-1"))
     outcomes = await asyncio.gather(
@@ -128,6 +139,35 @@ async def test_an_append_that_misses_its_deadline_is_refused(postgres: PostgresD
     assert caught.value.refusal.code is ReasonCode.SERVICE_AUDIT_UNAVAILABLE
     await sink.close()
     await engine.dispose()
+
+
+async def test_closing_ends_an_append_that_cannot_become_durable(postgres: PostgresDatabase, tmp_path: Path) -> None:
+    engine = create_engine(postgres.settings(tmp_path), "audit_writer")
+    sink = PostgresAuditSink(engine, audit_redactor(KEK), deadline_s=0.2)
+    await sink.append(record("record-1"))
+    with postgres.connect("owner") as connection, connection.transaction():
+        connection.execute("LOCK TABLE audit.inbox IN EXCLUSIVE MODE")
+        append = asyncio.create_task(sink.append(record("record-2")))
+        await asyncio.sleep(0)
+        await sink.close()
+        [outcome] = await asyncio.gather(append, return_exceptions=True)
+    assert isinstance(outcome, RefusalError)
+    await engine.dispose()
+
+
+async def test_a_writer_that_breaks_refuses_and_goes_on(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down(_batch: object) -> None:
+        raise KeyError
+
+    await parts.sink.append(record("record-1"))
+    with monkeypatch.context() as patch:
+        patch.setattr("audit.store.statement_of", break_down)
+        outcomes = await asyncio.gather(
+            *(parts.sink.append(record(f"record-{number}")) for number in (2, 3)), return_exceptions=True
+        )
+    assert [type(outcome) for outcome in outcomes] == [RefusalError] * 2
+    await parts.sink.append(record("record-4"))
+    assert len(stored(parts.database)) == 2
 
 
 async def test_a_closed_sink_refuses(parts: Parts) -> None:

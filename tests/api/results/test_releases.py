@@ -126,7 +126,7 @@ async def test_a_call_id_that_was_used_fails_alone_and_leaves_no_record(
 async def test_a_connection_that_died_while_idle_fails_nobody(
     desk: Shelf, postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.storage.database.RAW_IDLE_LIMIT_S", 0.0)
+    monkeypatch.setattr("core.storage.direct.IDLE_LIMIT_S", 0.0)
     for number in range(3):
         await desk.put(result())
         assert counts(postgres) == (number + 1, number + 1)
@@ -136,7 +136,7 @@ async def test_a_connection_that_died_while_idle_fails_nobody(
 async def test_a_connection_that_dies_at_work_refuses_its_batch_and_the_next_one_is_written(
     desk: Shelf, postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.storage.database.RAW_IDLE_LIMIT_S", 3_600.0)
+    monkeypatch.setattr("core.storage.direct.IDLE_LIMIT_S", 3_600.0)
     await desk.put(result())
     end_writers(postgres)
     with pytest.raises(RefusalError) as caught:

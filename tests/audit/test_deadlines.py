@@ -1,0 +1,52 @@
+"""Waits of one length share a timer, and each ends when its own time is over."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from audit._deadlines import Deadlines
+
+LONG_S = 3_600.0
+
+
+async def test_what_is_not_done_in_time_ends_and_the_next_one_too() -> None:
+    deadlines = Deadlines(0.01)
+    for _ in range(2):
+        futures = [deadlines.future() for _ in range(3)]
+        outcomes = await asyncio.gather(*futures, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [TimeoutError] * 3
+
+
+async def test_one_ends_at_its_own_time_and_not_with_those_before_it() -> None:
+    loop, deadlines = asyncio.get_running_loop(), Deadlines(0.02)
+    first = deadlines.future()
+    with pytest.raises(TimeoutError):
+        await first
+    began_s = loop.time()
+    ended, later = deadlines.future(), deadlines.future()
+    ended.set_result(None)
+    with pytest.raises(TimeoutError):
+        await later
+    assert loop.time() - began_s >= 0.02
+    assert ended.result() is None
+
+
+async def test_what_is_done_or_cancelled_stays_so() -> None:
+    deadlines = Deadlines(LONG_S)
+    done, cancelled, waiting = (deadlines.future() for _ in range(3))
+    done.set_result(None)
+    cancelled.cancel()
+    deadlines.end()
+    assert done.result() is None
+    assert cancelled.cancelled()
+    assert isinstance(waiting.exception(), TimeoutError)
+
+
+async def test_what_is_done_is_not_kept() -> None:
+    deadlines = Deadlines(LONG_S)
+    for _ in range(100):
+        deadlines.future().set_result(None)
+    assert len(deadlines._waiting) == 1
+    deadlines.end()
