@@ -50,6 +50,18 @@ async def _human(principal: Caller) -> Principal:
 CurrentPrincipal = Annotated[Principal, Depends(_human)]
 
 
+async def _reducing(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Principal:
+    if credentials is None:
+        return await _principal(request, credentials)
+    return await _human(await _services(request).identity.of_token_to_reduce(credentials.credentials))
+
+
+ReducingPrincipal = Annotated[Principal, Depends(_reducing)]
+"""A human, for routes that can only reduce: a stop mustn't wait for a database that is away."""
+
+
 def require_role(principal: Principal, *roles: Role) -> None:
     """Raises AUTH_ROLE_NOT_PERMITTED when the principal has none of the roles."""
     if principal.role not in roles:

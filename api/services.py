@@ -14,7 +14,9 @@ from api.agents.service import AgentService
 from api.audit_trail.service import AuditReader
 from api.auth.identity import Identity
 from api.auth.service import AuthService
+from api.auth.todays_gateway import TodaysGateway
 from api.auth.tokens import AccessTokens
+from api.auth.users import CurrentUsers
 from api.budgets.rates import SqlRateLedger
 from api.budgets.repository import SqlBudgetLedger
 from api.budgets.service import BudgetUseReader
@@ -69,6 +71,7 @@ class Services(msgspec.Struct, frozen=True):
     transactions: Transactions
     tokens: AccessTokens
     identity: Identity
+    users: CurrentUsers
     auth: AuthService
     agents: AgentService
     runs: RunService
@@ -148,24 +151,26 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         rates=Rates(SqlRateLedger(api_database), clock),
         registry=registry,
     )
+    users = CurrentUsers(transactions)
     measured = MeasuredGateway(gateway, registry, metrics.registry)
 
     def build_copilot() -> Copilot:
         from agent.copilot import Copilot
 
-        return Copilot(settings, measured, ids, clock, budget=ModelBudget(budgets, policy))
+        return Copilot(settings, TodaysGateway(measured, users), ids, clock, budget=ModelBudget(budgets, policy))
 
     copilot = LoadingCopilot(build_copilot)
     secret = bytes.fromhex(settings.read_secret("jwt.key"))
     tokens = AccessTokens(secret, clock)
     agents = AgentService(transactions, tokens, measured, trail, clock, ids)
-    identity = Identity(tokens, agents)
+    identity = Identity(tokens, agents, users)
     tool_service = ToolService(measured, ids, IdempotencyKeys(transactions, results, ids))
     services = Services(
         settings=settings,
         transactions=transactions,
         tokens=tokens,
         identity=identity,
+        users=users,
         auth=AuthService(transactions, tokens, trail, clock, ids),
         agents=agents,
         runs=RunService(copilot, events, transactions, trail, ids, settings.copilot.run_timeout_s, redactor),

@@ -18,7 +18,7 @@ CURES: dict[ReasonCode, Cure] = {
         "log in again",
     ),
     ReasonCode.AUTH_TOKEN_INVALID: Cure(
-        "no access token, or one that this service didn't give",
+        "no access token, or one that this service didn't give, or whose user was disabled or has another role by now",
         "log in at `/api/v1/auth/login`; for gRPC read `secrets/engine-control.token` again",
     ),
     ReasonCode.AUTH_TOKEN_EXPIRED: Cure(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Path, Query
 
-from api.dependencies import CurrentPrincipal, CurrentServices, require_account, require_role
+from api.dependencies import CurrentPrincipal, CurrentServices, ReducingPrincipal, require_account, require_role
 from api.signed import SignedDocumentRequest, document_of
 from core.runtime.messages import plain
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
@@ -52,7 +52,7 @@ async def open_session(
 
 
 @router.post("/sessions/{session_id}/close")
-async def close_session(session_id: GrantId, principal: CurrentPrincipal, services: CurrentServices) -> dict[str, Any]:
+async def close_session(session_id: GrantId, principal: ReducingPrincipal, services: CurrentServices) -> dict[str, Any]:
     """End a session: nothing more can be asked for under it. A safety command."""
     require_role(principal, Role.TRADER, Role.APPROVER)
     known = {view.session_id: view.account_ids for view in await services.engine.sessions(include_ended=True)}
@@ -84,7 +84,9 @@ async def install_mandate(
 
 
 @router.post("/mandates/{mandate_id}/revoke")
-async def revoke_mandate(mandate_id: GrantId, principal: CurrentPrincipal, services: CurrentServices) -> dict[str, Any]:
+async def revoke_mandate(
+    mandate_id: GrantId, principal: ReducingPrincipal, services: CurrentServices
+) -> dict[str, Any]:
     """Take a strategy's mandate away. A safety command."""
     require_role(principal, Role.TRADER, Role.APPROVER)
     known = {view.mandate_id: view.account_id for view in await services.engine.mandates(include_ended=True)}

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
-from api.dependencies import CurrentPrincipal, CurrentServices, require_account, require_role
+from api.dependencies import CurrentPrincipal, CurrentServices, ReducingPrincipal, require_account, require_role
 from api.orders.repository import ORDERS_SHOWN_LIMIT, OrdersRepository
 from api.orders.schemas import CancelAllRequest, TicketRequest
 from api.problems import problem
@@ -81,7 +81,7 @@ async def place_group(
 
 
 @router.post("/orders/cancel-all", status_code=202)
-async def cancel_all(body: CancelAllRequest, principal: CurrentPrincipal, services: CurrentServices) -> dict[str, Any]:
+async def cancel_all(body: CancelAllRequest, principal: ReducingPrincipal, services: CurrentServices) -> dict[str, Any]:
     """Ask for the cancel of every open order of an account, or of one of its symbols. A safety command."""
     require_role(principal, Role.TRADER, Role.APPROVER)
     require_account(principal, body.account_id)
@@ -114,7 +114,7 @@ async def amend_order(
 
 @router.post("/orders/{client_order_id}/cancel", status_code=202)
 async def cancel_order(
-    client_order_id: OrderId, principal: CurrentPrincipal, services: CurrentServices
+    client_order_id: OrderId, principal: ReducingPrincipal, services: CurrentServices
 ) -> dict[str, Any]:
     """Ask for a cancel. A safety command: it needs no approval, and of the service only the engine."""
     require_role(principal, Role.TRADER, Role.APPROVER)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.dependencies import CurrentPrincipal, CurrentServices, require_account, require_role
+from api.dependencies import CurrentPrincipal, CurrentServices, ReducingPrincipal, require_account, require_role
 from core.runtime.messages import plain
 from core.types.codes import ReasonCode, RefusalError, refuse
 from core.types.ids import SystemIdSource, new_trace
@@ -107,7 +107,7 @@ async def explain(
 
 @router.post("/kill-switch")
 async def set_kill_switch(
-    body: KillSwitchRequest, principal: CurrentPrincipal, services: CurrentServices
+    body: KillSwitchRequest, principal: ReducingPrincipal, services: CurrentServices
 ) -> dict[str, Any]:
     """Tighten the kill switch, now. Loosening takes a document signed by an administrator, on the engine's host."""
     require_role(principal, Role.TRADER, Role.APPROVER)
