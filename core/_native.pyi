@@ -1,12 +1,13 @@
 """VeloZ's native core."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy
 import numpy.typing
 
 import core.types.market
+import core.types.orders
 
 MAX_FRAME_BYTES: int = 16777216
 
@@ -381,3 +382,25 @@ class PlainOrders:
 
     def apply_accepted(self, event: object, undo: list[Any] | None) -> bool:
         """The same for an OrderAccepted."""
+
+class OrderRequests:
+    """Plain limit orders as signed, masked frames of one connection."""
+
+    def __init__(self, method: str, api_key: str, recv_window_ms: int) -> None: ...
+
+    def frames(self, intents: list[core.types.orders.OrderIntent], first_id: int, timestamp_ms: int, sign: Callable[[str], str] | None) -> list[bytes | None]:
+        """
+        A frame of each, whose ids follow each other; None for an order that isn't plain. sign makes the
+        signature of a payload, None where the connection has a session. Raises what sign raises.
+        """
+
+class Answers:
+    """The acknowledgements among what comes on one connection."""
+
+    def __init__(self) -> None: ...
+
+    def feed(self, data: bytes) -> tuple[list[tuple[str, int, str, str, dict[tuple[str, int], int]]], bytes]:
+        """
+        Those that are whole by now, each as (request id, order id, symbol, clientOrderId, the venue's counts by
+        kind and window in seconds); and the bytes of all else, in whole frames, for who knows the protocol.
+        """

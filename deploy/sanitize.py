@@ -1,8 +1,8 @@
 """Runs the native core's C++ under AddressSanitizer and UndefinedBehaviorSanitizer: `make sanitize`.
 
 Without --fuzz: the seed frames in core/native/fuzz/corpus, frames of the recordings where there are any, damaged copies
-of both, random operations of the book against std::map, and random orders through exposure and the
-checks. With --fuzz SECONDS: libFuzzer over the same target (needs
+of both, random operations of the book against std::map, random orders through exposure and the checks,
+and random answers of a venue. With --fuzz SECONDS: libFuzzer over the same target (needs
 Clang). Python takes no part in what is tested.
 
 examples:
@@ -25,7 +25,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "core" / "native"
 FUZZ = SOURCES / "fuzz"
-CORE = ("book.cpp", "decoder.cpp", "exact.cpp", "exposure.cpp", "money.cpp", "records.cpp", "risk.cpp", "scanner.cpp")
+CORE = (
+    "book.cpp",
+    "decoder.cpp",
+    "exact.cpp",
+    "exposure.cpp",
+    "money.cpp",
+    "records.cpp",
+    "risk.cpp",
+    "scanner.cpp",
+    "wire.cpp",
+)
 BUILD = ROOT / "build" / "sanitize"
 FLAGS = ("-std=c++2b", "-O1", "-g1", "-Wall", "-Wextra", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all")
 SANITIZERS = "address,undefined"
@@ -79,7 +89,9 @@ def check(seed: int, mutations: int, operations: int, recordings: Path) -> int:
     """Run the driver. Raises NoCompilerError."""
     install = "Debian and Ubuntu: apt-get install g++. macOS: xcode-select --install"
     compiler = compiler_of(("c++", "g++", "clang++"), "The sanitizer test", install)
-    program = build("driver", ("driver.cpp", "exposure_target.cpp", "frames_target.cpp"), SANITIZERS, compiler)
+    program = build(
+        "driver", ("driver.cpp", "exposure_target.cpp", "frames_target.cpp", "wire_target.cpp"), SANITIZERS, compiler
+    )
     inputs = [*sorted((FUZZ / "corpus").iterdir()), *recorded_frames(recordings)]
     options = ("--seed", str(seed), "--mutations", str(mutations), "--operations", str(operations))
     return subprocess.run([str(program), *options, *map(str, inputs)], check=False).returncode

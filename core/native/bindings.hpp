@@ -8,5 +8,6 @@ namespace veloz {
 void bind_disk(nanobind::module_ &module);
 void bind_plain(nanobind::module_ &module);
 void bind_risk(nanobind::module_ &module);
+void bind_wire(nanobind::module_ &module);
 
 }  // namespace veloz

@@ -454,4 +454,5 @@ NB_MODULE(_native, module) {
     veloz::bind_disk(module);
     veloz::bind_risk(module);
     veloz::bind_plain(module);
+    veloz::bind_wire(module);
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -42,8 +42,8 @@ SUBMIT_TIMEOUT_S = 15.0
 CANCEL_ATTEMPTS = 5
 CANCEL_RETRY_S = 0.5
 STOP_TIMEOUT_S = 5.0
-PREPARED_LIMIT = 8
-"""Orders of one batch that are made ready while the disk works: it takes about as long as a sync."""
+ANSWERS_LIMIT = 256
+"""Of the answers that came at once, so many are decided as one."""
 
 _log = structlog.get_logger("engine.dispatch")
 
@@ -76,7 +76,7 @@ class Dispatcher:
         self._venue = venue
         self._bus = bus
         self._prompt = venue if isinstance(venue, PromptVenue) else None
-        self._prepared: dict[str, object | None] = {}
+        self._prepared: object | None = None
         self._sent: dict[str, OrderIntent] = {}
         """Orders that were begun and whose answers aren't recorded yet."""
         self._all_recorded: asyncio.Event | None = None
@@ -90,31 +90,26 @@ class Dispatcher:
 
     def prepare(self, effects: Iterable[Effect]) -> bool:
         """Make ready, while the disk works, what send will need: nothing of it leaves. Whether there is an order."""
-        venue = self._prompt
-        orders = [effect.intent for effect in effects if type(effect) is SubmitOrder]
-        if venue is not None:
-            ready = orders[:PREPARED_LIMIT]
-            self._prepared = {intent.client_order_id: self._prepare_one(venue, intent) for intent in ready}
-        return bool(orders)
+        intents = [effect.intent for effect in effects if type(effect) is SubmitOrder]
+        self._prepared = None if self._prompt is None or not intents else self._prepare(self._prompt, intents)
+        return bool(intents)
 
-    def _prepare_one(self, venue: PromptVenue, intent: OrderIntent) -> object | None:
+    def _prepare(self, venue: PromptVenue, intents: Sequence[OrderIntent]) -> object | None:
         try:
-            return venue.prepare(intent)
+            return venue.prepare(intents)
         except Exception:
             # The long way will tell what is wrong.
-            _log.exception("prepare_failed", client_order_id=intent.client_order_id)
+            _log.exception("prepare_failed", client_order_ids=[intent.client_order_id for intent in intents])
             return None
 
     def send(self, effects: Iterable[Effect]) -> None:
         """Submit the orders among these effects. Their bytes are on the socket when it returns, where the venue can do
         that."""
-        try:
-            for effect in effects:
-                if type(effect) is SubmitOrder:
-                    self._begin(effect.intent)
-        finally:
-            if self._prompt is not None:
-                self._flush(self._prompt)
+        intents = [effect.intent for effect in effects if type(effect) is SubmitOrder]
+        if not intents:
+            return
+        for intent in intents if self._prompt is None else self._begin_at_once(self._prompt, intents):
+            self.spawn(self._submit(intent), "submit", intent.client_order_id)
 
     def perform(self, effects: Iterable[Effect], entry: JournalEntry | None) -> None:
         """Begin what else the effects ask for. entry is None for what went ahead without its record."""
@@ -182,24 +177,25 @@ class Dispatcher:
                 _log.warning("cancel_unanswered", client_order_id=order_id, attempt=attempt, reason=str(error))
                 await asyncio.sleep(CANCEL_RETRY_S * attempt)
 
-    def _begin(self, intent: OrderIntent) -> None:
-        if self._prompt is None or self._stopped(intent) is not None or not self._begin_at_once(self._prompt, intent):
-            self.spawn(self._submit(intent), "submit", intent.client_order_id)
-
-    def _begin_at_once(self, venue: PromptVenue, intent: OrderIntent) -> bool:
-        order_id = intent.client_order_id
-        prepared = self._prepared.pop(order_id, None) or self._prepare_one(venue, intent)
-        self._sent[order_id] = intent
+    def _begin_at_once(self, venue: PromptVenue, intents: Sequence[OrderIntent]) -> Sequence[OrderIntent]:
+        """Those that go another way: the venue can't take them at once, or the switch was thrown."""
+        prepared, self._prepared = self._prepared or self._prepare(venue, intents), None
+        stopped = [intent for intent in intents if self._stopped(intent) is not None]
+        going = [intent for intent in intents if intent not in stopped] if stopped else intents
+        self._sent.update({intent.client_order_id: intent for intent in going})
         try:
-            is_begun = venue.begin(intent, prepared, self._take_answer)
+            left = venue.begin(going, prepared, self._take_answers)
         except Exception as error:
-            # Whatever went wrong here, the order may be live (I5).
-            _log.exception("submit_failed", client_order_id=order_id)
-            self._take_answer(intent, SubmitUnknown(f"{type(error).__name__}: {error}"))
-            return True
-        if not is_begun:
-            del self._sent[order_id]
-        return is_begun
+            # Whatever went wrong here, the orders may be live (I5).
+            _log.exception("submit_failed", client_order_ids=[intent.client_order_id for intent in going])
+            unknown = SubmitUnknown(f"{type(error).__name__}: {error}")
+            self._take_answers([(intent, unknown) for intent in going])
+            left = ()
+        finally:
+            self._flush(venue)
+        for intent in left:
+            del self._sent[intent.client_order_id]
+        return [*stopped, *left]
 
     def _flush(self, venue: PromptVenue) -> None:
         try:
@@ -208,21 +204,38 @@ class Dispatcher:
             # What was begun is told as unknown when its time is over.
             _log.exception("flush_failed")
 
-    def _take_answer(self, intent: OrderIntent, result: SubmitResult) -> None:
-        order_id = intent.client_order_id
-        if order_id not in self._sent:
-            # It came after the stop.
+    def _take_answers(self, answers: Sequence[tuple[OrderIntent, SubmitResult]]) -> None:
+        # What isn't waited for came after the stop.
+        awaited = [answer for answer in answers if answer[0].client_order_id in self._sent]
+        for start in range(0, len(awaited), ANSWERS_LIMIT):
+            self._record_answers(awaited[start : start + ANSWERS_LIMIT])
+
+    def _record_answers(self, answers: Sequence[tuple[OrderIntent, SubmitResult]]) -> None:
+        """As one, because they mostly come in bursts and are acknowledgements."""
+
+        def decision(now_ns: int) -> list[JournalEvent]:
+            return [
+                event for intent, result in answers for event in self._answered(intent.client_order_id, result, now_ns)
+            ]
+
+        for intent, result in answers:
+            _tell_unknown(intent.client_order_id, result)
+        self.sequencer.record_then(decision, partial(self._answers_recorded, answers))
+
+    def _answers_recorded(self, answers: Sequence[tuple[OrderIntent, SubmitResult]], outcome: Outcome) -> None:
+        if isinstance(outcome, Exception) and not isinstance(outcome, JournalUnavailableError) and len(answers) > 1:
+            # One of them contradicts what is known; the others are none the worse for it.
+            for answer in answers:
+                self._record_answers([answer])
             return
-        _tell_unknown(order_id, result)
-        self.sequencer.record_then(
-            lambda now_ns: self._answered(order_id, result, now_ns), partial(self._answer_recorded, intent)
-        )
+        for intent, _ in answers:
+            self._answer_recorded(intent, outcome)
+        if not self._sent and self._all_recorded is not None:
+            self._all_recorded.set()
 
     def _answer_recorded(self, intent: OrderIntent, outcome: Outcome) -> None:
         order_id = intent.client_order_id
         is_awaited = self._sent.pop(order_id, None) is not None
-        if not self._sent and self._all_recorded is not None:
-            self._all_recorded.set()
         if isinstance(outcome, JournalUnavailableError):
             _tell_not_recorded(order_id, outcome)
         elif isinstance(outcome, Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from decimal import Decimal
 from typing import Protocol, runtime_checkable
 
@@ -181,7 +181,7 @@ class VenuePort(Protocol):
         ...
 
 
-Told = Callable[[OrderIntent, SubmitResult], None]
+Told = Callable[[Sequence[tuple[OrderIntent, SubmitResult]]], None]
 """What is to be done with the answer to a submit. MUST NOT block or raise."""
 
 
@@ -189,15 +189,15 @@ Told = Callable[[OrderIntent, SubmitResult], None]
 class PromptVenue(Protocol):
     """What a venue may offer beside VenuePort: an order's bytes are on the socket before its caller first waits."""
 
-    def prepare(self, intent: OrderIntent) -> object | None:
-        """Make ready what begin will need. Sends nothing, and may have been for nothing."""
+    def prepare(self, intents: Sequence[OrderIntent]) -> object | None:
+        """Make ready what begin will need for these. Sends nothing, and may have been for nothing."""
         ...
 
-    def begin(self, intent: OrderIntent, prepared: object | None, told: Told) -> bool:
-        """Send once: the bytes leave with the flush that MUST follow in the same step. told hears of the answer, once,
-        in a time of the venue's own, and not before begin has returned.
+    def begin(self, intents: Sequence[OrderIntent], prepared: object | None, told: Told) -> Sequence[OrderIntent]:
+        """Send each once: the bytes leave with the flush that MUST follow in the same step. told hears of each answer,
+        once, in a time of the venue's own, of several at once where they come so, and not before begin has returned.
 
-        False: that isn't possible at once, and nothing was sent; submit is the way then.
+        Returns those of which that isn't possible at once, and nothing was sent; submit is their way then.
         """
         ...
 

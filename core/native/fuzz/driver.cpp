@@ -23,6 +23,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
 namespace veloz::fuzz {
 
 void trade(std::mt19937_64 &chance, std::size_t operations);
+void talk(std::mt19937_64 &luck, std::size_t operations);
 
 namespace {
 
@@ -206,6 +207,7 @@ int run(const Options &options) {
         const std::size_t operations = std::min(left, kOperationsPerBook);
         operate(random, operations);
         trade(random, std::min(operations, kOrdersPerBook));
+        talk(random, std::min(operations, kOrdersPerBook));
         left -= operations;
     }
     std::printf("%zu files with %zu frames, %zu damaged frames, %zu book operations: all sound\n", options.files.size(),

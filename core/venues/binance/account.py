@@ -7,7 +7,7 @@ no byte left; everything else that isn't a success is unknown, and a submit is n
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from random import Random
@@ -36,7 +36,13 @@ from core.venues.binance.errors import (
 from core.venues.binance.limits import RateLimiter
 from core.venues.binance.rest import READ_TIMEOUT_S, BinanceRest
 from core.venues.binance.user_stream import LISTEN_KEY_KEEPALIVE_S, UserStream
-from core.venues.binance.ws_orders import OrderSocket, PreparedRequest, SocketNotReadyError
+from core.venues.binance.ws_orders import (
+    PLACE_ORDER,
+    OrderAnswers,
+    OrderSocket,
+    PreparedOrders,
+    SocketNotReadyError,
+)
 from core.venues.ports import (
     AmendRefused,
     AmendResult,
@@ -65,19 +71,9 @@ KLINES_PER_REQUEST = 1_000
 KLINES_LIMIT = 20_000
 """Bars of one call of `klines`: more is a download, not a backfill."""
 
-PLACE_ORDER = "order.place"
-
-_ORDER_ACK = msgspec.json.Decoder(wire_orders.NewOrderAck)
 TradeBody = TypeVar("TradeBody")
 Answer = TypeVar("Answer")
 _log = structlog.get_logger("venues.binance")
-
-
-class PreparedOrder(msgspec.Struct, frozen=True):
-    """An order as the parameters of its endpoint, and as a request of the standing connection."""
-
-    parameters: dict[str, str]
-    request: PreparedRequest
 
 
 class BinanceAccount(ABC, Generic[TradeBody]):
@@ -224,32 +220,27 @@ class BinanceAccount(ABC, Generic[TradeBody]):
             return self._submitted(intent, error)
         return self._submitted(intent, answer)
 
-    def prepare(self, intent: OrderIntent) -> PreparedOrder | None:
+    def prepare(self, intents: Sequence[OrderIntent]) -> PreparedOrders | None:
         """As PromptVenue says."""
         socket = self.order_socket
-        if socket is None:
-            return None
-        try:
-            parameters = self._order_parameters(intent)
-        except ValueError:
-            # submit says why.
-            return None
-        request = socket.prepare(PLACE_ORDER, parameters)
-        return None if request is None else PreparedOrder(parameters, request)
+        return None if socket is None else socket.prepare(intents, self._order_parameters)
 
-    def begin(self, intent: OrderIntent, prepared: object | None, told: Told) -> bool:
+    def begin(self, intents: Sequence[OrderIntent], prepared: object | None, told: Told) -> Sequence[OrderIntent]:
         """As PromptVenue says."""
         socket = self.order_socket
-        if socket is None or not isinstance(prepared, PreparedOrder):
-            return False
-        return socket.begin(
-            prepared.request,
-            self._order_endpoint,
-            prepared.parameters,
-            _priority_of(intent),
-            _ORDER_ACK,
-            lambda answer: told(intent, self._submitted(intent, answer)),
-        )
+        if socket is None or not isinstance(prepared, PreparedOrders):
+            return intents
+
+        def take(answers: OrderAnswers) -> None:
+            told([(intent, self._submitted(intent, answer)) for intent, answer in answers])
+
+        by_priority: dict[Priority, list[OrderIntent]] = {}
+        for intent in intents:
+            by_priority.setdefault(_priority_of(intent), []).append(intent)
+        left: list[OrderIntent] = []
+        for priority, some in by_priority.items():
+            left += socket.begin(some, prepared, self._order_endpoint, priority, take)
+        return left
 
     def flush(self) -> None:
         """As PromptVenue says."""

@@ -132,10 +132,12 @@ class Bucket:
 
 
 class Reservation(msgspec.Struct):
-    """Leave to send one request: to be settled with its answer, or released when it wasn't sent."""
+    """Leave to send one request, or as many as were asked for: each to be settled with its answer, or all released when
+    they weren't sent."""
 
     costs: list[tuple[Bucket, int, int]]
-    """Bucket, cost, and the window in which it was taken."""
+    """Bucket, cost of one request, and the window in which it was taken."""
+    requests: int = 1
 
 
 class Denied(msgspec.Struct, frozen=True):
@@ -203,15 +205,17 @@ class RateLimiter:
                 bucket.limit = rule.limit
         self._costs.clear()
 
-    def acquire(self, endpoint: Endpoint, parameters: Parameters, priority: Priority) -> Reservation | Denied:
-        """Leave to send now, or when to ask again."""
+    def acquire(
+        self, endpoint: Endpoint, parameters: Parameters, priority: Priority, requests: int = 1
+    ) -> Reservation | Denied:
+        """Leave to send all of these now, or when to ask again."""
         blocked_ns = self._blocked_until_ns - self._clock.monotonic_ns()
         if blocked_ns > 0:
             reason = "the venue has banned this address" if self._is_banned else "the venue asked to slow down"
             return Denied(blocked_ns / NS_PER_S, reason, is_blocked=True, is_banned=self._is_banned)
         now_ms = self._clock.now_ms()
         costs = [(bucket, cost, bucket.turn(now_ms)) for bucket, cost in self._costs_of(endpoint, parameters)]
-        lacking = [bucket for bucket, cost, _ in costs if not bucket.has_room(cost, priority)]
+        lacking = [bucket for bucket, cost, _ in costs if not bucket.has_room(cost * requests, priority)]
         if lacking:
             slowest = max(lacking, key=lambda bucket: bucket.rest_ms(now_ms))
             wait_ms = slowest.rest_ms(now_ms) + self._clock.uncertainty_ms + WINDOW_MARGIN_MS
@@ -221,14 +225,14 @@ class RateLimiter:
             )
             return Denied(wait_ms / 1_000, reason)
         for bucket, cost, _ in costs:
-            bucket.reserve(cost)
-        self.counters[priority].admitted += 1
-        return Reservation(costs)
+            bucket.reserve(cost * requests)
+        self.counters[priority].admitted += requests
+        return Reservation(costs, requests)
 
     def release(self, reservation: Reservation) -> None:
         """The request wasn't sent."""
         for bucket, cost, _ in reservation.costs:
-            bucket.release(cost)
+            bucket.release(cost * reservation.requests)
 
     def _costs_of(self, endpoint: Endpoint, parameters: Parameters) -> Sequence[tuple[Bucket, int]]:
         known = self._costs.get(endpoint)
@@ -247,12 +251,13 @@ class RateLimiter:
         """The request was sent; headers (names in lower case) are the answer's, empty when there was none."""
         self.settle_counted(reservation, _counts_in(headers))
 
-    def settle_counted(self, reservation: Reservation, told: Mapping[tuple[str, int], int]) -> None:
-        """The same with the venue's own counts, by kind and window in seconds."""
+    def settle_counted(self, reservation: Reservation, told: Mapping[tuple[str, int], int], requests: int = 1) -> None:
+        """The same with the venue's own counts, by kind and window in seconds; of so many requests at once the highest
+        that it told."""
         now_ms = self._clock.now_ms()
         for bucket, cost, index in reservation.costs:
             bucket.turn(now_ms)
-            bucket.settle(cost, index, told.get((bucket.kind, bucket.window_s)))
+            bucket.settle(cost * requests, index, told.get((bucket.kind, bucket.window_s)))
 
     def on_refused(self, status: int, code: int, message: str, retry_after_s: float | None) -> float:
         """The venue answered 429 or 418. Returns how long nothing (of that kind) may go out, in seconds."""

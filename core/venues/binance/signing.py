@@ -35,10 +35,13 @@ class Signer(Protocol):
 
 class HmacSigner:
     def __init__(self, secret: str) -> None:
-        self._secret = secret.encode()
+        self._keyed = hmac.new(secret.encode(), digestmod="sha256")
 
     def sign(self, payload: str) -> str:
-        return hmac.digest(self._secret, payload.encode(), "sha256").hex()
+        # The key's own two blocks are hashed once, not with each request.
+        signing = self._keyed.copy()
+        signing.update(payload.encode())
+        return signing.hexdigest()
 
 
 class Ed25519Signer:

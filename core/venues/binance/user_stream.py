@@ -67,7 +67,12 @@ _log = structlog.get_logger("venues.binance.user_stream")
 WRITE_LIMIT_BYTES = 32 * 1024
 
 
-def open_websocket(url: str, *, write_limit_bytes: int = WRITE_LIMIT_BYTES) -> connect:
+def open_websocket(
+    url: str,
+    *,
+    write_limit_bytes: int = WRITE_LIMIT_BYTES,
+    create_connection: type[ClientConnection] = ClientConnection,
+) -> connect:
     """A WebSocket of this venue: bounded, uncompressed, pinged; reached directly when it is on this machine.
 
     What is written beyond write_limit_bytes goes to the system at once, the rest when the loop comes round.
@@ -84,6 +89,7 @@ def open_websocket(url: str, *, write_limit_bytes: int = WRITE_LIMIT_BYTES) -> c
         max_queue=QUEUE_LIMIT_FRAMES,
         write_limit=write_limit_bytes,
         logger=_WIRE_LOG,
+        create_connection=create_connection,
     )
 
 

@@ -9,9 +9,9 @@ https://developers.binance.com/docs/binance-spot-api-docs/websocket-api/general-
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -20,7 +20,9 @@ from websockets.exceptions import WebSocketException
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
+from core._native import Answers, OrderRequests
 from core.types.clock import NS_PER_MS
+from core.types.orders import OrderIntent
 from core.venues.binance.backoff import Backoff
 from core.venues.binance.endpoints import Endpoint, Priority, endpoint_of
 from core.venues.binance.errors import BinanceApiError, BinanceTransportError
@@ -35,20 +37,27 @@ from core.venues.binance.user_stream import (
     open_websocket,
 )
 from core.venues.binance.wire import ErrorBody
+from core.venues.binance.wire_orders import NewOrderAck
 from core.venues.ports import VenueRateLimitedError, VenueUnavailableError
 
 MAX_IN_FLIGHT = 1_024
 """Requests that wait for their answers; one more is for REST."""
+PLACE_ORDER = "order.place"
 LOGON = "session.logon"
 CONNECT = "connect"
+CALL_PREFIX = "call-"
+"""Of the ids of requests whose caller reads the answer; those of orders that were begun are digits alone."""
 SUCCESS = 200
 MAX_RETRY_AFTER_S = 3 * 86_400
 COUNT_BEYOND_BELIEF = 10**9
 
 PREPARED_FOR_NS = 100 * NS_PER_MS
-"""A request is signed anew when it could not be sent for longer: its timestamp grows old."""
+"""A request isn't sent when it could not be for longer: its timestamp grows old."""
 
 T = TypeVar("T")
+OrderAnswers = Sequence[tuple[OrderIntent, NewOrderAck | VenueUnavailableError]]
+Acknowledged = tuple[str, int, str, str, dict[tuple[str, int], int]]
+"""Request id, order id, symbol, clientOrderId, and the venue's counts, as core._native.Answers tells them."""
 _log = structlog.get_logger("venues.binance.ws_orders")
 
 
@@ -87,29 +96,51 @@ class _Reply(msgspec.Struct, rename={"rate_limits": "rateLimits"}):
 
 _INTERVALS_S = {"SECOND": 1, "MINUTE": 60, "HOUR": 3_600, "DAY": 86_400}
 _REPLY = msgspec.json.Decoder(_Reply)
+_ORDER_ACK = msgspec.json.Decoder(NewOrderAck)
 _ENCODER = msgspec.json.Encoder()
 
 
-class PreparedRequest(msgspec.Struct):
-    """A signed request as a frame of one connection: made before it may be sent, and sent once."""
+class PreparedOrders(msgspec.Struct):
+    """Orders as signed frames of one connection, by clientOrderId, each with its request's id: made before they may be
+    sent; what is sent is taken out."""
 
     connection: ClientConnection
-    request_id: str
-    method: str
-    frame: bytes
+    frames: dict[str, tuple[str, bytes]]
     made_ns: int
-    is_sent: bool = False
+
+
+class _Group(msgspec.Struct, eq=False):
+    """Orders that were begun together: told hears what the venue says of each, or why that isn't known, until_s of the
+    loop's time."""
+
+    reservation: Reservation
+    told: Callable[[OrderAnswers], None]
+    until_s: float
 
 
 class _Begun(msgspec.Struct, eq=False):
-    """A request that was begun: told hears what the venue says, or why that isn't known, until_s of the loop's time."""
+    """One of them."""
 
-    method: str
-    symbol: str
-    reservation: Reservation
-    decoder: msgspec.json.Decoder[Any]
-    told: Callable[[Any], None]
-    until_s: float
+    group: _Group
+    intent: OrderIntent
+
+
+class OrderConnection(ClientConnection):
+    """A connection on which acknowledgements of orders take a short way: a burst of them is read natively and told at
+    once, as it came. All else goes the library's way, byte for byte."""
+
+    acknowledged: Callable[[list[Acknowledged]], None] | None = None
+
+    def data_received(self, data: bytes) -> None:
+        taken, rest = self._answers.feed(bytes(data))
+        if rest:
+            super().data_received(rest)
+        if taken and self.acknowledged is not None:
+            self.acknowledged(taken)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._answers = Answers()
+        super().connection_made(transport)
 
 
 class OrderSocket:
@@ -125,6 +156,7 @@ class OrderSocket:
         self._task: asyncio.Task[None] | None = None
         self._connection: ClientConnection | None = None
         self._has_session = False
+        self._requests = OrderRequests(PLACE_ORDER, rest.credential.api_key, rest.recv_window_ms)
         self._pending: dict[str, asyncio.Future[_Reply] | _Begun] = {}
         self._begun: list[bytes] = []
         self._overdue: asyncio.TimerHandle | None = None
@@ -147,51 +179,90 @@ class OrderSocket:
             self._task.cancel()
             await asyncio.wait({self._task})
 
-    def prepare(self, method: str, parameters: Mapping[str, str]) -> PreparedRequest | None:
-        """Sign a request and frame it. Sends nothing; None while there is no connection or no time to sign with."""
-        connection = self._connection
-        if connection is None or not self._rest.clock.is_usable:
+    def prepare(
+        self, intents: Sequence[OrderIntent], parameters_of: Callable[[OrderIntent], Mapping[str, str]]
+    ) -> PreparedOrders | None:
+        """Sign orders and frame them; those of which parameters_of raises ValueError are left out. Sends nothing; None
+        while there is no connection or no time to sign with."""
+        connection, clock = self._connection, self._rest.clock
+        if connection is None or not clock.is_usable:
             return None
-        self._next_id += 1
-        request_id = str(self._next_id)
-        body = _ENCODER.encode({"id": request_id, "method": method, "params": self._authorised(parameters)})
-        frame = Frame(Opcode.TEXT, body).serialize(mask=True)
-        return PreparedRequest(connection, request_id, method, frame, self._rest.clock.monotonic_ns())
+        first = self._next_id + 1
+        self._next_id += len(intents)
+        sign = None if self._has_session else self._credential.signer.sign
+        made = self._requests.frames(list(intents), first, clock.now_ms(), sign)
+        frames = {}
+        for number, (intent, plain) in enumerate(zip(intents, made, strict=True), first):
+            frame = plain or self._frame_of(str(number), intent, parameters_of)
+            if frame is not None:
+                frames[intent.client_order_id] = str(number), frame
+        return PreparedOrders(connection, frames, clock.monotonic_ns())
+
+    def _frame_of(
+        self, request_id: str, intent: OrderIntent, parameters_of: Callable[[OrderIntent], Mapping[str, str]]
+    ) -> bytes | None:
+        """As core._native.OrderRequests makes those of plain orders."""
+        try:
+            parameters = self._authorised(parameters_of(intent))
+        except ValueError:
+            # submit says why.
+            return None
+        body = _ENCODER.encode({"id": request_id, "method": PLACE_ORDER, "params": parameters})
+        return Frame(Opcode.TEXT, body).serialize(mask=True)
 
     def begin(
         self,
-        prepared: PreparedRequest,
+        intents: Sequence[OrderIntent],
+        prepared: PreparedOrders,
         endpoint: Endpoint,
-        parameters: Mapping[str, str],
         priority: Priority,
-        decoder: msgspec.json.Decoder[T],
-        told: Callable[[T | VenueUnavailableError], None],
-    ) -> bool:
-        """Have a prepared request sent by the flush that MUST follow in the same step, and its answer told, once: what
-        decoder reads of it, or the error that BinanceRest.once would raise. False: it can't go out now, or not as it
-        is; nothing was sent."""
+        told: Callable[[OrderAnswers], None],
+    ) -> list[OrderIntent]:
+        """Have prepared orders sent by the flush that MUST follow in the same step, and the answer to each told, once:
+        what the venue says, or the error that BinanceRest.once would raise. Returns those that can't go out now, or not
+        as they are; nothing of them was sent."""
         rest, connection = self._rest, self._connection
         if (
-            prepared.is_sent
-            or connection is not prepared.connection
+            connection is not prepared.connection
             or connection.state is not State.OPEN
-            or len(self._pending) >= MAX_IN_FLIGHT
             or not rest.has_time()
             or rest.clock.monotonic_ns() - prepared.made_ns > PREPARED_FOR_NS
         ):
-            return False
-        reservation = rest.limiter.acquire(endpoint, parameters, priority)
+            return list(intents)
+        ready: list[tuple[OrderIntent, str, bytes]] = []
+        left: list[OrderIntent] = []
+        room = MAX_IN_FLIGHT - len(self._pending)
+        for intent in intents:
+            request = prepared.frames.pop(intent.client_order_id, None)
+            if request is None or len(ready) >= room:
+                left.append(intent)
+            else:
+                ready.append((intent, *request))
+        if ready and not self._begin_ready(ready, endpoint, priority, told):
+            # As many as the limits let through.
+            alone = len(ready) == 1
+            left += [one[0] for one in ready if alone or not self._begin_ready([one], endpoint, priority, told)]
+        return left
+
+    def _begin_ready(
+        self,
+        ready: Sequence[tuple[OrderIntent, str, bytes]],
+        endpoint: Endpoint,
+        priority: Priority,
+        told: Callable[[OrderAnswers], None],
+    ) -> bool:
+        """All of them, or none where the venue's limits haven't room for all."""
+        reservation = self._rest.limiter.acquire(endpoint, {}, priority, len(ready))
         if isinstance(reservation, Denied):
             return False
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._answer_timeout_s
-        self._pending[prepared.request_id] = _Begun(
-            prepared.method, parameters["symbol"], reservation, decoder, told, until_s
-        )
+        group = _Group(reservation, told, until_s)
+        for intent, request_id, frame in ready:
+            self._pending[request_id] = _Begun(group, intent)
+            self._begun.append(frame)
         if self._overdue is None:
             self._overdue = loop.call_at(until_s, self._give_up, loop)
-        prepared.is_sent = True
-        self._begun.append(prepared.frame)
         return True
 
     def flush(self) -> None:
@@ -207,31 +278,54 @@ class OrderSocket:
         for request_id, begun in list(self._pending.items()):
             if not isinstance(begun, _Begun):
                 continue
-            if begun.until_s > loop.time():
-                self._overdue = loop.call_at(begun.until_s, self._give_up, loop)
+            if begun.group.until_s > loop.time():
+                self._overdue = loop.call_at(begun.group.until_s, self._give_up, loop)
                 return
             del self._pending[request_id]
             self._lost(begun, f"no answer within {self._answer_timeout_s} s")
 
     def _lost(self, begun: _Begun, detail: str) -> None:
-        self._rest.limiter.settle_counted(begun.reservation, {})
-        self._tell(begun, BinanceTransportError(begun.method, detail, nothing_sent=False))
+        error = BinanceTransportError(PLACE_ORDER, detail, nothing_sent=False)
+        self._settle_and_tell(begun.group, [(begun.intent, error)], {})
 
     def _answered(self, begun: _Begun, reply: _Reply) -> None:
-        self._rest.limiter.settle_counted(begun.reservation, _counts_of(reply))
+        answer: NewOrderAck | VenueUnavailableError
         try:
-            answer = self._read(reply, begun.method, begun.symbol, begun.decoder)
+            answer = self._read(reply, PLACE_ORDER, begun.intent.symbol, _ORDER_ACK)
         except VenueUnavailableError as error:
-            self._tell(begun, error)
-        else:
-            self._tell(begun, answer)
+            answer = error
+        self._settle_and_tell(begun.group, [(begun.intent, answer)], _counts_of(reply))
 
-    def _tell(self, begun: _Begun, answer: object) -> None:
+    def _acknowledged(self, acknowledged: list[Acknowledged]) -> None:
+        """What core._native.Answers has taken out; those that were begun together are told together."""
+        group: _Group | None = None
+        answers: list[tuple[OrderIntent, NewOrderAck | VenueUnavailableError]] = []
+        most: dict[tuple[str, int], int] = {}
+        for request_id, order_id, symbol, client_order_id, counts in acknowledged:
+            begun = self._pending.get(request_id)
+            if not isinstance(begun, _Begun):
+                _tell_unasked(request_id, SUCCESS)
+                continue
+            del self._pending[request_id]
+            if begun.group is not group:
+                if group is not None:
+                    self._settle_and_tell(group, answers, most)
+                group, answers, most = begun.group, [], {}
+            for limit, count in counts.items():
+                if count > most.get(limit, -1):
+                    most[limit] = count
+            answers.append((begun.intent, NewOrderAck(order_id, symbol, client_order_id)))
+        if group is not None:
+            self._settle_and_tell(group, answers, most)
+
+    def _settle_and_tell(self, group: _Group, answers: OrderAnswers, counts: Mapping[tuple[str, int], int]) -> None:
+        """counts: the highest of them, which is what each after the other would leave."""
+        self._rest.limiter.settle_counted(group.reservation, counts, len(answers))
         try:
-            begun.told(answer)
+            group.told(answers)
         except Exception:
             # The connection has others that wait for their answers.
-            _log.exception("answer_not_taken", method=begun.method)
+            _log.exception("answers_not_taken", method=PLACE_ORDER)
 
     def _read(self, reply: _Reply, method: str, symbol: str, decoder: msgspec.json.Decoder[T]) -> T:
         if reply.status != SUCCESS or reply.error is not None:
@@ -239,7 +333,7 @@ class OrderSocket:
             raise self._rest.failure(method, reply.status, body, _headers_of(reply), symbol)
         try:
             return decoder.decode(reply.result)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise VenueUnavailableError(f"{method}: the answer can't be read: {error}") from error
 
     async def call(
@@ -265,7 +359,7 @@ class OrderSocket:
             if len(self._pending) >= MAX_IN_FLIGHT:
                 raise SocketNotReadyError(method, f"{MAX_IN_FLIGHT} requests wait for their answers")
             self._next_id += 1
-            request_id = str(self._next_id)
+            request_id = f"{CALL_PREFIX}{self._next_id}"
             frame = _ENCODER.encode({"id": request_id, "method": method, "params": self._authorised(parameters)})
             reply = await self._exchange(connection, method, request_id, frame)
             headers.update(_headers_of(reply))
@@ -335,6 +429,8 @@ class OrderSocket:
             self._has_session = False
             if isinstance(self._credential.signer, Ed25519Signer):
                 self._has_session = await self._log_on(connection)
+            assert isinstance(connection, OrderConnection)
+            connection.acknowledged = self._acknowledged
             self._connection = connection
             self.ready.set()
             while True:
@@ -365,8 +461,7 @@ class OrderSocket:
         reply = _decoded(frame)
         waiting = self._pending.pop(reply.id, None) if isinstance(reply.id, str) else None
         if waiting is None:
-            # An answer that came too late, or no answer at all.
-            _log.info("order_socket_unasked", id=reply.id, status=reply.status)
+            _tell_unasked(reply.id, reply.status)
         elif isinstance(waiting, _Begun):
             self._answered(waiting, reply)
         elif not waiting.done():
@@ -375,14 +470,19 @@ class OrderSocket:
 
 def _standing(url: str) -> connect:
     """What is written goes out at once: an order doesn't wait for the loop to come round."""
-    return open_websocket(url, write_limit_bytes=0)
+    return open_websocket(url, write_limit_bytes=0, create_connection=OrderConnection)
+
+
+def _tell_unasked(request_id: str | int | None, status: int) -> None:
+    """An answer that came too late, or no answer at all."""
+    _log.info("order_socket_unasked", id=request_id, status=status)
 
 
 def _decoded(frame: bytes) -> _Reply:
     """Raises VenueUnavailableError: what can't be read may have been an answer, so the connection is given up."""
     try:
         return _REPLY.decode(frame)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise VenueUnavailableError(
             f"order connection: a message of {len(frame)} bytes can't be read: {error}"
         ) from error

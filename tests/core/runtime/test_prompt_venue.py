@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -11,10 +11,10 @@ import pytest
 from core.kernel import decide
 from core.risk.kill_switch import KillSwitch
 from core.runtime import dispatch
-from core.types.codes import ReasonCode
+from core.types.codes import ReasonCode, Refusal
 from core.types.events import JournalEvent, OrderAccepted, OrderBecameUnknown, OrderRejected
 from core.types.orders import OrderIntent, OrderStatus
-from core.venues.ports import SubmitResult, Submitted, SubmitUnknown, Told
+from core.venues.ports import SubmitRefused, SubmitResult, Submitted, SubmitUnknown, Told
 from tests.core.approvals import ACCOUNT
 from tests.core.runtime.guard_support import TakingVenue, Watched
 from tests.core.runtime.test_switch_in_flight import approved
@@ -34,17 +34,19 @@ class PromptVenue(TakingVenue):
         self._begun: list[str] = []
         self._told: dict[str, tuple[OrderIntent, Told]] = {}
 
-    def prepare(self, intent: OrderIntent) -> object | None:
+    def prepare(self, intents: Sequence[OrderIntent]) -> object | None:
         self._break("prepare")
-        return intent
+        return {intent.client_order_id for intent in intents}
 
-    def begin(self, intent: OrderIntent, prepared: object | None, told: Told) -> bool:
+    def begin(self, intents: Sequence[OrderIntent], prepared: object | None, told: Told) -> Sequence[OrderIntent]:
         self._break("begin")
         if not self.can_begin or prepared is None:
-            return False
-        self._begun.append(intent.client_order_id)
-        self._told[intent.client_order_id] = intent, told
-        return True
+            return intents
+        assert prepared == {intent.client_order_id for intent in intents}
+        for intent in intents:
+            self._begun.append(intent.client_order_id)
+            self._told[intent.client_order_id] = intent, told
+        return []
 
     def flush(self) -> None:
         begun, self._begun = self._begun, []
@@ -53,8 +55,11 @@ class PromptVenue(TakingVenue):
             self.flushed.append(begun)
 
     def answer(self, order_id: str, result: SubmitResult) -> None:
-        intent, told = self._told.pop(order_id)
-        told(intent, result)
+        self.answer_at_once({order_id: result})
+
+    def answer_at_once(self, results: dict[str, SubmitResult]) -> None:
+        taken = [(*self._told.pop(order_id), result) for order_id, result in results.items()]
+        taken[0][1]([(intent, result) for intent, _, result in taken])
 
     def _break(self, call: str) -> None:
         if self.fault == call:
@@ -95,6 +100,33 @@ async def test_orders_of_one_group_leave_together_and_each_answer_is_recorded(wa
         (first, f"v-{first}"),
     ]
     assert watched.venue.submitted == []
+
+
+async def test_of_answers_that_come_at_once_one_that_contradicts_leaves_the_others_recorded(watched: Watched) -> None:
+    """The user data stream has named it otherwise: what the answer says of it can't be."""
+    first, second, third = await placed(watched, 3)
+    await watched.service.record(lambda now_ns: decide.decide_accepted(watched.kernel, second, "v-other", now_ns))
+    written = watched.journal.sequence
+    watched.venue.answer_at_once({order_id: Submitted(f"v-{order_id}") for order_id in (first, second, third)})
+    await events_after(watched)
+    assert watched.journal.sequence == written + 2
+    named = [watched.kernel.orders[order_id].venue_order_id for order_id in (first, second, third)]
+    assert named == [f"v-{first}", "v-other", f"v-{third}"]
+    assert watched.service.dispatcher.busy_count == 0
+
+
+async def test_of_answers_that_come_at_once_each_is_told_as_it_is(watched: Watched) -> None:
+    first, second, third = await placed(watched, 3)
+    refusal = Refusal(ReasonCode.ORDER_REJECTED_BY_VENUE, "no")
+    results: dict[str, SubmitResult] = {
+        first: SubmitRefused(refusal),
+        second: SubmitUnknown("no answer"),
+        third: Submitted("v3"),
+    }
+    watched.venue.answer_at_once(results)
+    await events_after(watched)
+    statuses = [watched.kernel.orders[order_id].status for order_id in (first, second, third)]
+    assert statuses == [OrderStatus.REJECTED, OrderStatus.UNKNOWN, OrderStatus.ACCEPTED]
 
 
 async def test_nothing_is_begun_before_its_record_is_durable(watched: Watched) -> None:

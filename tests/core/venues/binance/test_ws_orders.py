@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -20,6 +20,7 @@ from core.types.codes import ReasonCode, RefusalError
 from core.types.orders import OrderIntent, OrderStatus
 from core.venues.binance import ws_orders
 from core.venues.binance.adapter import BinanceSpot
+from core.venues.binance.limits import RateRule
 from core.venues.ports import (
     Amended,
     AmendRefused,
@@ -162,6 +163,8 @@ async def test_a_command_is_bytes_on_the_socket_before_its_coroutine_first_waits
         (lambda request: None, SubmitUnknown),
         (lambda request: CLOSE, SubmitUnknown),
         (lambda request: "{not json", SubmitUnknown),
+        (lambda request: b'{"id":"\xff"}', SubmitUnknown),
+        (lambda request: accepted(request).encode().replace(b"BTCUSDT", b"BTC\xff"), SubmitUnknown),
         (lambda request: accepted(request, id="other"), SubmitUnknown),
         (lambda request: accepted(request, id=None), SubmitUnknown),
         (lambda request: accepted(request, status=0), SubmitUnknown),
@@ -309,14 +312,15 @@ async def test_an_answer_lost_on_the_way_leaves_one_order_that_is_found_by_its_i
 def begin(adapter: BinanceSpot, intent: OrderIntent, prepared: object | None) -> asyncio.Future[SubmitResult] | None:
     """The answer to what was begun and flushed; None when nothing was."""
     answer: asyncio.Future[SubmitResult] = asyncio.get_running_loop().create_future()
-    is_begun = adapter.begin(intent, prepared, lambda _intent, result: answer.set_result(result))
+    left = adapter.begin([intent], prepared, lambda answers: answer.set_result(answers[0][1]))
     adapter.flush()
-    return answer if is_begun else None
+    assert list(left) in ([], [intent])
+    return None if left else answer
 
 
 async def test_an_order_that_was_made_ready_is_sent_once_and_at_once() -> None:
     async with scripted(accepted) as (script, adapter, rest_requests):
-        prepared = adapter.prepare(order("one", "60000"))
+        prepared = adapter.prepare([order("one", "60000")])
         assert adapter.order_socket is not None
         assert script.requests == []
         begun = begin(adapter, order("one", "60000"), prepared)
@@ -341,7 +345,7 @@ async def test_an_order_that_was_made_ready_is_sent_once_and_at_once() -> None:
 )
 async def test_the_answer_to_an_order_sent_at_once_tells_what_is_known(respond: Respond, outcome: type) -> None:
     async with scripted(respond) as (script, adapter, _):
-        begun = begin(adapter, order("one", "60000"), adapter.prepare(order("one", "60000")))
+        begun = begin(adapter, order("one", "60000"), adapter.prepare([order("one", "60000")]))
         assert begun is not None
         assert isinstance(await begun, outcome)
         assert len(script.requests) == 1
@@ -349,8 +353,8 @@ async def test_the_answer_to_an_order_sent_at_once_tells_what_is_known(respond: 
 
 async def test_what_was_made_ready_for_a_connection_that_is_gone_isnt_sent() -> None:
     async with scripted(lambda _request: CLOSE) as (script, adapter, _):
-        prepared = adapter.prepare(order("two", "60000"))
-        begun = begin(adapter, order("one", "60000"), adapter.prepare(order("one", "60000")))
+        prepared = adapter.prepare([order("two", "60000")])
+        begun = begin(adapter, order("one", "60000"), adapter.prepare([order("one", "60000")]))
         assert begun is not None
         await begun
         assert begin(adapter, order("two", "60000"), prepared) is None
@@ -362,13 +366,13 @@ async def test_orders_that_are_begun_together_leave_together_and_each_has_its_an
         answers: dict[str, SubmitResult] = {}
         over = asyncio.Event()
 
-        def told(intent: OrderIntent, result: SubmitResult) -> None:
-            answers[intent.client_order_id] = result
+        def told(told_of: Sequence[tuple[OrderIntent, SubmitResult]]) -> None:
+            answers.update({intent.client_order_id: result for intent, result in told_of})
             if len(answers) == 2:
                 over.set()
 
-        for intent in (order("one", "60000"), order("two", "60000")):
-            assert adapter.begin(intent, adapter.prepare(intent), told)
+        both = [order("one", "60000"), order("two", "60000")]
+        assert adapter.begin(both, adapter.prepare(both), told) == []
         assert script.requests == []
         adapter.flush()
         async with asyncio.timeout(DEADLINE_S):
@@ -377,32 +381,56 @@ async def test_orders_that_are_begun_together_leave_together_and_each_has_its_an
         assert answers == {"one": Submitted("7"), "two": Submitted("7")}
 
 
+async def test_a_burst_of_answers_is_told_at_once_and_an_order_that_the_limits_hold_back_isnt_begun() -> None:
+    async with scripted(accepted) as (_, adapter, _rest):
+        limiter = adapter.rest.limiter
+        limiter.configure([RateRule("ORDERS", "SECOND", 10, 4), RateRule("ORDERS", "DAY", 1, 100)])
+        orders = [order(name, "60000") for name in ("one", "two", "three", "four")]
+        told: list[list[str]] = []
+        over = asyncio.Event()
+
+        def take(answers: Sequence[tuple[OrderIntent, SubmitResult]]) -> None:
+            assert all(result == Submitted("7") for _, result in answers)
+            told.append([intent.client_order_id for intent, _ in answers])
+            if sum(map(len, told)) == 3:
+                over.set()
+
+        # 95 % of four are three.
+        assert adapter.begin(orders, adapter.prepare(orders), take) == orders[3:]
+        adapter.flush()
+        async with asyncio.timeout(DEADLINE_S):
+            await over.wait()
+        assert [name for names in told for name in names] == ["one", "two", "three"]
+        used = {(item.kind, item.window_s): item.used for item in limiter.state().buckets}
+        assert used["ORDERS", 86_400] == 3
+
+
 async def test_an_answer_that_cant_be_taken_leaves_the_others_theirs() -> None:
     async with scripted(accepted) as (_, adapter, _rest):
         first, second = order("one", "60000"), order("two", "60000")
 
-        def refuses(_intent: OrderIntent, _result: SubmitResult) -> None:
+        def refuses(_answers: Sequence[tuple[OrderIntent, SubmitResult]]) -> None:
             raise RuntimeError("planted")
 
-        assert adapter.begin(first, adapter.prepare(first), refuses)
-        answer = begin(adapter, second, adapter.prepare(second))
+        assert adapter.begin([first], adapter.prepare([first]), refuses) == []
+        answer = begin(adapter, second, adapter.prepare([second]))
         assert answer is not None
         assert await answer == Submitted("7")
 
 
 async def test_each_order_without_an_answer_is_told_when_its_own_time_is_over() -> None:
     async with scripted(lambda _request: None) as (_, adapter, _rest):
-        first = begin(adapter, order("one", "60000"), adapter.prepare(order("one", "60000")))
+        first = begin(adapter, order("one", "60000"), adapter.prepare([order("one", "60000")]))
         assert first is not None
         assert isinstance(await first, SubmitUnknown)
-        second = begin(adapter, order("two", "60000"), adapter.prepare(order("two", "60000")))
+        second = begin(adapter, order("two", "60000"), adapter.prepare([order("two", "60000")]))
         assert second is not None
         assert isinstance(await second, SubmitUnknown)
 
 
 async def test_a_request_that_grew_old_while_the_disk_worked_isnt_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     async with scripted(accepted) as (script, adapter, _):
-        prepared = adapter.prepare(order("one", "60000"))
+        prepared = adapter.prepare([order("one", "60000")])
         monkeypatch.setattr(ws_orders, "PREPARED_FOR_NS", -1)
         assert begin(adapter, order("one", "60000"), prepared) is None
         assert script.requests == []
