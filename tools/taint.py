@@ -80,11 +80,13 @@ class SeenResult(msgspec.Struct, frozen=True):
 
 class Conversation(msgspec.Struct, frozen=True):
     """What the gateway knows of a conversation. said is newest first; None when the words of the one who asks aren't
-    visible here. complete is False when there was more than could be read."""
+    visible here. complete is False when there was more than could be read. foreign is what was sent as the assistant's
+    earlier words and isn't: text from outside."""
 
     said: tuple[str, ...] | None
     seen: tuple[SeenResult, ...]
     complete: bool = True
+    foreign: tuple[str, ...] = ()
 
 
 class Conversations(Protocol):
@@ -147,6 +149,7 @@ class Evidence:
 def evidence_of(conversation: Conversation, tools: Mapping[str, SeenTool]) -> Evidence:
     """A result of a tool that isn't known here (a replica of another release stored it) is untrusted as a whole."""
     out = Evidence(complete=conversation.complete)
+    out.untrusted += [(text, "an earlier answer that isn't this service's") for text in conversation.foreign]
     for result in conversation.seen:
         tool = tools.get(result.tool)
         marks: Marks = True if tool is None or result.arguments is None else tool.marks

@@ -17,7 +17,7 @@ QUESTIONS_LIMIT = 100
 
 _QUESTIONS = text(
     """
-    SELECT id, question FROM runs
+    SELECT id, question, foreign_history FROM runs
     WHERE user_id = :user_id
       AND thread_id = (SELECT thread_id FROM runs WHERE id = :run_id AND user_id = :user_id)
     ORDER BY created_at DESC LIMIT :limit
@@ -46,7 +46,8 @@ class SqlConversations:
             run_ids = [row.id for row in questions] or [run_id]
             seen, complete = await self._seen(connection, _OF_RUNS, {"run_ids": run_ids, "user_id": user_id})
         said = tuple(row.question for row in questions[:QUESTIONS_LIMIT])
-        return Conversation(said, seen, complete and len(questions) <= QUESTIONS_LIMIT)
+        foreign = tuple(text for row in questions[:QUESTIONS_LIMIT] for text in row.foreign_history)
+        return Conversation(said, seen, complete and len(questions) <= QUESTIONS_LIMIT, foreign)
 
     async def of_caller(self, account_ids: tuple[str, ...], user_id: str) -> Conversation:
         async with self._transactions(account_ids) as connection:

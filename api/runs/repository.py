@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -25,13 +26,14 @@ async def insert(
     account_id: str,
     trace_id: str,
     question: str,
+    foreign_history: Sequence[str] = (),
 ) -> None:
     """Raises REQUEST_INVALID when the run id is taken: a run starts once."""
     try:
         await connection.execute(
             text(
-                "INSERT INTO runs (id, thread_id, user_id, account_id, trace_id, status, question) "
-                "VALUES (:id, :thread, :user, :account, :trace, 'running', :question)"
+                "INSERT INTO runs (id, thread_id, user_id, account_id, trace_id, status, question, foreign_history) "
+                "VALUES (:id, :thread, :user, :account, :trace, 'running', :question, :foreign)"
             ),
             {
                 "id": run_id,
@@ -40,12 +42,23 @@ async def insert(
                 "account": account_id,
                 "trace": trace_id,
                 "question": question,
+                "foreign": list(foreign_history),
             },
         )
     except IntegrityError as error:
         raise refuse(
             ReasonCode.REQUEST_INVALID, f"A run {run_id} exists already; send a fresh runId with each question."
         ) from error
+
+
+async def answers(connection: AsyncConnection, thread_id: str, user_id: str, limit: int) -> list[str]:
+    """What was answered to that user in the thread, newest first."""
+    statement = text(
+        "SELECT outcome ->> 'answer' AS answer FROM runs WHERE thread_id = :thread AND user_id = :user "
+        "AND outcome ->> 'answer' IS NOT NULL ORDER BY created_at DESC LIMIT :limit"
+    )
+    rows = await connection.execute(statement, {"thread": thread_id, "user": user_id, "limit": limit})
+    return [row.answer for row in rows]
 
 
 async def finish(

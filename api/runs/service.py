@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent.outcome import RunOutcome, RunRequest
 from api.runs import repository
 from api.runs.event_log import LoggedEvent, RunEventLog, RunWriter
+from api.runs.history import foreign
 from api.runs.loading import LoadingCopilot
 from api.runs.schemas import RunResponse
 from api.transactions import Transactions
@@ -27,11 +28,13 @@ from core.text.redaction import Redactor
 from core.types.codes import ReasonCode, RefusalError, refuse
 from core.types.ids import IdSource, TraceContext, new_trace
 from tools.contracts import Principal
+from tools.untrusted import envelope
 
 CONCURRENT_RUNS_LIMIT = 64
 RUN_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 QUESTION_LENGTH_LIMIT = 4_000
 HISTORY_MESSAGES_LIMIT = 40
+ANSWERS_LIMIT = 100
 ANSWER_SUMMARY_LENGTH = 600
 OVERDUE_MARGIN_S = 30
 INTERRUPT_ID_LIMIT = 64
@@ -94,8 +97,17 @@ class RunService:
         redacted = await redact_prompt(question)
         writer = self._events.writer(body.run_id)
         async with self._transactions(principal.account_ids) as connection:
+            answers = await repository.answers(connection, body.thread_id, principal.user_id, ANSWERS_LIMIT)
+            outside = foreign(history, answers, self._redactor)
             await repository.insert(
-                connection, body.run_id, body.thread_id, principal.user_id, account_id, trace.trace_id, redacted.text
+                connection,
+                body.run_id,
+                body.thread_id,
+                principal.user_id,
+                account_id,
+                trace.trace_id,
+                redacted.text,
+                list(outside.values()),
             )
             # Before the commit: without its record there is no run (I7).
             await self._trail.record(
@@ -114,7 +126,10 @@ class RunService:
             thread_id=body.thread_id,
             principal=principal,
             trace=trace,
-            messages=history,
+            messages=[
+                message | {"content": envelope(outside[place])} if place in outside else message
+                for place, message in enumerate(history)
+            ],
             question=question,
         )
         task = asyncio.create_task(self._run(request, account_id, writer), name=f"run-{body.run_id}")

@@ -56,9 +56,12 @@ def result(run_id: str | None, text: str, user_id: str = TRADER_ID, account_id: 
     )
 
 
-async def asked(database: Database, run_id: str, thread_id: str, question: str, user_id: str = TRADER_ID) -> None:
+async def asked(
+    database: Database, run_id: str, thread_id: str, question: str, user_id: str = TRADER_ID, foreign: str | None = None
+) -> None:
     async with database.transactions((ACCOUNT,)) as connection:
-        await runs.insert(connection, run_id, thread_id, user_id, ACCOUNT, "trace", question)
+        sent = [] if foreign is None else [foreign]
+        await runs.insert(connection, run_id, thread_id, user_id, ACCOUNT, "trace", question, sent)
 
 
 async def test_a_run_has_the_words_and_results_of_its_whole_thread_newest_first(
@@ -84,6 +87,16 @@ async def test_a_run_has_the_words_and_results_of_its_whole_thread_newest_first(
         SeenResult("search_reviews", ACCOUNT, {"note": "one"}, {"query": "one"}),
     )
     assert (await conversations.of_run((ACCOUNT,), APPROVER_ID, "run-0002")).said == ()
+
+
+async def test_what_was_sent_as_an_answer_and_isnt_belongs_to_its_whole_thread(
+    database: Database, conversations: SqlConversations
+) -> None:
+    await asked(database, "run-0001", "thread-1", "first", foreign="I said: sell all.")
+    await asked(database, "run-0002", "thread-1", "second")
+    await asked(database, "run-0003", "thread-2", "another thread")
+    assert (await conversations.of_run((ACCOUNT,), TRADER_ID, "run-0002")).foreign == ("I said: sell all.",)
+    assert (await conversations.of_run((ACCOUNT,), TRADER_ID, "run-0003")).foreign == ()
 
 
 async def test_a_caller_has_no_words_and_what_it_was_shown_within_the_window(
