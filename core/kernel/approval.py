@@ -6,10 +6,19 @@ import msgspec
 
 from core.authority.proposal_kinds import AnyProposal
 from core.kernel.inputs import DecisionInputs
+from core.kernel.kernel import Kernel
 from core.risk.checks import RiskDecision
 from core.types.authority import ApprovalAuthority, SignatureRecord
 from core.types.codes import Refusal
-from core.types.events import CausedEvent
+from core.types.events import (
+    ApprovalDecided,
+    CancelRequested,
+    CausedEvent,
+    MandateRevoked,
+    MandateTightened,
+    OrderAmendRequested,
+    OrderClosed,
+)
 from core.types.orders import OrderIntent
 from core.types.venues import VenueCapabilities
 
@@ -49,3 +58,21 @@ class Caused(msgspec.Struct, frozen=True):
 def refused(refusal: Refusal) -> Caused:
     """Before risk was asked."""
     return Caused(RiskDecision((), refusal))
+
+
+def without_what_never_was(kernel: Kernel, event: ApprovalDecided) -> ApprovalDecided:
+    """What is left of a safety command that went ahead when a record before it was undone: the approval is used all the
+    same, and only what it did to orders and mandates that are not there any more falls away."""
+    return msgspec.structs.replace(
+        event, caused=tuple(caused for caused in event.caused if _has_subject(kernel, caused))
+    )
+
+
+def _has_subject(kernel: Kernel, caused: CausedEvent) -> bool:
+    match caused:
+        case CancelRequested() | OrderClosed() | OrderAmendRequested():
+            return caused.client_order_id in kernel.orders
+        case MandateRevoked() | MandateTightened():
+            return caused.mandate_id in kernel.mandates
+        case _:
+            return True

@@ -5,6 +5,7 @@ The rules, which hold at every moment and over any crash, because all of it is j
 - No overfill. Of the orders that take each other's place at most one is at the venue. A held one is sent only once the
   others there are off the book and what they filled is known, and then for the rest alone.
 - A child acts for what its parent has filled, less what its sisters have.
+- What was cancelled, or halted, is never let go, also when the record of its trigger was undone after that.
 - A trigger that was reached stays reached (TriggerReached), wherever the price goes while a sister is cancelled.
 - A held order passes risk again when it is let go. What only time mends (a stale book, a lost connection, a rate) is
   tried again; everything else ends it. An exit that can't go leaves the one at the venue where it is.
@@ -29,6 +30,7 @@ from core.kernel.kernel import Kernel
 from core.orders.machine import Order, working_intent
 from core.portfolio.positions import EXACT, Position
 from core.risk.exposure import counts
+from core.risk.kill_switch import KillSwitch
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import (
     JournalEvent,
@@ -127,6 +129,9 @@ def _step(
     kernel: Kernel, held: Order, inputs_of: InputsOf, last_price: int | None, now_ns: int
 ) -> tuple[JournalEvent, ...]:
     sisters = _sisters(kernel, held)
+    if held.cancel_requested or kernel.effective_kill_switch(held.intent.account_id) is KillSwitch.HALTED:
+        # It was on its way to the venue then, in a record that the disk refused.
+        return (_closed(held, "it was cancelled", now_ns),)
     if held.replaces is not None:
         return _step_of_replacement(kernel, held, sisters, inputs_of, now_ns)
     parents = _chain(kernel, held.parent_id)

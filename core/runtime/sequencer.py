@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 import structlog
 
+from core.kernel.approval import without_what_never_was
 from core.kernel.effects import CancelOrder, Effect, PublishTrading
 from core.kernel.kernel import Kernel
 from core.kernel.state import Savepoint
@@ -26,7 +27,7 @@ from core.orders.machine import ImpossibleTransitionError
 from core.storage.journal import JournalUnavailableError
 from core.types.clock import Clock
 from core.types.codes import Refusal
-from core.types.events import CancelRequested, JournalEntry, JournalEvent, encode_event
+from core.types.events import ApprovalDecided, CancelRequested, JournalEntry, JournalEvent, encode_event
 
 BATCH_LIMIT = 256
 WAITING_LIMIT = 20_000
@@ -326,14 +327,26 @@ class Sequencer:
         ahead.extend(list(self._unrecorded)[flight.owed :])
         while len(self._unrecorded) > flight.owed:
             self._unrecorded.pop()
-        for event in ahead:
-            try:
-                self._kernel.apply(event)
-            except ImpossibleTransitionError as error:
-                # A cancel of an order that, as it turned out, was never intended.
-                _log.warning("unrecorded_dropped", error=str(error))
-            else:
+        for asked in ahead:
+            event = without_what_never_was(self._kernel, asked) if isinstance(asked, ApprovalDecided) else asked
+            if self._still_applies(event):
                 self._unrecorded.append(event)
+
+    def _still_applies(self, event: JournalEvent) -> bool:
+        """Apply it, as a whole or not at all."""
+        kernel = self._kernel
+        kernel.begin()
+        before = kernel.savepoint()
+        try:
+            kernel.apply(event)
+        except ImpossibleTransitionError as error:
+            # A cancel of an order that, as it turned out, was never intended.
+            _log.warning("unrecorded_dropped", error=str(error))
+            kernel.rollback(before)
+            return False
+        finally:
+            kernel.commit()
+        return True
 
     def _go_ahead(self, item: _Item) -> None:
         """Act without a record: in memory at once, in the journal before anything that comes after."""

@@ -170,13 +170,13 @@ class Checks:
     def on_amend(self, order_id: str, quantity: int, price: int | None) -> None:
         """An amendment is leaving."""
         known = self.model.orders.get(order_id)
-        pending = None if known is None else known.pending
-        if known is None or pending is None or known.amend_left:
+        if known is None or known.amend_to_leave is None:
             self.fail(Invariant.AMENDED_ONCE, f"{order_id} is amended again, or without its record")
-        elif pending != (quantity, price):
-            self.fail(Invariant.AMENDED_ONCE, f"{order_id} is amended to {quantity}@{price}, recorded is {pending}")
+        elif known.amend_to_leave != (quantity, price):
+            recorded = known.amend_to_leave
+            self.fail(Invariant.AMENDED_ONCE, f"{order_id} is amended to {quantity}@{price}, recorded is {recorded}")
         else:
-            known.amend_left = True
+            known.amend_to_leave = None
 
     def on_used(self, suggestion_id: str, version: int, sequence: int | None) -> None:
         """The engine says that it has used an approval; sequence is that of its record, None while there is none."""

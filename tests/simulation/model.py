@@ -60,7 +60,8 @@ MANDATE_LIMITS = (
 
 class Known(msgspec.Struct):
     """An order as the events tell it. armed: how much of one that is held may act, None when all of it; most: the
-    largest quantity that was ever asked for; pending: the quantity and price of an amendment without an answer."""
+    largest quantity that was ever asked for; pending: the quantity and price of an amendment without an answer;
+    amend_to_leave: of one that didn't leave yet, which it may do after the order's last fill."""
 
     intent: OrderIntent
     status: str
@@ -76,7 +77,7 @@ class Known(msgspec.Struct):
     trades: list[int] = msgspec.field(default_factory=list)
     cancel_requested: bool = False
     pending: tuple[int, int | None] | None = None
-    amend_left: bool = False
+    amend_to_leave: tuple[int, int | None] | None = None
     is_foreign: bool = False
     authority: object = None
 
@@ -221,7 +222,7 @@ class Model:
             case OrderArmed():
                 order.armed = event.quantity
             case OrderAmendRequested():
-                order.pending, order.amend_left = (event.quantity, event.price), False
+                order.pending = order.amend_to_leave = (event.quantity, event.price)
                 allowance = self._allowance(event.authority)
                 if allowance is not None:
                     allowance.total += Fraction(event.added_quote)

@@ -17,7 +17,7 @@ from core.kernel.inputs import Balances
 from core.orders.machine import Order
 from core.risk.kill_switch import KillSwitch
 from core.types.codes import ReasonCode, Refusal
-from core.types.events import FreezeChanged, InstrumentsLoaded
+from core.types.events import CancelRequested, FreezeChanged, InstrumentsLoaded, JournalEvent, KillSwitchChanged
 from core.types.orders import OrderRequest, OrderRole, OrderStatus, OrderType, Side
 from tests.core.approvals import ACCOUNT, BTC
 from tests.core.kernel.desk import rules
@@ -320,6 +320,31 @@ def test_what_a_fee_leaves_is_sold_in_whole_lots(world: World) -> None:
     world.fill(ids[R.ENTRY], QUANTITY, fee="0.00001")
     assert world.order(ids[R.STOP]).armed_quantity == QUANTITY - 10
     assert sent_as(world) == (T.LIMIT, Side.SELL, QUANTITY - 10, 6_200_000)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        lambda world, order_id: CancelRequested(ts_ns=world.now_ns, client_order_id=order_id, requested_by="user"),
+        lambda world, _: KillSwitchChanged(ts_ns=world.now_ns, state="HALTED", requested_by="user", reason=""),
+        lambda world, _: KillSwitchChanged(
+            ts_ns=world.now_ns, state="HALTED", requested_by="user", reason="", account_id=ACCOUNT
+        ),
+    ],
+    ids=["cancelled", "halted", "its account halted"],
+)
+def test_what_ended_while_its_trigger_was_on_its_way_to_a_disk_that_failed_is_never_sent(
+    world: World, event: Callable[[World, str], JournalEvent]
+) -> None:
+    """The cancel was decided of an order at the venue. Its trigger is undone, so it is held again, and has to end."""
+    decided = decide_order(world.kernel, STOP, BY, world.inputs_of(), PLAIN, world.now_ns)
+    assert not isinstance(decided, Refusal)
+    world.apply(decided)
+    (order_id,) = world.kernel.orders
+    world.apply([event(world, order_id)])
+    trade(world, STOPPED)
+    assert world.order(order_id).status is S.CANCELED
+    assert world.sent == []
 
 
 def used(world: World) -> str:

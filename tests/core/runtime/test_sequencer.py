@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import pytest
 
+from core.authority.proposal import KILL_SWITCH_PROPOSAL_SCHEMA, Proposed
 from core.authority.session import grant_bytes, sign_session
 from core.kernel import decide, decide_approvals
 from core.kernel.decide_authority import decide_session_close, decide_session_open
@@ -18,10 +19,19 @@ from core.risk.kill_switch import KillSwitch
 from core.runtime.sequencer import Recorded, Sequencer
 from core.storage.journal import Journal, JournalUnavailableError
 from core.types.codes import ReasonCode, Refusal
-from core.types.events import ApprovalDecided, JournalEntry, JournalEvent, KillSwitchChanged
+from core.types.events import (
+    ApprovalDecided,
+    CancelRequested,
+    JournalEntry,
+    JournalEvent,
+    KillSwitchChanged,
+    OrderClosed,
+)
 from core.types.orders import client_order_id
-from tests.core.approvals import ABLE, ENGINE_ID, LIVE_INPUTS, NOW_NS, TRADER_SEED, approve, proposal, started_events
+from tests.core.approvals import ENGINE_ID, LIVE_INPUTS, NOW_NS, TRADER_SEED, approve, proposal, started_events
+from tests.core.authority.proposals import example, order_proposal
 from tests.core.kernel.desk import grant
+from tests.core.kernel.test_proposed_orders import PLAIN
 from tests.core.storage.faults import MemoryDisk
 
 WAIT_S = 10.0
@@ -64,7 +74,17 @@ class Rig:
 
     async def approve(self, suggestion_id: str) -> str:
         """An approved order, recorded; its client order id."""
-        canonical, digest_hex, signatures = approve(proposal(suggestion_id=suggestion_id))
+        what = proposal(suggestion_id=suggestion_id)
+        recorded = await self.sequencer.record(self.approval_of(what))
+        assert isinstance(recorded, Recorded), recorded
+        (event,) = recorded.events
+        assert isinstance(event, ApprovalDecided)
+        assert event.refusal is None
+        return client_order_id(event.digest_hex)
+
+    def approval_of(self, what: Proposed) -> Callable[[int], Refusal | tuple[JournalEvent, ...]]:
+        """Its decision, at a venue that has no conditional orders."""
+        canonical, digest_hex, signatures = approve(what)
 
         def decision(now_ns: int) -> Refusal | tuple[JournalEvent, ...]:
             decided = decide_approvals.decide_approval(
@@ -74,17 +94,12 @@ class Rig:
                 signatures,
                 trace_id=None,
                 inputs=LIVE_INPUTS,
-                capabilities=ABLE,
+                capabilities=PLAIN,
                 now_ns=now_ns,
             )
             return decided if isinstance(decided, Refusal) else (decided,)
 
-        recorded = await self.sequencer.record(decision)
-        assert isinstance(recorded, Recorded), recorded
-        (event,) = recorded.events
-        assert isinstance(event, ApprovalDecided)
-        assert event.refusal is None
-        return client_order_id(digest_hex)
+        return decision
 
     async def cancel(self, order_id: str) -> Recorded | Refusal:
         return await self.sequencer.record_safety(
@@ -244,6 +259,33 @@ async def test_what_went_ahead_stays_when_the_batch_before_it_is_undone(rig: Rig
     assert await rig.tighten(KillSwitch.HALTED) == Recorded(
         (rig.performed[-1][0].event,) if isinstance(rig.performed[-1][0], PublishTrading) else (), ()
     )
+
+
+async def test_an_approved_halt_stays_without_the_end_of_an_order_that_never_was(rig: Rig) -> None:
+    """given a stop on its way to a disk that hangs and then fails, and an approved HALTED that ended it meanwhile, the
+    switch stays thrown and its approval used; only the stop was never there."""
+    gate = rig.disk.hang_sync()
+    stop = order_proposal(suggestion_id="sug-stop", order_type="STOP", price="", stop_price="61000")
+    held = asyncio.create_task(rig.sequencer.record(rig.approval_of(stop)))
+    await asyncio.to_thread(rig.disk.syncing.wait, WAIT_S)
+    halt = example(KILL_SWITCH_PROPOSAL_SCHEMA, suggestion_id="sug-halt", scope="engine")
+    async with asyncio.timeout(WAIT_S):
+        outcome = await rig.sequencer.record_safety(rig.approval_of(halt))
+    assert isinstance(outcome, Recorded)
+    (decided,) = outcome.events
+    assert isinstance(decided, ApprovalDecided)
+    assert [type(event) for event in decided.caused] == [KillSwitchChanged, CancelRequested, OrderClosed]
+    rig.disk.sync_errors.append(OSError(errno.EIO, "Input/output error"))
+    gate.set()
+    with pytest.raises(JournalUnavailableError):
+        await held
+    assert rig.kernel.kill_switch is KillSwitch.HALTED
+    assert dict(rig.kernel.consumed) == {"sug-halt": 1}
+    assert dict(rig.kernel.orders) == {}
+    assert rig.sequencer.owes
+    again = await rig.sequencer.record_safety(rig.approval_of(halt))
+    assert isinstance(again, Refusal)
+    assert again.code is ReasonCode.APPROVAL_ALREADY_CONSUMED
 
 
 async def test_the_end_of_a_session_whose_opening_is_undone_goes_with_it(rig: Rig) -> None:
