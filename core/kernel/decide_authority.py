@@ -41,8 +41,11 @@ from core.types.events import (
 from core.types.orders import OrderIntent, Side
 
 SESSIONS_LIMIT = 1_000
-VERSION_LENGTH_LIMIT = 18
 MANDATES_LIMIT = 1_000
+"""In force at once."""
+GRANTS_REMEMBERED_LIMIT = 20_000
+"""Sessions, and mandates, that are remembered, so that their ids aren't used again: those that are over among them."""
+VERSION_LENGTH_LIMIT = 18
 
 
 def identity_of(kernel: Kernel) -> EngineIdentity:
@@ -60,8 +63,10 @@ def decide_session_open(
         return verified
     if verified.grant.session_id in kernel.sessions:
         return _replayed(verified.grant.session_id)
-    if len(kernel.sessions) >= SESSIONS_LIMIT:
-        return _too_many("sessions", SESSIONS_LIMIT)
+    in_force = sum(1 for known in kernel.sessions.values() if not known.closed and now_ns < known.expires_ns)
+    full = _too_many("sessions", in_force, SESSIONS_LIMIT, len(kernel.sessions))
+    if full is not None:
+        return full
     return (SessionOpened(ts_ns=now_ns, grant=verified.grant, signature=verified.signature),)
 
 
@@ -90,8 +95,10 @@ def decide_mandate(
         return verified
     if verified.mandate.mandate_id in kernel.mandates:
         return _replayed(verified.mandate.mandate_id)
-    if len(kernel.mandates) >= MANDATES_LIMIT:
-        return _too_many("mandates", MANDATES_LIMIT)
+    in_force = sum(1 for known in kernel.mandates.values() if not known.revoked and now_ns < known.expires_ns)
+    full = _too_many("mandates", in_force, MANDATES_LIMIT, len(kernel.mandates))
+    if full is not None:
+        return full
     return (
         MandateInstalled(
             ts_ns=now_ns,
@@ -386,7 +393,20 @@ def _replayed(document_id: str) -> Refusal:
     )
 
 
-def _too_many(what: str, limit: int) -> Refusal:
-    return Refusal(
-        ReasonCode.SERVICE_OVERLOADED, f"{limit} {what} are known already; wait until some expire.", limit=str(limit)
-    )
+def _too_many(what: str, in_force: int, limit: int, remembered: int) -> Refusal | None:
+    """What is over doesn't count against what is in force; it only takes memory, until a day after it has expired."""
+    if in_force >= limit:
+        message = f"{limit} {what} are in force already; close one, or wait until one expires."
+        return Refusal(
+            ReasonCode.SERVICE_OVERLOADED, message, limit=str(limit), actual=str(in_force), unit=f"{what} in force"
+        )
+    if remembered >= GRANTS_REMEMBERED_LIMIT:
+        message = f"{remembered} {what} are remembered; wait until some have been over for a day."
+        return Refusal(
+            ReasonCode.SERVICE_OVERLOADED,
+            message,
+            limit=str(GRANTS_REMEMBERED_LIMIT),
+            actual=str(remembered),
+            unit=f"{what} remembered",
+        )
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -110,6 +111,55 @@ def test_how_many_have_to_sign_is_told_before_anybody_does(quantity: str, rule: 
     canonical = proposal_bytes(proposal(quantity=quantity))
     checked = decide_approvals.decide_check(desk.kernel, canonical, LIVE_INPUTS, desk.capabilities, desk.now_ns)
     assert checked.approvals_due == due
+
+
+def _close(desk: Desk, number: int) -> None:
+    desk.close_session(f"ses-{number}")
+
+
+def _expire(desk: Desk, _number: int) -> None:
+    desk.now_ns = int(desk.kernel.sessions["ses-0"].grant.expires_at_ns)
+
+
+@pytest.mark.parametrize(
+    ("ends", "remembered", "code"),
+    [
+        (lambda _desk, _number: None, 100, C.SERVICE_OVERLOADED),
+        (_close, 100, None),
+        (_expire, 100, None),
+        (_close, 4, None),
+        (_close, 3, C.SERVICE_OVERLOADED),
+    ],
+    ids=["in force", "closed", "expired", "closed, just within memory", "closed, and memory is full"],
+)
+def test_sessions_that_are_over_count_against_memory_only(
+    monkeypatch: pytest.MonkeyPatch, ends: Callable[[Desk, int], None], remembered: int, code: C | None
+) -> None:
+    monkeypatch.setattr(decide_authority, "SESSIONS_LIMIT", 3)
+    monkeypatch.setattr(decide_authority, "GRANTS_REMEMBERED_LIMIT", remembered)
+    desk = Desk()
+    for number in range(3):
+        assert desk.open_session(grant(session_id=f"ses-{number}")) is None
+    ends(desk, 1)
+    later = {"issued_at_ns": str(desk.now_ns), "expires_at_ns": str(desk.now_ns + NS_PER_S)}
+    assert desk.open_session(grant(session_id="ses-last", **later)) is code
+
+
+@pytest.mark.parametrize(
+    ("is_revoked", "remembered", "code"),
+    [(False, 100, C.SERVICE_OVERLOADED), (True, 100, None), (True, 4, None), (True, 3, C.SERVICE_OVERLOADED)],
+)
+def test_mandates_that_are_over_count_against_memory_only(
+    monkeypatch: pytest.MonkeyPatch, is_revoked: bool, remembered: int, code: C | None
+) -> None:
+    monkeypatch.setattr(decide_authority, "MANDATES_LIMIT", 3)
+    monkeypatch.setattr(decide_authority, "GRANTS_REMEMBERED_LIMIT", remembered)
+    desk = Desk()
+    for number in range(3):
+        assert desk.install_mandate(mandate(mandate_id=f"man-{number}")) is None
+    if is_revoked:
+        desk.revoke("man-1")
+    assert desk.install_mandate(mandate(mandate_id="man-last")) is code
 
 
 @pytest.mark.parametrize(
