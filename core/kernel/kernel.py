@@ -19,6 +19,7 @@ from core.authority.state import MandateState, SessionState
 from core.kernel.effects import AmendOrder, CancelOrder, Effect, PublishTrading, ReviewGroup, SubmitOrder
 from core.kernel.holdings import Holdings, short_id
 from core.kernel.records import (
+    SEPARATOR,
     AccountSwitch,
     Consumed,
     FundingTotal,
@@ -43,6 +44,7 @@ from core.types.authority import (
     ApprovalAuthority,
     Authority,
     DerivedAuthority,
+    ExternalAuthority,
     MandateAuthority,
     SessionAuthority,
 )
@@ -498,6 +500,11 @@ class Kernel(Holdings):
             return
         self._state.put(self.orders, order_id, None)
         self._state.put(self.retired, short_id(order_id), True)
+        if isinstance(order.authority, ExternalAuthority):
+            # Whoever placed it may use its id again. The venue's own id then tells whether it is this one.
+            base = order_id.partition(SEPARATOR)[0]
+            for name in (f"{base}{SEPARATOR}", f"{base}{SEPARATOR}{order.venue_order_id}"):
+                self._state.put(self.retired, short_id(name), True)
 
 
 def _granted(table: Table[str, G], grant_id: str) -> G:

@@ -14,6 +14,9 @@ InstrumentKey = tuple[str, str]
 PositionKey = tuple[str, str, str]
 StrategyPositionKey = tuple[str, str, str, str]
 
+SEPARATOR = "@venue:"
+"""Between somebody else's clientOrderId that came again and the venue's own id, which tells the orders apart."""
+
 NO_ROSTER = Roster(version=0, entries=(), two_approvals_above_quote="0")
 
 

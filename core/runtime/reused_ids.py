@@ -1,8 +1,8 @@
 """Somebody else's clientOrderId that comes again: venues hold an id unique among open orders only, the kernel for ever.
 
 The engine's own ids are functions of what was decided and never come again. An order that another client places under
-an id which an earlier order of theirs had is known here by that id and the venue's own; the venue is asked by the id
-that it knows.
+an id which an earlier order of theirs had is known here by that id and the venue's own, also when the earlier one has
+left memory; the venue is asked by the id that it knows.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from decimal import Decimal
 import msgspec
 
 from core.kernel.kernel import Kernel
+from core.kernel.records import SEPARATOR
 from core.types.authority import ExternalAuthority
 from core.types.instruments import Instrument
 from core.types.orders import OrderIntent
@@ -28,8 +29,6 @@ from core.venues.ports import (
     VenuePosition,
     VenueTrade,
 )
-
-SEPARATOR = "@venue:"
 
 
 class ReusedIds:
@@ -111,13 +110,19 @@ class ReusedIds:
 
 def name_here(kernel: Kernel, client_order_id: str, venue_order_id: str) -> str:
     """The id that an order of the venue has in this kernel, also when client_order_id is that id already."""
-    known = kernel.orders.get(client_order_id)
-    if known is None or known.venue_order_id in {None, venue_order_id}:
+    known, other_id = kernel.orders.get(client_order_id), f"{client_order_id}{SEPARATOR}{venue_order_id}"
+    if known is None:
+        if other_id in kernel.orders:
+            return other_id
+        # The first order of this id has left memory; of somebody else's the venue's own id is kept.
+        is_another = kernel.knows_order(f"{client_order_id}{SEPARATOR}") and not kernel.knows_order(other_id)
+        return other_id if is_another else client_order_id
+    if known.venue_order_id in {None, venue_order_id}:
         return client_order_id
     if not isinstance(known.authority, ExternalAuthority):
         # One of ours under another venue id is a contradiction, and told as one.
         return client_order_id
-    return f"{client_order_id}{SEPARATOR}{venue_order_id}"
+    return other_id
 
 
 def is_reused(client_order_id: str) -> bool:

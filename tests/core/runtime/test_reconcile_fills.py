@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from core.config import Settings
+from core.kernel import kernel as kernel_module
 from core.types.authority import ExternalAuthority
 from core.types.events import BalancesObserved, OrderAdopted, OrderClosed, OrderFilled, Reconciled
 from core.venues.paper.server import PaperVenue
@@ -59,9 +60,15 @@ async def test_what_another_client_bought_while_the_engine_was_down_is_in_the_po
         await engine.close()
 
 
-async def test_an_id_that_another_client_uses_again_names_another_order(settings: Settings, other: Client) -> None:
+@pytest.mark.parametrize("are_kept", [True, False], ids=["in memory", "out of memory"])
+async def test_an_id_that_another_client_uses_again_names_another_order(
+    settings: Settings, other: Client, monkeypatch: pytest.MonkeyPatch, are_kept: bool
+) -> None:
     """given one id for orders of somebody else, before, while and after the engine is down, when it looks, then each
-    of them counts once, and nothing halts."""
+    of them counts once, and nothing halts; also when those that are over have left memory."""
+    if not are_kept:
+        for name, value in (("FINAL_ORDERS_KEPT", 0), ("FINAL_ORDERS_KEPT_NS", 0), ("TIDY_INTERVAL_EVENTS", 1)):
+            monkeypatch.setattr(kernel_module, name, value)
     again = MARKET_BUY | {"newClientOrderId": "again"}
     engine = RunningEngine(settings)
     await engine.start()
