@@ -94,13 +94,16 @@ Exact quotient_up(const Exact &a, const Exact &b, int places) {
     return {numerator % denominator == 0 ? whole : whole + 1, places};
 }
 
-std::string text_of(const Exact &value) {
+void append(std::string &out, const Exact &value) {
     // The most digits, the zeros of the most places, a point and a sign.
     std::array<char, 3 * kMostDigits> buffer;
     char *const end = buffer.data() + buffer.size(), *first = end;
     if (value.scale > 2 * kMostDigits) throw Inexact{};
     auto rest = value.value < 0 ? -static_cast<unsigned128>(value.value) : static_cast<unsigned128>(value.value);
-    if (rest == 0) return "0";
+    if (rest == 0) {
+        out.push_back('0');
+        return;
+    }
     int places = value.scale, written = 0;
     bool is_shown = places == 0;
     const auto digit = [&](unsigned found) {
@@ -121,7 +124,13 @@ std::string text_of(const Exact &value) {
         digit(static_cast<unsigned>(small % 10));
     while (written <= places) digit(0);
     if (value.value < 0) *--first = '-';
-    return {first, end};
+    out.append(first, end);
+}
+
+std::string text_of(const Exact &value) {
+    std::string text;
+    append(text, value);
+    return text;
 }
 
 }  // namespace veloz

@@ -45,6 +45,7 @@ Exact absolute(const Exact &a);
 Exact quotient_up(const Exact &a, const Exact &b, int places);
 
 // Plain notation, no trailing zeros, no negative zero: as core.types.money.decimal_text.
+void append(std::string &out, const Exact &value);
 std::string text_of(const Exact &value);
 
 // A sum that never overflows, so that what was added can always be taken away again.

@@ -219,8 +219,7 @@ private:
                                                        nothing.ptr(),
                                                        strategy.ptr()};
         const nb::object intent = called(intent_type_, intent_fields.data(), intent_fields.size());
-        const std::string json = json_of(outcome.records);
-        const nb::object json_bytes = nb::bytes(json.data(), json.size());
+        const nb::object json_bytes = nb::bytes(outcome.records.data(), outcome.records.size());
         const std::array<PyObject *, 1> checks_fields{json_bytes.ptr()};
         const nb::object checks = called(checks_type_, checks_fields.data(), checks_fields.size());
         const nb::object ts_ns = nb::int_(now_ns), notional = text_from(veloz::text_of(*outcome.notional));

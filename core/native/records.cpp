@@ -1,4 +1,5 @@
 #include <array>
+#include <utility>
 
 #include "risk.hpp"
 
@@ -6,7 +7,7 @@ namespace veloz {
 
 namespace {
 
-constexpr std::size_t kRecordBytes = 144;  // of most
+constexpr std::size_t kMostBytes = 6'144;  // of most orders' records
 
 // As msgspec escapes: what JSON asks for, and nothing else.
 void append_quoted(std::string &out, std::string_view text) {
@@ -53,34 +54,33 @@ void append(std::string &out, const Literal &literal) {
 }
 
 void append(std::string &out, const Word &word) {
-    if (word.literal != nullptr)
-        append(out, *word.literal);
-    else if (word.made)
-        append_quoted(out, *word.made);
-    else
-        out.append("null");
+    if (const auto *literal = std::get_if<const Literal *>(&word)) return append(out, **literal);
+    if (const auto *text = std::get_if<std::string_view>(&word)) return append_quoted(out, *text);
+    if (const auto *number = std::get_if<Exact>(&word)) {
+        out.push_back('"');
+        append(out, *number);
+        out.push_back('"');
+        return;
+    }
+    out.append("null");
 }
 
 }  // namespace
 
-std::string json_of(const std::vector<RiskRecord> &records) {
-    std::string out;
-    out.reserve(records.size() * kRecordBytes);
-    char before = '[';
-    for (const RiskRecord &record : records) {
-        out.push_back(before);
-        before = ',';
-        append(out.append("{\"name\":"), *record.code);
-        out.append(record.passed ? ",\"passed\":true,\"limit\":" : ",\"passed\":false,\"limit\":");
-        append(out, record.limit);
-        append(out.append(",\"actual\":"), record.actual);
-        append(out.append(",\"unit\":"), record.unit);
-        append(out.append(",\"source\":"), record.source);
-        out.push_back('}');
-    }
-    if (records.empty()) out.push_back('[');
-    out.push_back(']');
-    return out;
+void Records::add(const Literal &code, bool passed, const Word &limit, const Word &actual, const Word &unit,
+                  const Word &source) {
+    if (count_++ == 0) json_.reserve(kMostBytes);
+    append(json_.append(count_ == 1 ? "[{\"name\":" : ",{\"name\":"), code);
+    append(json_.append(passed ? ",\"passed\":true,\"limit\":" : ",\"passed\":false,\"limit\":"), limit);
+    append(json_.append(",\"actual\":"), actual);
+    append(json_.append(",\"unit\":"), unit);
+    append(json_.append(",\"source\":"), source);
+    json_.push_back('}');
+}
+
+std::string Records::json() {
+    json_.append(count_ == 0 ? "[]" : "]");
+    return std::move(json_);
 }
 
 }  // namespace veloz

@@ -7,7 +7,6 @@ namespace veloz {
 namespace {
 
 constexpr int kBpsPlaces = 4, kRatioPlaces = 4;
-constexpr std::size_t kMostRecords = 32;
 const Exact kZero{0, 0}, kBpsPerUnit{10'000, 0};
 
 const Literal kNormal{"NORMAL"}, kReduceOnly{"REDUCE_ONLY"}, kInAgreement{"in agreement"}, kConnected{"connected"},
@@ -64,7 +63,6 @@ public:
             facts.is_amendment && order_.quantity <= facts.amended_quantity && order_.price == facts.amended_price;
         reduces_ = lowers || order_.quantity <= reducible_ - beside_;
         price_ = effective_price();
-        outcome_.records.reserve(kMostRecords);
     }
 
     RiskOutcome run() {
@@ -85,17 +83,19 @@ public:
         rates();
         exposures();
         losses();
+        outcome_.checks = records_.count();
+        outcome_.records = records_.json();
         return std::move(outcome_);
     }
 
 private:
-    void record(const Literal &code, bool passed, Word limit, Word actual, Word unit = {}, Word source = {}) {
-        if (!passed && !outcome_.refusal) outcome_.refusal = outcome_.records.size();
-        outcome_.records.push_back(
-            {&code, passed, std::move(limit), std::move(actual), std::move(unit), std::move(source)});
+    void record(const Literal &code, bool passed, const Word &limit, const Word &actual, const Word &unit = {},
+                const Word &source = {}) {
+        if (!passed && !outcome_.refusal) outcome_.refusal = records_.count();
+        records_.add(code, passed, limit, actual, unit, source);
     }
 
-    static Word word(const MaybeExact &value) { return value ? Word(text_of(*value)) : Word(); }
+    static Word word(const MaybeExact &value) { return value ? Word(*value) : Word(); }
     static MaybeExact read(const std::optional<std::string_view> &text) {
         return text ? MaybeExact(exact_of(*text)) : std::nullopt;
     }
@@ -114,15 +114,15 @@ private:
             connected{"RISK_VENUE_DISCONNECTED"}, book{"MARKET_BOOK_STALE"};
         const bool lets = facts_.kill_switch == kNormal.text || (facts_.kill_switch == kReduceOnly.text && reduces_);
         record(kill_switch, lets, kNormal,
-               facts_.kill_switch == kNormal.text ? Word(kNormal) : Word(std::string(facts_.kill_switch)));
+               facts_.kill_switch == kNormal.text ? Word(kNormal) : Word(facts_.kill_switch));
         record(frozen, !facts_.frozen, kInAgreement,
-               facts_.frozen && !facts_.frozen->empty() ? Word(std::string(*facts_.frozen)) : Word(kInAgreement));
+               facts_.frozen && !facts_.frozen->empty() ? Word(*facts_.frozen) : Word(kInAgreement));
         record(connected, facts_.is_connected, kConnected, facts_.is_connected ? kConnected : kDisconnected);
         if (facts_.book_state != kLive.text || !facts_.mid)
-            record(book, false, kLive, std::string(facts_.book_state));
+            record(book, false, kLive, facts_.book_state);
         else
             record(book, compare({facts_.book_age_ms, 0}, limits_.book_age.value) <= 0, limits_.book_age.text,
-                   std::to_string(facts_.book_age_ms), kMs);
+                   Word(facts_.book_age_ms), kMs);
     }
 
     void filters(const Exact &whole, const MaybeExact &whole_value) {
@@ -138,25 +138,23 @@ private:
         if (first || facts_.kind.has_limit_price) {
             const auto shown = wrong ? wrong : first;
             record(tick, !wrong && (order_.price || !facts_.kind.has_limit_price), instrument_.tick_text,
-                   shown ? Word(text_of(price_of(*shown))) : Word(), kQuote);
+                   shown ? Word(price_of(*shown)) : Word(), kQuote);
         }
-        const std::string whole_text = text_of(whole);
-        record(lot, whole.value % instrument_.lot == 0, instrument_.lot_text, whole_text, kBase);
-        record(least, whole.value >= instrument_.min_quantity, instrument_.min_quantity_text, whole_text, kBase);
-        record(most, whole.value <= instrument_.max_quantity, instrument_.max_quantity_text, whole_text, kBase);
+        record(lot, whole.value % instrument_.lot == 0, instrument_.lot_text, whole, kBase);
+        record(least, whole.value >= instrument_.min_quantity, instrument_.min_quantity_text, whole, kBase);
+        record(most, whole.value <= instrument_.max_quantity, instrument_.max_quantity_text, whole, kBase);
         const Exact least_value{instrument_.min_notional, instrument_.price_scale + instrument_.quantity_scale};
         record(value, whole_value && compare(*whole_value, least_value) >= 0, instrument_.min_notional_text,
                word(whole_value), kQuote);
         if (facts_.reduce_only)
-            record(grows, reduces_, text_of(quantity_of(reducible_ - beside_)), text_of(quantity_of(order_.quantity)),
-                   kBase);
+            record(grows, reduces_, quantity_of(reducible_ - beside_), quantity_of(order_.quantity), kBase);
     }
 
     void book_depth(const Exact &quantity) {
         static const Literal depth{"MARKET_DEPTH_INSUFFICIENT"}, share{"RISK_DEPTH_SHARE_EXCEEDED"};
         if (facts_.kind.is_market)
             record(depth, facts_.depth_quantity && compare(*facts_.depth_quantity, quantity) >= 0,
-                   word(facts_.depth_quantity), text_of(quantity), kBase);
+                   word(facts_.depth_quantity), quantity, kBase);
         if (!takes()) return;
         MaybeExact part;
         if (facts_.visible_quantity && facts_.visible_quantity->value != 0)
@@ -174,13 +172,13 @@ private:
         return is_buy_ ? above >= 0 : above <= 0;
     }
 
-    void record_limit(const Literal &code, bool passed, const Limit &limit, Word actual, Word unit) {
-        record(code, passed, limit.text, std::move(actual), std::move(unit), limit.source);
+    void record_limit(const Literal &code, bool passed, const Limit &limit, const Word &actual, const Word &unit) {
+        record(code, passed, limit.text, actual, unit, limit.source);
     }
 
     void per_order(const Exact &whole) {
         static const Literal size{"RISK_QUANTITY_EXCEEDS_MAX_PER_ORDER"}, value{"RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER"};
-        record_limit(size, compare(whole, limits_.quantity.value) <= 0, limits_.quantity, text_of(whole), kBase);
+        record_limit(size, compare(whole, limits_.quantity.value) <= 0, limits_.quantity, whole, kBase);
         record_limit(value, outcome_.notional && compare(*outcome_.notional, limits_.notional.value) <= 0,
                      limits_.notional, word(outcome_.notional), kQuote);
     }
@@ -190,11 +188,11 @@ private:
             drift{"RISK_PRICE_DRIFT_EXCEEDS_MAX"};
         const MaybeExact mid = read(facts_.mid), mark = read(facts_.mark);
         const auto deviation = [&](const Literal &code, const MaybeExact &price, const MaybeExact &reference,
-                                   const Exact &limit, Word limit_text, const Literal &source) {
+                                   const Exact &limit, const Word &limit_text, const Literal &source) {
             MaybeExact actual;
             if (price && reference)
                 actual = quotient_up(absolute(*price - *reference) * kBpsPerUnit, *reference, kBpsPlaces);
-            record(code, actual && compare(*actual, limit) <= 0, std::move(limit_text), word(actual), kBps, source);
+            record(code, actual && compare(*actual, limit) <= 0, limit_text, word(actual), kBps, source);
         };
         if (!facts_.stop || facts_.kind.has_limit_price)
             deviation(collar, price_, facts_.stop ? MaybeExact(price_of(*facts_.stop)) : mid,
@@ -205,8 +203,7 @@ private:
         if (!facts_.reference_price) return;
         const Limit &limit = limits_.deviation;
         if (facts_.most_deviation && compare(*facts_.most_deviation, limit.value) < 0)
-            deviation(drift, mid, facts_.reference_price, *facts_.most_deviation, text_of(*facts_.most_deviation),
-                      kProposal);
+            deviation(drift, mid, facts_.reference_price, *facts_.most_deviation, *facts_.most_deviation, kProposal);
         else
             deviation(drift, mid, facts_.reference_price, limit.value, limit.text, limit.source);
     }
@@ -216,10 +213,10 @@ private:
         if (instrument_.is_derivative) return;
         const Literal &asset = is_buy_ ? instrument_.quote : instrument_.base;
         const MaybeExact needed = is_buy_ ? value : MaybeExact(quantity);
-        if (!facts_.knows_balances) return record(code, reduces_, text_of(kZero), word(needed), asset);
+        if (!facts_.knows_balances) return record(code, reduces_, kZero, word(needed), asset);
         Exact taken = book_.reserved(asset.text, facts_.balances_as_of_ns);
         const Exact free = facts_.total.value_or(kZero) - taken + facts_.given_back;
-        record(code, needed && compare(*needed, free) <= 0, text_of(free), word(needed), asset);
+        record(code, needed && compare(*needed, free) <= 0, free, word(needed), asset);
     }
 
     void own_orders() {
@@ -242,7 +239,7 @@ private:
         if (facts_.adds_order) {
             const std::int64_t count = book_.open_orders(order_.account) + 1;
             record_limit(open_orders, compare({count, 0}, limits_.open_orders.value) <= 0, limits_.open_orders,
-                         std::to_string(count), kOrders);
+                         Word(count), kOrders);
         }
     }
 
@@ -264,8 +261,8 @@ private:
         }
         if (worst == nullptr) return;
         const std::int64_t actual = count + more;
-        record(code, actual <= worst->limit || (more == 0 && reduces_), worst->text, std::to_string(actual),
-               worst->unit, worst->source);
+        record(code, actual <= worst->limit || (more == 0 && reduces_), worst->text, Word(actual), worst->unit,
+               worst->source);
     }
 
     void rates() {
@@ -357,6 +354,7 @@ private:
     int128 beside_ = 0, reducible_ = 0;
     bool reduces_ = false;
     MaybeExact price_;
+    Records records_;
     RiskOutcome outcome_;
 };
 

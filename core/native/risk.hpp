@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "exact.hpp"
@@ -20,20 +21,27 @@ struct Literal {
     mutable std::string quoted{};
 };
 
-// A literal, a text made for this occasion, or nothing.
-struct Word {
-    const Literal *literal = nullptr;
-    std::optional<std::string> made;
-
+// A literal, a text that lives as long as the record is being written, a number, or nothing.
+struct Word : std::variant<std::monostate, const Literal *, std::string_view, Exact> {
     Word() = default;
-    Word(const Literal &said) : literal(&said) {}
-    Word(std::string text) : made(std::move(text)) {}
+    Word(const Literal &said) : variant(&said) {}
+    Word(std::string_view text) : variant(text) {}
+    Word(const Exact &number) : variant(number) {}
+    explicit Word(std::int64_t number) : variant(Exact{number, 0}) {}
 };
 
-struct RiskRecord {
-    const Literal *code;
-    bool passed;
-    Word limit, actual, unit, source;
+// An array of records, to the byte as the journal's encoder writes core.types.events.RiskCheckRecord.
+class Records {
+public:
+    void add(const Literal &code, bool passed, const Word &limit, const Word &actual, const Word &unit,
+             const Word &source);
+    std::size_t count() const { return count_; }
+    // Ends the array; nothing is added afterwards.
+    std::string json();
+
+private:
+    std::string json_;
+    std::size_t count_ = 0;
 };
 
 struct Limit {
@@ -104,13 +112,11 @@ struct RiskFacts {
 };
 
 struct RiskOutcome {
-    std::vector<RiskRecord> records;
+    std::string records;                 // as JSON
+    std::size_t checks = 0;              // how many
     std::optional<std::size_t> refusal;  // the first record that didn't pass
     MaybeExact notional;                 // in the reporting currency
 };
-
-// An array of records, to the byte as the journal's encoder writes core.types.events.RiskCheckRecord.
-std::string json_of(const std::vector<RiskRecord> &records);
 
 // Throws Inexact where 128 bits don't do.
 RiskOutcome evaluate(ExposureBook &book, const Windows &asked, const Windows &fingerprints, const RiskLimits &limits,

@@ -76,8 +76,7 @@ nb::object evaluate_risk(PythonExposure &exposure, const PythonActivity &activit
         const nb::object refusal = outcome.refusal ? nb::object(nb::int_(*outcome.refusal)) : nb::none();
         const nb::object notional =
             outcome.notional ? nb::object(nb::str(veloz::text_of(*outcome.notional).c_str())) : nb::none();
-        const std::string records = json_of(outcome.records);
-        return nb::make_tuple(nb::bytes(records.data(), records.size()), refusal, notional);
+        return nb::make_tuple(nb::bytes(outcome.records.data(), outcome.records.size()), refusal, notional);
     } catch (const Inexact &) {
         return nb::none();
     }
