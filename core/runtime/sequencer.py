@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -405,9 +405,15 @@ def _publications(event: JournalEvent) -> tuple[Effect, ...]:
     return (PublishTrading(event),)
 
 
-def _effects_of(flight: _Flight) -> Iterator[Effect]:
+def _effects_of(flight: _Flight) -> list[Effect]:
     """Of what hasn't gone ahead already."""
-    return (effect for item in flight.items if not item.performed for effects in item.effects for effect in effects)
+    # Orders ask for this twice each: loops within loops take half as long as a generator of generators.
+    found: list[Effect] = []
+    for item in flight.items:
+        if not item.performed:
+            for effects in item.effects:
+                found += effects
+    return found
 
 
 def _too_many_waiting() -> JournalUnavailableError:

@@ -11,7 +11,7 @@ import pytest
 
 from core.config import Settings
 from core.types.codes import ReasonCode
-from core.types.events import KillSwitchChanged, OrderClosed
+from core.types.events import KillSwitchChanged, OrderClosed, OrderFilled
 from core.types.orders import OrderStatus
 from core.venues.paper.server import PaperVenue
 from tests.core.approvals import ACCOUNT, rules_document
@@ -72,13 +72,20 @@ async def test_an_operator_who_is_gone_halts_it_and_cancels_what_rests(home: Pat
 
 
 async def test_money_that_is_gone_leaves_only_what_reduces(home: Path, settings: Settings) -> None:
-    # The taker's fee and the spread of one round trip are a loss of a few USDT.
-    write_rules(home, max_daily_loss_quote='"0.000001"')
+    write_rules(home)
     engine = RunningEngine(settings)
     await engine.start()
     try:
         bought = await engine.execute(await engine.propose())
         assert bought.refusal is None
+        await engine.event(lambda event: isinstance(event, OrderFilled))
+    finally:
+        await engine.close()
+    # What a day began with is remembered; before the order is in, the market alone may throw the switch.
+    write_rules(home, max_daily_loss_quote='"0.000001"')
+    engine = RunningEngine(settings)
+    await engine.start()
+    try:
         event = await engine.event(thrown("REDUCE_ONLY"))
         assert event.account_id == ACCOUNT
         assert event.reason.startswith("lost ")
