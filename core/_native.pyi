@@ -404,3 +404,11 @@ class Answers:
         Those that are whole by now, each as (request id, order id, symbol, clientOrderId, the venue's counts by
         kind and window in seconds); and the bytes of all else, in whole frames, for who knows the protocol.
         """
+
+def is_text_only(value: object, depth_limit: int) -> bool:
+    """See core.text.canonical.is_text_only."""
+
+def redacted(value: object, slow: object, traits: dict[str, int], clean: set[str], clean_identifiers: set[str], depth_limit: int, nodes_limit: int) -> Any:
+    """
+    What slow.visit makes of a value, which is asked for the parts alone that may not stay as they are; NotImplemented where it has to see the whole.
+    """

@@ -9,5 +9,6 @@ void bind_disk(nanobind::module_ &module);
 void bind_plain(nanobind::module_ &module);
 void bind_risk(nanobind::module_ &module);
 void bind_wire(nanobind::module_ &module);
+void bind_text(nanobind::module_ &module);
 
 }  // namespace veloz

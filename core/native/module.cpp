@@ -455,4 +455,5 @@ NB_MODULE(_native, module) {
     veloz::bind_risk(module);
     veloz::bind_plain(module);
     veloz::bind_wire(module);
+    veloz::bind_text(module);
 }

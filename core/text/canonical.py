@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import rfc8785
 
+from core._native import is_text_only as is_text_only_natively
+
 DEPTH_LIMIT = 32
 
 
@@ -32,6 +34,11 @@ def canonical_text(value: Any) -> bytes | None:
 
 def is_text_only(value: Any) -> bool:
     """Whether value holds text, bools and None under ASCII keys and nothing else, to a depth of DEPTH_LIMIT."""
+    return is_text_only_natively(value, DEPTH_LIMIT)
+
+
+def is_text_only_plainly(value: Any) -> bool:
+    """The same in Python, the oracle of the native walk."""
     return _is_text_only(value, 0)
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from core._native import redacted as redacted_natively
 from core.text._detectors import Kind, Span, find_spans, words
 
 __all__ = ["Finding", "Kind", "Redacted", "RedactedValue", "Redactor", "Span", "redact_text", "redact_value"]
@@ -78,6 +79,8 @@ KINDS_OFF_IN_IDENTIFIERS = frozenset(
 )
 _NONE_OFF: frozenset[Kind] = frozenset()
 _RANK = {kind: rank for rank, kind in enumerate(Kind)}
+# What the native walk is told of a key.
+_IDENTIFIER_KEY, _FIELD_KEY, _RENAMED_KEY = 1, 2, 4
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -146,6 +149,14 @@ class Redactor:
         become their redacted text.
         """
         findings: list[Finding] = []
+        redacted = redacted_natively(
+            value, _Walk(self, findings), _key_traits, _clean_texts, _clean_in_identifiers, DEPTH_LIMIT, NODES_LIMIT
+        )
+        return self.value_plainly(value) if redacted is NotImplemented else RedactedValue(redacted, tuple(findings))
+
+    def value_plainly(self, value: Any) -> RedactedValue:
+        """The same without the native walk, whose oracle this is."""
+        findings: list[Finding] = []
         return RedactedValue(_Walk(self, findings).visit(value, "$", "", 0), tuple(findings))
 
     def _text(self, text: str, path: str, off: frozenset[Kind]) -> Redacted:
@@ -165,7 +176,7 @@ class Redactor:
 
 
 class _Walk:
-    """One pass over one value."""
+    """One pass over one value, or over the parts of one that the native walk doesn't know."""
 
     def __init__(self, redactor: Redactor, findings: list[Finding]) -> None:
         self._redactor = redactor
@@ -180,16 +191,16 @@ class _Walk:
             return value
         kind = _field_kind(key)
         if kind is None and type(value) is str:
-            return value if _HARMLESS.fullmatch(value) is not None else self._visit_text(value, path, key)
+            return value if _HARMLESS.fullmatch(value) is not None else self.visit_text(value, path, key)
         if kind is not None and not (isinstance(value, int) and key in _SEED_KEYS):  # a random seed is a number
             return self._replace_field(value, kind, path)
         if isinstance(value, str) and not isinstance(value, Enum):
-            return self._visit_text(value, path, key)
+            return self.visit_text(value, path, key)
         if isinstance(value, int | float | Decimal | datetime | date | time | Enum):
             return value
         if isinstance(value, dict):
             return {
-                (name if (name, _NONE_OFF) in _clean_texts else self._visit_key(name)): self.visit(
+                (name if name in _clean_texts else self.visit_key(name)): self.visit(
                     item, f"{path}.{name}", str(name), depth + 1
                 )
                 for name, item in value.items()
@@ -201,14 +212,18 @@ class _Walk:
             return self.visit({name: getattr(value, name) for name in value.__struct_fields__}, path, key, depth)
         if isinstance(value, bytes | bytearray | memoryview):
             return f"<BINARY: {len(value)} bytes>"
-        return self._visit_text(str(value), path, key)
+        return self.visit_text(str(value), path, key)
 
-    def _visit_key(self, name: Any) -> Any:
+    def learn(self, name: str) -> int:
+        """For the native walk."""
+        return _learn_key(name)
+
+    def visit_key(self, name: Any) -> Any:
         if not isinstance(name, str):
             return name
         return name if _is_clean(name, _NONE_OFF) else self._redactor.text(name).text
 
-    def _visit_text(self, text: str, path: str, key: str) -> str:
+    def visit_text(self, text: str, path: str, key: str) -> str:
         is_identifier = _is_identifier_key(key) and _IDENTIFIER.fullmatch(text) is not None
         if is_identifier and _OWN_IDENTIFIER.fullmatch(text) is not None:
             return text
@@ -244,22 +259,36 @@ def redact_value(value: Any) -> RedactedValue:
 
 
 # Short texts without a finding come again and again: names of tools, digests of schemas, keys. None with one is kept.
-_clean_texts: set[tuple[str, frozenset[Kind]]] = set()
+_clean_texts: set[str] = set()
+_clean_in_identifiers: set[str] = set()
+"""Clean where KINDS_OFF_IN_IDENTIFIERS are off."""
+_key_traits: dict[str, int] = {}
 
 
 def _is_clean(text: str, off: frozenset[Kind]) -> bool:
     """Whether nothing in a short ASCII text is to be replaced; False also says that it isn't known here."""
     if len(text) > CLEAN_TEXT_LIMIT_CHARS or not text.isascii():
         return False
-    known = (text, off)
-    if known in _clean_texts:
+    known = _clean_in_identifiers if off else _clean_texts
+    if text in known:
         return True
     if any(span.kind not in off for span in find_spans(text)):
         return False
-    if len(_clean_texts) >= CLEAN_TEXTS_LIMIT:
-        _clean_texts.clear()
-    _clean_texts.add(known)
+    if len(known) >= CLEAN_TEXTS_LIMIT:
+        known.clear()
+    known.add(text)
     return True
+
+
+def _learn_key(name: str) -> int:
+    """What the native walk has to know of a key. One that isn't known to be clean is not kept."""
+    traits = (_IDENTIFIER_KEY if _is_identifier_key(name) else 0) | (_FIELD_KEY if _field_kind(name) else 0)
+    if not _is_clean(name, _NONE_OFF):
+        return traits | _RENAMED_KEY
+    if len(_key_traits) >= KEYS_LIMIT:
+        _key_traits.clear()
+    _key_traits[name] = traits
+    return traits
 
 
 @lru_cache(KEYS_LIMIT)

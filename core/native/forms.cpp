@@ -1,0 +1,68 @@
+#include "forms.hpp"
+
+#include <algorithm>
+
+namespace veloz {
+namespace {
+
+constexpr std::size_t kWordLongest = 24, kNumberLongest = 11, kIdentifierLongest = 160;
+constexpr std::size_t kHexShort = 16, kHexMiddle = 32, kHexLong = 64, kUlid = 26, kDigitsFewest = 12, kDigitsMost = 20;
+
+constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
+constexpr bool is_upper(char c) noexcept { return c >= 'A' && c <= 'Z'; }
+constexpr bool is_lower(char c) noexcept { return c >= 'a' && c <= 'z'; }
+constexpr bool is_word(char c) noexcept { return is_lower(c) || is_upper(c) || c == '_'; }
+constexpr bool is_hex(char c) noexcept { return is_digit(c) || (c >= 'a' && c <= 'f'); }
+constexpr bool is_crockford(char c) noexcept {
+    return is_digit(c) || (is_upper(c) && c != 'I' && c != 'L' && c != 'O' && c != 'U');
+}
+constexpr bool is_part_of_identifier(char c) noexcept {
+    return is_digit(c) || is_upper(c) || is_lower(c) || c == ':' || c == '_' || c == '.' || c == '-' || c == '/';
+}
+
+std::size_t digits_at(std::string_view text, std::size_t from) noexcept {
+    const auto begin = text.begin() + static_cast<std::ptrdiff_t>(from);
+    return static_cast<std::size_t>(std::find_if_not(begin, text.end(), is_digit) - begin);
+}
+
+bool is_number(std::string_view text) noexcept {
+    std::size_t at = text.starts_with('-') ? 1 : 0;
+    const std::size_t whole = digits_at(text, at);
+    if (whole < 1 || whole > kNumberLongest) return false;
+    at += whole;
+    if (at == text.size()) return true;
+    if (text[at++] != '.') return false;
+    const std::size_t part = digits_at(text, at);
+    return part >= 1 && part <= kNumberLongest && at + part == text.size();
+}
+
+// 20YY-[01]M-[0-3]DT and eight digits and colons, a point, six digits and Z.
+bool is_moment(std::string_view text) noexcept {
+    if (text.size() != 27) return false;
+    const auto in = [&](std::size_t at, char last) { return text[at] >= '0' && text[at] <= last; };
+    const std::string_view hours = text.substr(11, 8), micros = text.substr(20, 6);
+    return text.starts_with("20") && in(2, '9') && in(3, '9') && text[4] == '-' && in(5, '1') && in(6, '9') &&
+           text[7] == '-' && in(8, '3') && in(9, '9') && text[10] == 'T' &&
+           std::ranges::all_of(hours, [](char c) { return is_digit(c) || c == ':'; }) && text[19] == '.' &&
+           std::ranges::all_of(micros, is_digit) && text[26] == 'Z';
+}
+
+}  // namespace
+
+bool is_harmless(std::string_view ascii) noexcept {
+    if (ascii.size() <= kWordLongest && std::ranges::all_of(ascii, is_word)) return true;
+    return is_number(ascii) || is_moment(ascii);
+}
+
+bool is_identifier(std::string_view ascii) noexcept {
+    return !ascii.empty() && ascii.size() <= kIdentifierLongest && std::ranges::all_of(ascii, is_part_of_identifier);
+}
+
+bool is_own_identifier(std::string_view ascii) noexcept {
+    const std::size_t size = ascii.size();
+    if (size >= kDigitsFewest && size <= kDigitsMost && std::ranges::all_of(ascii, is_digit)) return true;
+    if (size == kHexShort || size == kHexMiddle || size == kHexLong) return std::ranges::all_of(ascii, is_hex);
+    return size == kUlid && ascii[0] >= '0' && ascii[0] <= '7' && std::ranges::all_of(ascii, is_crockford);
+}
+
+}  // namespace veloz
