@@ -66,6 +66,9 @@ class Summary(msgspec.Struct):
     became_unknown: int = 0
     triggered: int = 0
     adopted: int = 0
+    approvals: int = 0
+    voided: int = 0
+    caused: dict[str, int] = {}
     journal_records: int = 0
     ready_s_longest: float = 0.0
     agreed_s_longest: float = 0.0
@@ -175,7 +178,11 @@ class Crashes:
         started_s = loop.time()
         while found and loop.time() < deadline_s:
             try:
-                found = await disagreements(self._session.client, self._venue, self._journal, self._trader.told)
+                found = await disagreements(
+                    self._session.client, self._venue, self._journal, self._trader.told, self._trader.approver
+                )
+                if self._journal.tightened_by.startswith("approval:"):
+                    await self._trader.approver.thaw()
             except (RequestException, BinanceAPIException, RefusalError) as error:
                 found = [f"{type(error).__name__}: {error}"]
                 if isinstance(error, BinanceAPIException) and error.code == TOO_MUCH_WEIGHT:
@@ -203,6 +210,8 @@ class Crashes:
         summary.became_unknown = self._journal.became_unknown
         summary.triggered = self._journal.triggered
         summary.adopted = self._journal.adopted
+        summary.approvals, summary.voided = len(self._journal.consumed), len(self._journal.voided)
+        summary.caused = dict(self._journal.caused)
         summary.journal_records = self._journal.sequence
         summary.answers = dict(self._trader.answers)
         state = "agreed" if summary.passed else f"DISAGREED: {summary.disagreements[:5]}"

@@ -1,4 +1,5 @@
-"""A trader in a hurry, over gRPC: limits, markets, stops, good-till-dates, amendments, cancels, approvals, repeats.
+"""A trader in a hurry, over gRPC: limits, markets, stops, good-till-dates, amendments, cancels, repeats; and what
+people have approved, of every kind (tests.crash.approvals).
 
 Whatever it asks for is drawn from a seeded generator; what it was told is kept, for the comparison afterwards.
 """
@@ -25,6 +26,7 @@ from core.types.money import decimal_text
 from core.types.orders import OrderType, Side, TimeInForce
 from core.types.views import ExecutionOutcomeView, OrderView, TickerView
 from tests.core.approvals import ACCOUNT, ENGINE_ID, ENVIRONMENT, TRADER_SEED, approve, proposal
+from tests.crash.approvals import Approver
 from tests.crash.products import Product
 
 WORKERS = 4
@@ -44,10 +46,11 @@ ACTIONS = {
     "oco": 4,
     "bracket": 5,
     "approval": 5,
+    "approved": 20,
     "amend": 8,
     "cancel": 14,
     "cancel_all": 1,
-    "again": 3,
+    "again": 5,
     "session": 1,
 }
 
@@ -73,6 +76,7 @@ class Trader:
         self._random = random
         self._clock = SystemClock()
         self._ids = SystemIdSource()
+        self.approver = Approver(client, product.symbols, random)
         self._session_id = ""
         self._sent: list[Unanswered] = []
         self._next_order_s = 0.0
@@ -94,6 +98,7 @@ class Trader:
         unanswered, self.unanswered = self.unanswered, []
         for ticket in unanswered:
             await self._send(ticket)
+        await self.approver.ask_again()
 
     async def sign_in(self) -> None:
         """A session of its own; the one before it is closed."""
@@ -143,16 +148,29 @@ class Trader:
                 if order := await self._one_of_ours():
                     await self._amend(order)
             case "again":
-                if self._sent:
-                    await self._send(self._random.choice(self._sent))
+                await self._again()
             case "session":
                 await self.sign_in()
             case "approval":
                 await self._approved()
+            case "approved":
+                await self._have_approved()
             case "oco" | "bracket":
                 await self._group(action)
             case _:
                 await self._order(action)
+
+    async def _again(self) -> None:
+        if self._random.random() < 0.5:
+            await self.approver.again()
+        elif self._sent:
+            await self._send(self._random.choice(self._sent))
+
+    async def _have_approved(self) -> None:
+        await self._turn()
+        outcome = await self.approver.ask(self._one_of_ours)
+        if outcome is not None:
+            self._heard(outcome)
 
     async def _one_of_ours(self) -> OrderView | None:
         orders = await self._client.open_orders(ACCOUNT)

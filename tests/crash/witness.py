@@ -10,11 +10,17 @@ from typing import Any
 import msgspec
 from binance import Client
 
+from core.authority.proposal_values import MANDATE_LIMITS
 from core.runtime.client import EngineClient
 from core.types.events import (
     ApprovalDecided,
+    ApprovalVoided,
     FreezeChanged,
     JournalEvent,
+    KillSwitchChanged,
+    MandateInstalled,
+    MandateRevoked,
+    MandateTightened,
     OrderAccepted,
     OrderAdopted,
     OrderAmended,
@@ -29,6 +35,7 @@ from core.types.money import from_scaled
 from core.types.orders import OrderIntent, OrderStatus, OrderType
 from core.types.views import OrderBookView, OrderView
 from tests.core.approvals import ACCOUNT
+from tests.crash.approvals import Approver
 from tests.crash.processes import Session
 from tests.crash.products import USDM, Product
 
@@ -70,6 +77,14 @@ class Fill(msgspec.Struct, frozen=True):
     fee: Decimal
     fee_asset: str
     is_maker: bool
+
+
+Limits = tuple[Decimal, ...]
+
+
+def _limits(mandate: Any) -> Limits:
+    """Of a mandate, of its tightening, or of what the engine shows of it."""
+    return tuple(Decimal(getattr(mandate, name)) for name in MANDATE_LIMITS)
 
 
 class VenueWitness:
@@ -201,6 +216,11 @@ class JournalWitness:
         self.became_unknown = 0
         self.adopted = 0
         self.frozen = ""
+        self.consumed: set[str] = set()
+        self.voided: dict[str, int] = {}
+        self.limits: dict[str, Limits | None] = {}
+        self.tightened_by = ""
+        self.caused: Counter[str] = Counter()
 
     async def read(self, client: EngineClient) -> None:
         """Up to what is durable now."""
@@ -217,11 +237,10 @@ class JournalWitness:
 
     def _take(self, event: JournalEvent) -> None:
         match event:
-            case ApprovalDecided(intent=OrderIntent() as intent) | OrderIntended(intent=intent):
-                assert intent.client_order_id not in self.intents, f"{intent.client_order_id} is intended twice"
-                self.intents[intent.client_order_id] = intent
-                is_held = isinstance(event, OrderIntended) and event.is_held
-                self._to_venue(intent.client_order_id, OrderStatus.HELD if is_held else OrderStatus.INTENDED)
+            case ApprovalDecided():
+                self._approved(event)
+            case OrderIntended(intent=intent, is_held=is_held):
+                self._intended(intent, is_held=is_held)
             case OrderTriggered():
                 self.triggered += 1
                 self._to_venue(event.client_order_id, OrderStatus.INTENDED)
@@ -245,10 +264,46 @@ class JournalWitness:
                 self.statuses[event.client_order_id] = event.status
                 if isinstance(event, OrderFilled):
                     self._fill(event)
+            case _:
+                self._setting(event)
+
+    def _setting(self, event: JournalEvent) -> None:
+        match event:
+            case ApprovalVoided():
+                self.voided[event.suggestion_id] = max(event.version, self.voided.get(event.suggestion_id, 0))
+            case KillSwitchChanged():
+                self.tightened_by = "" if event.state == "NORMAL" else event.requested_by
+            case MandateInstalled():
+                self.limits[event.mandate.mandate_id] = _limits(event.mandate)
+            case MandateTightened():
+                before, limits = self.limits[event.mandate_id], _limits(event)
+                assert before is not None, f"mandate {event.mandate_id} is tightened and is over"
+                assert all(now <= was for now, was in zip(limits, before, strict=True)), "a tightening loosens"
+                self.limits[event.mandate_id] = limits
+            case MandateRevoked():
+                self.limits[event.mandate_id] = None
             case FreezeChanged():
                 self.frozen = event.reason if event.frozen else ""
             case _:
                 pass
+
+    def _intended(self, intent: OrderIntent, *, is_held: bool) -> None:
+        assert intent.client_order_id not in self.intents, f"{intent.client_order_id} is intended twice"
+        self.intents[intent.client_order_id] = intent
+        self._to_venue(intent.client_order_id, OrderStatus.HELD if is_held else OrderStatus.INTENDED)
+
+    def _approved(self, event: ApprovalDecided) -> None:
+        """Used once, not when it is void, and all that it led to is so."""
+        name, void = event.suggestion_id, self.voided.get(event.suggestion_id, 0)
+        assert name not in self.consumed, f"approval {name} is used twice"
+        assert event.version > void, f"approval {name} version {event.version} is used, and up to {void} is void"
+        assert event.refusal is None or (event.intent, event.caused) == (None, ()), f"{name} is refused and leads on"
+        self.consumed.add(name)
+        if event.intent is not None:
+            self._intended(event.intent, is_held=False)
+        for caused in event.caused:
+            self.caused[type(caused).__name__] += 1
+            self._take(caused)
 
     def _to_venue(self, order_id: str, status: OrderStatus) -> None:
         self.statuses[order_id] = status
@@ -273,7 +328,7 @@ class JournalWitness:
 
 
 async def disagreements(
-    client: EngineClient, venue: VenueWitness, journal: JournalWitness, told: set[str]
+    client: EngineClient, venue: VenueWitness, journal: JournalWitness, told: set[str], approver: Approver
 ) -> list[str]:
     """In what the engine and the venue differ at this moment; what is under way counts, so ask until there is none."""
     at_venue = await asyncio.to_thread(venue.open_orders)
@@ -286,6 +341,11 @@ async def disagreements(
     found += _open_orders(here, at_venue)
     found += _fills(venue, journal)
     found += _orders(venue, journal, told)
+    found += _approvals(journal, approver)
+    for mandate in await client.mandates(ACCOUNT, include_ended=True):
+        expected = journal.limits.get(mandate.mandate_id)
+        if (expected is None) is not (mandate.state == "revoked") or expected not in {None, _limits(mandate)}:
+            found.append(f"mandate {mandate.mandate_id}: {mandate}, the journal says {expected}")
     positions = Counter(dict.fromkeys((), Decimal(0)))
     for fill in venue.fills.values():
         positions[fill.symbol] += fill.quantity if fill.side == "BUY" else -fill.quantity  # type: ignore[assignment]
@@ -342,6 +402,18 @@ def _orders(venue: VenueWitness, journal: JournalWitness, told: set[str]) -> lis
     for order_id, status in journal.statuses.items():
         if order_id in journal.sent and order_id not in seen and status is not OrderStatus.REJECTED:
             found.append(f"order {order_id} is {status} here and unknown at the venue")
+    return found
+
+
+def _approvals(journal: JournalWitness, approver: Approver) -> list[str]:
+    """What the engine said it had used, once, or had made void, is so for ever."""
+    found = [
+        f"approval {name} was answered as used {count} times" for name, count in approver.used.items() if count > 1
+    ]
+    found += [f"approval {name} was used and isn't in the journal" for name in approver.used.keys() - journal.consumed]
+    for name, version in approver.voided.items():
+        if journal.voided.get(name, 0) < version:
+            found.append(f"approval {name} was made void up to {version} and isn't in the journal")
     return found
 
 

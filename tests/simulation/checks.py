@@ -231,7 +231,8 @@ class Checks:
                 self._leaving(event, intent)
             case ApprovalDecided():
                 self._approved(event)
-            case ApprovalVoided() if event.suggestion_id in self.model.consumed:
+            # Once it has expired, the engine needn't know any more that it was used.
+            case ApprovalVoided() if event.ts_ns < self.model.consumed.get(event.suggestion_id, 0):
                 self.fail(Invariant.VOIDED, f"{event.suggestion_id} was made void, and was used before")
             case OrderAmendRequested():
                 self._amended(event)

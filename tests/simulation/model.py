@@ -145,6 +145,7 @@ class Model:
         self.sessions: dict[str, Allowance] = {}
         self.mandates: dict[str, Allowance] = {}
         self.consumed: dict[str, int] = {}
+        """Until when each held."""
         self.voided: dict[str, int] = {}
         self.equity: EquityObserved | None = None
         self.order_times: dict[str, deque[int]] = defaultdict(deque)
@@ -178,7 +179,8 @@ class Model:
                 order.status, order.quantity = "INTENDED", order.intent.quantity
                 self._left(order.intent, event.ts_ns)
             case ApprovalDecided():
-                self.consumed[event.suggestion_id] = self.consumed.get(event.suggestion_id, 0) + 1
+                expires_ns = int(msgspec.json.decode(event.proposal)["expires_at_ns"])
+                self.consumed[event.suggestion_id] = expires_ns
                 if event.intent is not None:
                     worth = Fraction(msgspec.json.decode(event.proposal)["notional_quote"])
                     terms = (event.intent.quantity, event.intent.price)
