@@ -39,6 +39,13 @@ def verify(as_json: bool) -> None:
     from core.storage.journal_verify import verify_journal
 
     settings = local_settings()
+    if settings.journal.backend != "segments":
+        raise CommandError(
+            "JOURNAL_NOT_SEGMENTS",
+            f"journal.backend is {settings.journal.backend}: its records are verified at each start of the engine, and "
+            "by nothing else.",
+            EXIT_USAGE,
+        )
     if not settings.paths.journal.is_dir():
         raise CommandError(
             "JOURNAL_NOT_FOUND", f"{settings.paths.journal} isn't there: no engine has run in this home.", EXIT_USAGE
@@ -84,6 +91,9 @@ def verify(as_json: bool) -> None:
 
 
 def _print(view: JournalView) -> None:
+    if not view.segments:
+        typer.echo(f"The journal is in RocksDB, at record {view.sequence}; it has no segments to archive.")
+        return
     rows: list[tuple[str, ...]] = [("segment", "epoch", "records", "bytes", "archived", "kept because")]
     rows += [
         (

@@ -7,6 +7,7 @@ import json
 import platform
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal, LiteralString
 from urllib.parse import urlsplit
 
@@ -67,6 +68,7 @@ async def collect(settings: Settings) -> list[Check]:
         await _attempt("native", _native, settings),
         await _attempt("disk", _disk, settings),
         await _attempt("policy", _policy, settings),
+        await _attempt("journal backend", _journal_backend, settings),
     ]
     service = _service(settings)
     if service is None:
@@ -144,6 +146,16 @@ async def _policy(settings: Settings) -> str:
         cure = f"Until it is corrected nothing is allowed: `veloz policy check {file}`."
         raise FindingError(str(error), cure) from error
     return f"{file.name} version {policy.version}, digest {policy.digest_hex[:DIGEST_DIGITS_SHOWN]}"
+
+
+async def _journal_backend(settings: Settings) -> str:
+    """Whether the journal that the settings ask for could be opened here."""
+    if settings.journal.backend == "rocksdb" and find_spec("rocksdict") is None:
+        raise FindingError(
+            "journal.backend is rocksdb, and the package rocksdict isn't installed",
+            'Install veloz[rocksdb], or set journal.backend = "segments" before the first start.',
+        )
+    return settings.journal.backend
 
 
 async def _disk(settings: Settings) -> str:

@@ -117,9 +117,13 @@ class EngineSettings(_Section):
 
 
 class JournalSettings(_Section):
-    """Where the journal's closed segments are archived. Without an archive they stay where they are, for ever; with one
-    the oldest go once they are archived, projected and audited, and the newest keep_mb stay."""
+    """backend is chosen before the first start: a folder that one has written isn't the other's. With segments, archive
+    is where closed ones are archived. Without an archive they stay where they are, for ever; with one the oldest go
+    once they are archived, projected and audited, and the newest keep_mb stay."""
 
+    backend: Literal["segments", "rocksdb"] = Field(
+        "segments", description="the engine's own segments, or RocksDB (extra veloz[rocksdb])"
+    )
     archive: str = Field("", description="an existing folder outside VELOZ_HOME/journal; empty archives nothing")
     keep_mb: int = Field(1_024, ge=0, le=1_000_000, description="how much stays here, in MiB")
 

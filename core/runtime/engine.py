@@ -36,6 +36,7 @@ from core.runtime.epoch import Epoch, open_epoch
 from core.runtime.follow import VenueFollower
 from core.runtime.guard import Guard
 from core.runtime.held import HeldOrders
+from core.runtime.journal_choice import open_journal
 from core.runtime.journal_keeper import JournalKeeper
 from core.runtime.margin import MarginKeeper
 from core.runtime.market import MarketPublisher
@@ -45,9 +46,10 @@ from core.runtime.server import SERVICE_NAME, STOP_GRACE_S, build_server
 from core.runtime.service import EngineService
 from core.runtime.thaw import kill_file, thaw_file
 from core.storage.cache import open_cache_writer
-from core.storage.journal import Journal, JournalDamagedError, JournalLockedError, JournalUnavailableError
+from core.storage.journal import JournalDamagedError, JournalUnavailableError
 from core.storage.journal_errors import JournalDroppedError
 from core.storage.journal_files import PosixFolder
+from core.storage.journal_store import JournalStore
 from core.types.clock import Clock, MonotonicClock, SystemClock
 from core.types.codes import Refusal
 from core.types.events import KillSwitchChanged
@@ -76,7 +78,7 @@ async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None
     token = settings.read_secret("engine-control.token")
     folder = PosixFolder(settings.paths.journal)
     archive = _archive(settings)
-    journal = _open_journal(settings, folder, archive)
+    journal = open_journal(settings, folder, archive)
     try:
         kernel = _recover(folder, journal)
         _check_surroundings(settings, kernel)
@@ -306,7 +308,7 @@ def _read_roster(settings: Settings) -> SignedRoster:
         raise ConfigurationError(str(error)) from error
 
 
-def _recover(folder: PosixFolder, journal: Journal) -> Kernel:
+def _recover(folder: PosixFolder, journal: JournalStore) -> Kernel:
     try:
         return recover(folder, journal)
     except (JournalDamagedError, JournalDroppedError) as error:
@@ -334,19 +336,6 @@ def _archive(settings: Settings) -> PosixFolder | None:
             f"journal.archive: {archive} can't be written: {error}. Give the engine's user access to it."
         ) from error
     return folder
-
-
-def _open_journal(settings: Settings, folder: PosixFolder, archive: PosixFolder | None) -> Journal:
-    try:
-        journal = Journal.open(folder, settings.engine.engine_id, archive=archive)
-    except (JournalDamagedError, JournalLockedError) as error:
-        raise ConfigurationError(str(error)) from error
-    except OSError as error:
-        raise ConfigurationError(f"{settings.paths.journal}: the journal can't be opened: {error}") from error
-    if journal.torn_tail is not None:
-        tail = journal.torn_tail
-        _log.warning("journal_torn_tail_cut", path=tail.path, offset=tail.offset, length=tail.length)
-    return journal
 
 
 def _check_surroundings(settings: Settings, kernel: Kernel) -> None:

@@ -10,7 +10,8 @@ import msgspec
 from core.authority.proposal import decode_proposal
 from core.orders.machine import Order
 from core.risk.checks import share_used_percent
-from core.storage.journal import Journal, JournalReader
+from core.storage.journal import JournalReader
+from core.storage.journal_store import JournalStore
 from core.types.authority import MandateAuthority, SessionAuthority
 from core.types.codes import ReasonCode, Refusal, refuse
 from core.types.events import ApprovalDecided, JournalEntry, OrderIntended, OrderRefused, OrderTriggered
@@ -24,7 +25,7 @@ Decided = ApprovalDecided | OrderIntended | OrderRefused
 _TAGS = tuple(str(kind.__struct_config__.tag).encode() for kind in (ApprovalDecided, OrderIntended, OrderRefused))
 
 
-async def explain(journal: Journal, name: str, order: Order | None, now_ns: int) -> RiskExplanationView:
+async def explain(journal: JournalStore, name: str, order: Order | None, now_ns: int) -> RiskExplanationView:
     """order is the one of that name, where the engine still has it. One that was refused goes by the id that it would
     have had, by its request or suggestion id, or by the sequence of its record, which the refusal told.
 
@@ -135,7 +136,7 @@ def _asked(event: OrderRefused) -> _Asked:
     return msgspec.json.decode(event.request, type=_Asked)
 
 
-def _search(journal: Journal, name: str) -> Decided | None:
+def _search(journal: JournalStore, name: str) -> Decided | None:
     """The newest decision of that name, from the end of what the journal still holds."""
     if name.isascii() and name.isdigit() and len(name) <= SEQUENCE_DIGITS_LIMIT:
         sequence = int(name)
@@ -174,7 +175,7 @@ def _names(event: Decided) -> tuple[str, ...]:
             return (own,)
 
 
-def _find(journal: Journal, order_id: str, created_ns: int) -> ApprovalDecided | OrderIntended | None:
+def _find(journal: JournalStore, order_id: str, created_ns: int) -> ApprovalDecided | OrderIntended | None:
     reader = _reader_from(journal, created_ns)
     while batch := reader.read(SEARCH_BATCH_RECORDS):
         for entry in batch:
@@ -186,7 +187,7 @@ def _find(journal: Journal, order_id: str, created_ns: int) -> ApprovalDecided |
     return None
 
 
-def _let_go(journal: Journal, order: Order) -> OrderTriggered | None:
+def _let_go(journal: JournalStore, order: Order) -> OrderTriggered | None:
     """None for an order that is held still, or that ended so."""
     order_id = order.intent.client_order_id
     reader = _reader_from(journal, order.triggered_ns or order.created_ns)
@@ -201,7 +202,7 @@ def _let_go(journal: Journal, order: Order) -> OrderTriggered | None:
     return None
 
 
-def _reader_from(journal: Journal, ts_ns: int) -> JournalReader:
+def _reader_from(journal: JournalStore, ts_ns: int) -> JournalReader:
     """By bisection over the journal's sequences, whose times never go back."""
     low, high = journal.first_readable_sequence, journal.sequence
     while low < high:

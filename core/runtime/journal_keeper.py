@@ -13,6 +13,7 @@ import structlog
 from core.runtime.recovery import SnapshotKeeper
 from core.storage.journal import Journal, JournalDamagedError, SegmentInUseError, SegmentView
 from core.storage.journal_files import JournalFolder
+from core.storage.journal_store import JournalStore
 from core.types.views import JournalSegmentView, JournalView, LedgerProgress
 
 KEEP_INTERVAL_S = 30.0
@@ -25,7 +26,7 @@ class JournalKeeper:
     """Archives and drops; archive is None where none is configured. progress is what the ledger said last."""
 
     def __init__(
-        self, journal: Journal, archive: JournalFolder | None, keep_bytes: int, snapshots: SnapshotKeeper
+        self, journal: JournalStore, archive: JournalFolder | None, keep_bytes: int, snapshots: SnapshotKeeper
     ) -> None:
         self.progress: LedgerProgress | None = None
         self.problem: str | None = None
@@ -83,17 +84,18 @@ class JournalKeeper:
         )
 
     async def _archive_closed(self, archive: JournalFolder) -> None:
+        journal = self._of_segments()
         copies = set(await asyncio.to_thread(archive.names))
         self._archived = {segment.name for segment in self._journal.segments() if segment.name in copies}
         for segment in self._journal.segments():
             # Copies that are there already are verified before anything is dropped because of them.
             if not segment.is_active and segment.name not in self._archived:
-                await asyncio.to_thread(self._journal.archive_segment, segment.name, archive)
+                await asyncio.to_thread(journal.archive_segment, segment.name, archive)
                 self._archived.add(segment.name)
                 _log.info("segment_archived", name=segment.name, last_sequence=segment.last_sequence)
 
     async def _drop_oldest(self, archive: JournalFolder) -> None:
-        self._waits_for = None
+        journal, self._waits_for = self._of_segments(), None
         for _ in range(DROPS_PER_TURN_LIMIT):
             segments = self._journal.segments()
             oldest, progress = segments[0], self.progress
@@ -103,11 +105,11 @@ class JournalKeeper:
                 return
             try:
                 # Verifies the copy, and makes it anew when it is damaged.
-                await asyncio.to_thread(self._journal.archive_segment, oldest.name, archive)
+                await asyncio.to_thread(journal.archive_segment, oldest.name, archive)
                 if self._snapshots.last_sequence < oldest.last_sequence:
                     await self._snapshots.take()
                 await asyncio.to_thread(
-                    self._journal.drop_segment,
+                    journal.drop_segment,
                     oldest.name,
                     archive,
                     projected_sequence=progress.projected_sequence,
@@ -118,6 +120,10 @@ class JournalKeeper:
                 _log.warning("segment_not_dropped", error=str(error))
                 return
             _log.info("segment_dropped", name=oldest.name, last_sequence=oldest.last_sequence)
+
+    def _of_segments(self) -> Journal:
+        assert isinstance(self._journal, Journal), "an archive is configured for segments only"
+        return self._journal
 
     def _is_beyond(self, segments: list[SegmentView]) -> bool:
         """Whether enough stays when the oldest goes."""

@@ -8,8 +8,9 @@ import structlog
 
 from core.kernel.kernel import Kernel
 from core.runtime.sequencer import Sequencer
-from core.storage.journal import Journal, JournalUnavailableError
+from core.storage.journal import JournalUnavailableError
 from core.storage.journal_files import JournalFolder
+from core.storage.journal_store import JournalStore
 from core.storage.snapshots import newest_snapshot, write_snapshot
 
 SNAPSHOT_INTERVAL_EVENTS = 20_000
@@ -18,7 +19,7 @@ SNAPSHOT_CHECK_S = 30.0
 _log = structlog.get_logger("engine.recovery")
 
 
-def recover(folder: JournalFolder, journal: Journal) -> Kernel:
+def recover(folder: JournalFolder, journal: JournalStore) -> Kernel:
     """Replay: nothing is decided again. A snapshot that isn't what it says is passed over for the whole journal.
 
     Raises JournalDamagedError, and JournalDroppedError when a snapshot was needed and none holds.
@@ -46,7 +47,7 @@ class SnapshotKeeper:
     last_sequence: up to where the newest one reaches.
     """
 
-    def __init__(self, kernel: Kernel, journal: Journal, folder: JournalFolder, sequencer: Sequencer) -> None:
+    def __init__(self, kernel: Kernel, journal: JournalStore, folder: JournalFolder, sequencer: Sequencer) -> None:
         self._kernel = kernel
         self._journal = journal
         self._folder = folder
@@ -79,6 +80,6 @@ class SnapshotKeeper:
         return True
 
 
-def _covered(journal: Journal, folder: JournalFolder) -> int:
+def _covered(journal: JournalStore, folder: JournalFolder) -> int:
     newest = newest_snapshot(folder, journal)
     return 0 if newest is None else newest.sequence

@@ -27,7 +27,8 @@ from core.runtime.limit_use import limit_use
 from core.runtime.portfolio_reader import PortfolioReader
 from core.runtime.sequencer import Decision, Recorded, Sequencer
 from core.runtime.surroundings import Marks, Rates, Surroundings
-from core.storage.journal import Journal, JournalUnavailableError
+from core.storage.journal import JournalUnavailableError
+from core.storage.journal_store import JournalStore
 from core.types.authority import MandateAuthority, SessionAuthority
 from core.types.clock import Clock
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
@@ -84,7 +85,7 @@ class EngineService:
     def __init__(
         self,
         kernel: Kernel,
-        journal: Journal,
+        journal: JournalStore,
         venue: VenuePort,
         hub: MarketHub,
         clock: Clock,
@@ -614,7 +615,7 @@ def _outcome(
     )
 
 
-def _torn_tail(journal: Journal) -> str | None:
+def _torn_tail(journal: JournalStore) -> str | None:
     tail = journal.torn_tail
     return None if tail is None else f"{tail.path}: {tail.length} bytes at offset {tail.offset}"
 

@@ -19,6 +19,7 @@ from typing import Protocol
 
 import msgspec
 
+from core.storage.journal_archive import SegmentView
 from core.storage.journal_commit import Commit, post
 from core.storage.journal_errors import JournalUnavailableError, TornTail
 from core.storage.journal_format import RECORD_LIMIT_BYTES, UNFIT_LAST_BYTES, check_payload, encode_group
@@ -100,6 +101,20 @@ class JournalStore(ABC):
     def sequence(self) -> int:
         """The last durable record."""
         return self.head.sequence
+
+    @property
+    def first_sequence(self) -> int:
+        """The first record that is still here."""
+        return 1
+
+    @property
+    def first_readable_sequence(self) -> int:
+        """The first record that a reader can begin with."""
+        return self.first_sequence
+
+    def segments(self) -> list[SegmentView]:
+        """Its files, oldest first, of a journal that is made of such."""
+        return []
 
     def entries(self, after_sequence: int = 0) -> Iterator[JournalEntry]:
         """The durable records behind a sequence, oldest first. Raises JournalDroppedError, JournalDamagedError."""

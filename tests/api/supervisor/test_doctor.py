@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from api.supervisor.doctor import FindingError, trading_finding
+from api.supervisor.doctor import FindingError, collect, trading_finding
+from core.config import load_settings
 from core.types.orders import OrderStatus, OrderType, Side, TimeInForce
 from core.types.views import OrderView, RiskStateView
 
@@ -47,3 +50,23 @@ def test_when_nothing_does_it_says_so_with_what_is_open() -> None:
     state = msgspec.structs.replace(TRADING, dead_mans_timer_s=60, dead_mans_timer_left_s=42)
     told = trading_finding(state, [ORDER], kill_file_exists=False)
     assert told == "acct-demo trades, 1 open orders, rules version 3, dead man's timer 42 s left"
+
+
+@pytest.mark.parametrize(
+    ("backend", "is_installed", "status", "detail"),
+    [
+        ("segments", False, "ok", "segments"),
+        ("rocksdb", True, "ok", "rocksdb"),
+        ("rocksdb", False, "fail", "the package rocksdict isn't installed"),
+    ],
+)
+async def test_a_journal_whose_package_is_missing_is_told_with_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, is_installed: bool, status: str, detail: str
+) -> None:
+    if not is_installed:
+        monkeypatch.setitem(sys.modules, "rocksdict", None)
+    checks = await collect(load_settings(tmp_path, {"VELOZ_JOURNAL__BACKEND": backend}))
+    (found,) = [check for check in checks if check.name == "journal backend"]
+    assert found.status == status
+    assert detail in found.detail
+    assert ("veloz[rocksdb]" in found.cure) is (status == "fail")
