@@ -17,6 +17,7 @@ from api.auth.service import AuthService
 from api.auth.todays_gateway import TodaysGateway
 from api.auth.tokens import AccessTokens
 from api.auth.users import CurrentUsers
+from api.backtests.service import BacktestService
 from api.budgets.rates import SqlRateLedger
 from api.budgets.repository import SqlBudgetLedger
 from api.budgets.service import BudgetUseReader
@@ -61,6 +62,8 @@ from tools.rates import Rates
 if TYPE_CHECKING:
     from agent.copilot import Copilot
 
+DATA_FOLDER = "data"
+"""Below VELOZ_HOME: where `veloz record` and `veloz data import` put what they get."""
 METRICS_TOKEN = "metrics.token"  # noqa: S105 (the file's name)
 
 
@@ -121,14 +124,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     suggestions = SqlSuggestionStore(transactions)
     sealing_key = results_key(settings)
     results = SqlResultStore(transactions, sealing_key)
-    embedder = HashingEmbedder()
-    metrics = MetricsService(engine, settings.engine.account_id)
+    embedder, metrics = HashingEmbedder(), MetricsService(engine, settings.engine.account_id)
     registry = build_registry()
     policy = PolicyKeeper(
         settings.paths.policy_file, tool_facts(registry), trail, clock, ids, partial(_check_prices, settings)
     )
     ledger = SqlBudgetLedger(api_database)
     budgets = Budgets(ledger, f"api-{ids.new_ulid()}", clock)
+    backtests = BacktestService(transactions, settings.paths.home / DATA_FOLDER, ids)
     gateway = build_gateway(
         engine=engine,
         suggestions=suggestions,
@@ -138,6 +141,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         reviews=HybridSearch(SqlReviewStore(transactions), embedder),
         health=ServiceHealth(transactions, lambda: events.connected),
         history=SqlTradingHistory(transactions),
+        backtests=backtests,
         trail=trail,
         clock=clock,
         ids=ids,
@@ -207,6 +211,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         for task in background:
             task.cancel()
         await services.mcp.close()
+        await backtests.close()
         await services.runs.close()
         await copilot.close()
         await events.stop()

@@ -125,6 +125,7 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
         reviews=Absent(),
         health=Absent(),
         history=Absent(),
+        backtests=Absent(),
         trail=trail,
         clock=clock,
         ids=IDS,

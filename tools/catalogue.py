@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tools.account_tools import ACCOUNT_TOOLS
+from tools.backtest_tools import BACKTEST_TOOLS
 from tools.history_tools import HISTORY_TOOLS
 from tools.holdings_tools import HOLDINGS_TOOLS
 from tools.indicator_tools import INDICATOR_TOOLS
@@ -23,7 +24,7 @@ def build_registry() -> Registry:
     return Registry(
         (
             *(*MARKET_TOOLS, *TAPE_TOOLS, *INDICATOR_TOOLS, *SERIES_TOOLS),
-            *(*ACCOUNT_TOOLS, *HOLDINGS_TOOLS, *LIMIT_TOOLS, *REJECTION_TOOLS, *STRATEGY_TOOLS),
+            *(*ACCOUNT_TOOLS, *HOLDINGS_TOOLS, *LIMIT_TOOLS, *REJECTION_TOOLS, *STRATEGY_TOOLS, *BACKTEST_TOOLS),
             *(*HISTORY_TOOLS, *RESULT_TOOLS),
             *SYSTEM_TOOLS,
             *SUGGESTION_TOOLS,

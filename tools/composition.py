@@ -6,6 +6,7 @@ from core.text.redaction import Redactor
 from core.types.clock import Clock
 from core.types.ids import IdSource
 from knowledge.search import ReviewSearch
+from tools.backtests import BacktestJobs
 from tools.budgets import Budgets
 from tools.catalogue import build_registry
 from tools.instruments import InstrumentDirectory
@@ -38,6 +39,7 @@ def build_gateway(
     conversations: Conversations,
     health: HealthReads,
     history: TradingHistory,
+    backtests: BacktestJobs,
     trail: Trail,
     clock: Clock,
     ids: IdSource,
@@ -64,6 +66,7 @@ def build_gateway(
         health=health,
         history=history,
         results=results,
+        backtests=backtests,
         clock=clock,
         ids=ids,
         suggestion_ttl_s=suggestion_ttl_s,

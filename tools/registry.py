@@ -20,6 +20,7 @@ from core.types.clock import Clock
 from core.types.codes import ReasonCode, refuse
 from core.types.ids import IdSource, TraceContext
 from knowledge.search import ReviewSearch
+from tools.backtests import BacktestJobs
 from tools.contracts import Principal, Role, ToolDescription
 from tools.glossary import described
 from tools.instruments import InstrumentDirectory
@@ -65,6 +66,8 @@ class Source(StrEnum):
     SQL_PROJECTIONS = "sql:projection_cursors"
     SQL_REVIEWS = "sql:reviews"
     SQL_RESULTS = "sql:tool_results"
+    SQL_BACKTESTS = "sql:backtests"
+    CATALOG = "catalog:trades"
     GATEWAY = "gateway"
 
     @property
@@ -84,6 +87,7 @@ class ToolPorts:
     health: HealthReads
     history: TradingHistory
     results: ResultReads
+    backtests: BacktestJobs
     clock: Clock
     ids: IdSource
     suggestion_ttl_s: int

@@ -114,7 +114,7 @@ STRATEGY_TOOLS = (
             "The strategies that may trade on the account: each mandate with its markets, its limits and what is "
             "used of them, whether it is in force, and the strategy's own positions with their profit and loss. Use "
             "it for what is running and how much it may still do. Not for profit by day or symbol (get_pnl). "
-            "Backtests aren't here. Amounts are in quote currency."
+            "Backtests are elsewhere (list_backtests). Amounts are in quote currency."
         ),
         input_model=ListStrategiesInput,
         output_model=ListStrategiesOutput,

@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from api.cli.agents import register as register_agents
+from api.cli.backtest_commands import register as register_backtests
 from api.cli.data import register as register_data
 from api.cli.journal_commands import register as register_journal
 from api.cli.key_commands import register as register_keys
@@ -26,6 +27,7 @@ audit_app = typer.Typer(help="Read the audit trail.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
 register_agents(app)
 register_data(app)
+register_backtests(app)
 register_mcp(app)
 register_trading(app)
 register_journal(app)

@@ -127,7 +127,7 @@ class Metrics(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    schema: str
+    report_schema: str
     mode: str
     as_of_ns: str
     strategy: str
@@ -167,7 +167,7 @@ def report_of(run: Run, name: str, parameters: Parameters, rules_document: str) 
     missing = sum((until_ns - from_ns) // series.width_ns for from_ns, until_ns in gaps)
     assert desk.position().quantity == desk.base, "the kernel's position is what the fills add up to"
     return Report(
-        schema=REPORT_SCHEMA,
+        report_schema=REPORT_SCHEMA,
         mode=MODE,
         as_of_ns=str(series.until_ns),
         strategy=name,

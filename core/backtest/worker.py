@@ -14,15 +14,14 @@ from pathlib import Path
 
 import msgspec
 
-from core.backtest.bars import BarSeries, BarsError, Row
-from core.backtest.recorded import Recorded
-from core.backtest.report import Report, report_digest
-from core.backtest.running import Specification, TooFewBarsError, run_backtest
+from core.backtest.bars import BarSeries, BarsError
+from core.backtest.job import Job, Line, too_few
+from core.backtest.report import report_digest
+from core.backtest.running import TooFewBarsError, run_backtest
 from core.backtest.strategies import StrategyError
 from core.backtest.trading import ORDERS_LIMIT, TooManyOrdersError
 from core.storage.catalog import Catalog, CatalogError
 from core.types.codes import ReasonCode, Refusal
-from core.types.instruments import Instrument
 
 NICENESS = 10
 """Whoever trades comes first."""
@@ -30,35 +29,6 @@ CPU_LIMIT_S = 180
 """Whatever happens to whom started it; the deadline is shorter."""
 MEMORY_LIMIT_BYTES = 4 << 30
 JOB_LIMIT_BYTES = 16 << 20
-
-
-class Stored(msgspec.Struct, frozen=True):
-    """Recorded trades to make the bars of."""
-
-    root: str
-    recorded: Recorded
-    from_ns: int
-    until_ns: int
-
-
-class Job(msgspec.Struct, frozen=True):
-    """rows are the bars themselves, where stored doesn't tell where they are."""
-
-    instrument: Instrument
-    interval: str
-    source: str
-    specification: Specification
-    rows: list[Row] = []
-    stored: Stored | None = None
-
-
-class Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of the answer."""
-
-    progress: int | None = None
-    report: Report | None = None
-    digest: str = ""
-    refusal: Refusal | None = None
 
 
 class Tell:
@@ -111,18 +81,6 @@ def answer(job: Job, tell: Callable[[Line], None]) -> Line:
     except (StrategyError, BarsError, CatalogError, OSError) as error:
         return Line(refusal=Refusal(ReasonCode.TOOL_ARGUMENTS_INVALID, f"It can't be run: {error}."[:500]))
     return Line(report=report, digest=report_digest(report))
-
-
-def too_few(needed: int, there: int) -> Refusal:
-    """Says where more comes from."""
-    return Refusal(
-        ReasonCode.MARKET_NO_DATA,
-        "There are too few whole bars for this strategy. Choose a shorter interval or smaller parameters, wait, or get "
-        "more data: `veloz record` records a market, `veloz data import` takes recordings in.",
-        limit=str(needed),
-        actual=str(there),
-        unit="bars",
-    )
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from api.backtests.service import BacktestService
 from api.results.conversations import SqlConversations
 from api.results.repository import SqlReleases, SqlResultStore
 from api.reviews.repository import SqlReviewStore
@@ -53,6 +54,7 @@ async def open_gateway(engine: RunningEngine, postgres: PostgresDatabase, home: 
         trail = AuditTrail(sink, PersonKeys(database.api, KEK), clock, IDS)
         suggestions = SqlSuggestionStore(database.transactions)
         results = SqlResultStore(database.transactions, KEK)
+        backtests = BacktestService(database.transactions, home / "data", IDS)
         gateway = build_gateway(
             engine=engine.client,
             suggestions=suggestions,
@@ -62,6 +64,7 @@ async def open_gateway(engine: RunningEngine, postgres: PostgresDatabase, home: 
             reviews=HybridSearch(SqlReviewStore(database.transactions), EMBEDDER),
             health=ServiceHealth(database.transactions, lambda: True),
             history=SqlTradingHistory(database.transactions),
+            backtests=backtests,
             trail=trail,
             clock=clock,
             ids=IDS,
@@ -72,5 +75,6 @@ async def open_gateway(engine: RunningEngine, postgres: PostgresDatabase, home: 
         )
         approvals = Approvals(engine=engine.client, suggestions=suggestions, trail=trail, clock=clock, ids=IDS)
         yield GatewayService(gateway, approvals, results)
+        await backtests.close()
         await sink.close()
         await writer.dispose()

@@ -14,6 +14,8 @@ from jsonschema import Draft202012Validator
 from core.text.figures import leaves
 from core.types.clock import NS_PER_S, SystemClock
 from core.types.codes import ReasonCode
+from tests.core.backtest.recordings import stored
+from tests.core.backtest.support import MINUTE_NS
 from tests.e2e.service import RunningService
 from tools.catalogue import build_registry
 
@@ -22,12 +24,13 @@ pytestmark = pytest.mark.e2e
 ROLES = ("trader", "approver", "compliance")
 ACCOUNT = "acct-demo"
 FILL_TIMEOUT_S = 90
+SMA_CROSS = ("backtest", "run", "sma_cross", "BTCUSDT", "--set", "fast=3", "--set", "slow=9", "--json")
 ACT_KINDS = ("suggest",)
 FRESH_WITHIN_NS = 3600 * NS_PER_S
 
 
 class Traded:
-    """What was suggested, approved and filled, and what was refused."""
+    """What was suggested, approved and filled, what was refused, and a backtest over trades that were recorded."""
 
     def __init__(self, service: RunningService) -> None:
         outcome = service.veloz("ask", "buy 0.01 BTC at market", "--json").json
@@ -36,6 +39,12 @@ class Traded:
         assert approved.json["status"] == "executed", approved.text
         self.client_order_id: str = approved.json["client_order_id"]
         refused = service.veloz("ask", "buy 500 BTC at market", "--json").json
+        two_hours_ago_ns = (SystemClock().now_ns() // MINUTE_NS - 140) * MINUTE_NS
+        trades = [(n, n * 20_000, f"{60_000 + n % 97}.00", "1.0") for n in range(1, 400)]
+        stored(service.home, trades, start_ns=two_hours_ago_ns)
+        ran = service.veloz(*SMA_CROSS)
+        self.backtest: dict[str, Any] = ran.json
+        self.backtest_id: str = ran.json["backtest"]["backtest_id"]
         self.refused_call_id: str = next(
             call["call_id"] for call in refused["tool_calls"] if call["tool"] == "suggest_order"
         )
@@ -69,6 +78,7 @@ def arguments_of(tool: dict[str, Any], traded: Traded, symbols: list[str]) -> di
         "symbols": [symbols[0], symbols[-1]],
         "suggestion_id": traded.suggestion_id,
         "client_order_id": traded.client_order_id,
+        "backtest_id": traded.backtest_id,
         "status": "executed",
     }
     return arguments | {name: value for name, value in own.items() if name in arguments}
@@ -126,6 +136,28 @@ def test_what_was_traded_is_told_alike_by_order_fills_profit_fees_and_balances(
         assert why["code"] in {"RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER", "MARKET_DEPTH_INSUFFICIENT"}
         health = call(client, "get_system_health", {})["data"]
         assert int(health["projected_sequence"]) > 0
+
+
+def test_a_backtest_over_recorded_trades_is_run_shown_listed_and_charted(
+    service: RunningService, traded: Traded
+) -> None:
+    report = traded.backtest["report"]
+    assert (traded.backtest["backtest"]["status"], report["mode"]) == ("done", "BACKTEST")
+    assert (report["data"]["source"], report["data"]["bars"]) == ("recorded:binance:trade", "132")
+    assert int(report["metrics"]["fills"]) > 0
+    assert report["metrics"]["orders_refused"] == "0"
+    again = service.veloz(
+        "backtest", "run", "sma_cross", "BTCUSDT", "--set", "fast=3", "--set", "slow=9", "--json"
+    ).json
+    assert again["backtest"]["report_digest"] == traded.backtest["backtest"]["report_digest"]
+    assert int(again["backtest"]["tries"]) > int(traded.backtest["backtest"]["tries"])
+    shown = service.veloz("backtest", "show", traded.backtest_id).text
+    assert "BACKTEST  sma_cross (fast 3" in shown
+    assert "! IN_SAMPLE_ONLY" in shown
+    assert set("▁█") < set(shown)
+    assert traded.backtest_id in service.veloz("backtest", "list").text
+    too_few = service.veloz("backtest", "run", "sma_cross", "BTCUSDT", "--set", "slow=900", "--json")
+    assert (too_few.exit_code, too_few.json["backtest"]["refusal"]["code"]) == (1, "MARKET_NO_DATA")
 
 
 def test_what_a_price_move_or_an_order_would_do_is_told_by_the_engine(service: RunningService, traded: Traded) -> None:

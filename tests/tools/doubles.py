@@ -46,6 +46,7 @@ from core.types.views import (
 )
 from knowledge.reviews import Review
 from knowledge.search import ReviewHit
+from tests.tools.backtest_doubles import MemoryBacktests
 from tools.approvals import Approvals
 from tools.composition import build_gateway
 from tools.contracts import Principal, Role, ToolCall
@@ -766,6 +767,7 @@ class House:
         self.reviews = MemoryReviews()
         self.health = MemoryHealth()
         self.history = MemoryHistory()
+        self.backtests = MemoryBacktests(ACCOUNT, TRADER.user_id, NOW_NS, IDS)
         self.gateway: ToolGateway = build_gateway(
             engine=self.engine,
             suggestions=self.suggestions,
@@ -775,6 +777,7 @@ class House:
             reviews=self.reviews,
             health=self.health,
             history=self.history,
+            backtests=self.backtests,
             trail=self.trail,
             clock=self.clock,
             ids=IDS,

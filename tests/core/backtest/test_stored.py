@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import subprocess
 import sys
@@ -12,50 +11,19 @@ import msgspec
 import pytest
 
 from core.backtest.bars import BarSeries, BarsError, Row
+from core.backtest.job import Job, Line, Stored
 from core.backtest.recorded import Recorded, recordings_of
 from core.backtest.report import report_digest
 from core.backtest.running import run_backtest
 from core.backtest.stored import recorded_bars
-from core.backtest.worker import Job, Line, Stored, answer
+from core.backtest.worker import answer
 from core.storage.catalog import Catalog
 from core.storage.frames import Kind
-from core.storage.importing import import_file
-from core.types.clock import NS_PER_MS
 from core.types.codes import ReasonCode
+from tests.core.backtest.recordings import Tick, stored
 from tests.core.backtest.support import BTC, MINUTE_NS, START_NS, specification, walk
 
-Tick = tuple[int, int, str, str]
-"""(id, milliseconds after START, price, quantity)"""
 EVER = 1 << 62
-
-
-def stored(root: Path, *files: list[Tick]) -> Catalog:
-    catalog = Catalog(root / "data")
-    for number, ticks in enumerate(files):
-        lines = [
-            f"{START_NS + at_ms * NS_PER_MS} "
-            + json.dumps(
-                {
-                    "stream": "btcusdt@trade",
-                    "data": {
-                        "e": "trade",
-                        "E": START_NS // NS_PER_MS + at_ms,
-                        "s": "BTCUSDT",
-                        "t": trade_id,
-                        "p": price,
-                        "q": quantity,
-                        "T": START_NS // NS_PER_MS + at_ms,
-                        "m": False,
-                        "M": True,
-                    },
-                }
-            )
-            for trade_id, at_ms, price, quantity in ticks
-        ]
-        path = root / f"{number}.txt"
-        path.write_text("\n".join(lines) + "\n")
-        import_file(catalog, path)
-    return catalog
 
 
 def bars_of(catalog: Catalog, from_ns: int = 0, until_ns: int = EVER) -> list[Row]:
