@@ -247,6 +247,16 @@ class DiskThread:
         Whether it is over, or became so within the time; for looking_s of it the caller stays awake.
         """
 
+    def watch(self) -> bool:
+        """
+        Whether it is over; if not, descriptor can be read from once it is. drain before the next time.
+        """
+
+    @property
+    def descriptor(self) -> int: ...
+
+    def drain(self) -> None: ...
+
     def outcome(self) -> tuple[int, int]:
         """
         Of what is over: errno of the write and of the sync, 0 for what succeeded.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <system_error>
+#include <utility>
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -48,7 +50,14 @@ int sync_all(int descriptor) {
 
 }  // namespace
 
-DiskThread::DiskThread() : thread_([this] { run(); }) {}
+DiskThread::DiskThread() {
+    if (::pipe(pipe_.data()) != 0) throw std::system_error(errno, std::generic_category(), "a pipe");
+    for (const int end : pipe_) {
+        ::fcntl(end, F_SETFD, FD_CLOEXEC);
+        ::fcntl(end, F_SETFL, O_NONBLOCK);
+    }
+    thread_ = std::thread([this] { run(); });
+}
 
 DiskThread::~DiskThread() {
     {
@@ -58,6 +67,7 @@ DiskThread::~DiskThread() {
     }
     begun_.notify_one();
     thread_.join();
+    for (const int end : pipe_) ::close(end);
 }
 
 void DiskThread::expect() {
@@ -88,6 +98,17 @@ bool DiskThread::wait(std::chrono::nanoseconds timeout, std::chrono::nanoseconds
     return over_.wait_for(lock, timeout, over);
 }
 
+bool DiskThread::watch() {
+    const std::lock_guard lock(mutex_);
+    watched_ = state_ == State::kBegun;
+    return !watched_;
+}
+
+void DiskThread::drain() {
+    std::array<char, 64> taken;
+    while (::read(pipe_[0], taken.data(), taken.size()) > 0) continue;
+}
+
 void DiskThread::run() {
     const auto called = [&] {
         const State state = state_.load(std::memory_order_acquire);
@@ -110,12 +131,16 @@ void DiskThread::run() {
         // After a failed write nothing is to be confirmed.
         if (outcome.write_error == 0) outcome.sync_error = sync_all(request_.descriptor);
         last_took_.store(std::chrono::steady_clock::now() - began, std::memory_order_relaxed);
+        bool is_watched = false;
         {
             const std::lock_guard lock(mutex_);
             outcome_ = outcome;
             state_.store(State::kOver, std::memory_order_release);
+            std::swap(is_watched, watched_);
         }
         over_.notify_all();
+        // A pipe that is full has been told already.
+        while (is_watched && ::write(pipe_[1], "", 1) < 0 && errno == EINTR) continue;
     }
 }
 

@@ -2,6 +2,7 @@
 // meanwhile.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -34,6 +35,12 @@ public:
     // as quick the last time: being woken would take about as long again.
     bool wait(std::chrono::nanoseconds timeout, std::chrono::nanoseconds looking);
 
+    // Have a byte written to the end of a pipe whose other end is descriptor(), once it is over; whether it is already.
+    bool watch();
+    int descriptor() const { return pipe_[0]; }
+    // Take out what was written.
+    void drain();
+
     // Of what is over.
     WriteOutcome outcome() const { return outcome_; }
 
@@ -53,7 +60,8 @@ private:
     std::mutex mutex_;
     std::condition_variable begun_, over_;
     Request request_;
-    bool expected_ = false;
+    bool expected_ = false, watched_ = false;
+    std::array<int, 2> pipe_{-1, -1};
     std::atomic<std::chrono::nanoseconds> last_took_{std::chrono::nanoseconds::max()};
     WriteOutcome outcome_;
     std::thread thread_;

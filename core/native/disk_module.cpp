@@ -31,6 +31,10 @@ public:
         return core_.wait(timeout, looking);
     }
 
+    bool watch() { return core_.watch(); }
+    int descriptor() const { return core_.descriptor(); }
+    void drain() { core_.drain(); }
+
     nb::tuple outcome() const {
         const auto [write_error, sync_error] = core_.outcome();
         return nb::make_tuple(write_error, sync_error);
@@ -58,6 +62,10 @@ void bind_disk(nb::module_ &module) {
         .def("expect", &PythonDisk::expect, "Something is about to begin: wakes the thread up. Nothing has to follow.")
         .def("wait", &PythonDisk::wait, "timeout_s"_a, "looking_s"_a = 0.0,
              "Whether it is over, or became so within the time; for looking_s of it the caller stays awake.")
+        .def("watch", &PythonDisk::watch,
+             "Whether it is over; if not, descriptor can be read from once it is. drain before the next time.")
+        .def_prop_ro("descriptor", &PythonDisk::descriptor)
+        .def("drain", &PythonDisk::drain)
         .def("outcome", &PythonDisk::outcome, nb::sig("def outcome(self) -> tuple[int, int]"),
              "Of what is over: errno of the write and of the sync, 0 for what succeeded.");
 }

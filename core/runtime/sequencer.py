@@ -35,6 +35,8 @@ INLINE_WAIT_S = 0.002
 LOOKING_S = 0.0005
 """Of that, when an order waits to be sent: a quick disk is over before this thread would have been woken."""
 SAFETY_PATIENCE_S = 0.2
+WAITED_FOR_RECORDS = 16
+"""While more than these are written there is other work: the venue's answers to the group before."""
 UNRECORDED_LIMIT = 1_000
 
 Decision = Callable[[int], Sequence[JournalEvent] | Refusal]
@@ -231,7 +233,8 @@ class Sequencer:
                 self._failed(error)
                 continue
             is_awaited = self._acting.prepare(_effects_of(flight))
-            if flight.commit.wait(INLINE_WAIT_S, LOOKING_S if is_awaited else 0.0):
+            is_waited_for = len(payloads) <= WAITED_FOR_RECORDS
+            if is_waited_for and flight.commit.wait(INLINE_WAIT_S, LOOKING_S if is_awaited else 0.0):
                 self._landed()
             else:
                 flight.commit.notify(loop, self._landed_later)

@@ -12,6 +12,7 @@ those before it are verified when they are read. A record that is read is always
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from itertools import chain
 
@@ -54,6 +55,8 @@ class Journal(JournalStore):
         self._writer: SegmentWriter | None = None
         self._anchor = Anchor(0, b"")
         self._disk: DiskThread | None = None
+        self._watching: asyncio.AbstractEventLoop | None = None
+        self._watched: Commit | None = None
 
     @classmethod
     def open(
@@ -227,6 +230,29 @@ class Journal(JournalStore):
             self._begun.put(self._after_write)
         return True
 
+    def watch(self, commit: Commit, loop: asyncio.AbstractEventLoop) -> None:
+        assert self._disk is not None
+        if loop is not self._watching:
+            self._stop_watching()
+            loop.add_reader(self._disk.descriptor, self._heard)
+            self._watching = loop
+        self._watched = commit
+        if self._disk.watch():
+            loop.call_soon(self._heard)
+
+    def _heard(self) -> None:
+        commit, self._watched = self._watched, None
+        if self._disk is not None:
+            self._disk.drain()
+        if commit is not None and not commit.is_over:
+            # It failed, and is handed over, or the byte was of the group before.
+            self._watched = commit
+
+    def _stop_watching(self) -> None:
+        loop, self._watching = self._watching, None
+        if loop is not None and not loop.is_closed() and self._disk is not None:
+            loop.remove_reader(self._disk.descriptor)
+
     def hand_over(self, commit: Commit) -> None:
         def finish() -> None:
             while not commit.is_finished and not self.wait(HANG_CHECK_S):
@@ -249,6 +275,7 @@ class Journal(JournalStore):
         self._end.allocate_ahead()
 
     def _release(self) -> None:
+        self._stop_watching()
         self._disk = None
         self._end.close()
         self._folder.unlock()

@@ -28,6 +28,10 @@ class Writing(Protocol):
         """Finish the commit of what is over; False where that may block, which hand_over doesn't."""
         ...
 
+    def watch(self, commit: Commit, loop: asyncio.AbstractEventLoop) -> None:
+        """Have it finished by this loop, in which this is called, once it is over."""
+        ...
+
     def hand_over(self, commit: Commit) -> None:
         """Have it waited for and finished in the journal's own thread."""
         ...
@@ -138,6 +142,8 @@ class Commit:
         self._callbacks.append((loop, callback))
         if self._is_over:
             self._call_back()
+        elif self._writing is not None and not self._is_handed_over and _is_running(loop):
+            self._writing.watch(self, loop)
         else:
             self.hand_over()
 
@@ -162,3 +168,11 @@ def post(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
     """Call it on the loop, unless that has been closed meanwhile."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(callback)
+
+
+def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether this is called by that loop."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False

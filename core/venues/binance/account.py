@@ -7,6 +7,7 @@ no byte left; everything else that isn't a success is unknown, and a submit is n
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from decimal import Decimal
@@ -113,7 +114,7 @@ class BinanceAccount(ABC, Generic[TradeBody]):
         self._symbols = symbols
         self._instruments: dict[str, Instrument] = {}
         self._untraded: dict[str, wire.SymbolInfo] = {}
-        self._client_ids: dict[tuple[str, str], str] = {}
+        self._client_ids: OrderedDict[tuple[str, str], str] = OrderedDict()
         self.rest = BinanceRest(
             rest_url,
             clock,
@@ -383,8 +384,9 @@ class BinanceAccount(ABC, Generic[TradeBody]):
 
     def _remember(self, symbol: str, venue_order_id: str, client_order_id: str) -> None:
         self._client_ids[symbol, venue_order_id] = client_order_id
+        # A dict would look for its first key past all those that were taken out before it.
         while len(self._client_ids) > REMEMBERED_ORDERS:
-            del self._client_ids[next(iter(self._client_ids))]
+            self._client_ids.popitem(last=False)
 
     def _order_of(self, body: wire_orders.OrderBody, instrument: Instrument) -> VenueOrder:
         order = wire.readable(wire_orders.order_of, body, instrument)

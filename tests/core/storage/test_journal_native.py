@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import os
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,6 +28,8 @@ class FaultyDisk:
         self.gate.set()
         self._disk = DiskThread()
         self._outcomes = list(outcomes)
+        self.descriptor, self._told_by = os.pipe()
+        os.set_blocking(self.descriptor, False)
 
     def begin(self, descriptor: int, offset: int, data: bytes) -> bool:
         self.begun += 1
@@ -36,6 +40,23 @@ class FaultyDisk:
 
     def expect(self) -> None:
         self._disk.expect()
+
+    def watch(self) -> bool:
+        return self.wait(0.0)
+
+    def drain(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.descriptor, 64)
+
+    def open_gate(self) -> None:
+        """What was begun ends now, and who watches is told."""
+        self.gate.set()
+        assert self._disk.wait(WAIT_S)
+        os.write(self._told_by, b".")
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+        os.close(self._told_by)
 
     def outcome(self) -> tuple[int, int]:
         return self._outcomes[0] if self._outcomes else self._disk.outcome()
@@ -48,7 +69,10 @@ class FaultyDisk:
 async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
     opened = Journal.open(PosixFolder(tmp_path), "engine-1")
     yield opened
+    disk = opened._disk
     await opened.close()
+    if isinstance(disk, FaultyDisk):
+        disk.close()
 
 
 def use(journal: Journal, disk: FaultyDisk) -> FaultyDisk:
@@ -111,11 +135,50 @@ async def test_a_disk_that_hangs_holds_up_nobody_who_waits_with_patience(journal
     told = asyncio.Event()
     commit.notify(asyncio.get_running_loop(), told.set)
     waiting = [asyncio.create_task(asyncio.to_thread(commit.wait, WAIT_S)) for _ in range(2)]
-    disk.gate.set()
+    disk.open_gate()
     async with asyncio.timeout(WAIT_S):
         await told.wait()
     assert await asyncio.gather(*waiting) == [True, True]
     assert journal.sequence == 1
+
+
+async def test_the_loop_is_told_of_each_group_by_the_native_thread_itself(journal: Journal) -> None:
+    loop = asyncio.get_running_loop()
+    for number in range(50):
+        commit = journal.begin([b'{"a":%d}' % number] * (1 + number % 3))
+        told = asyncio.Event()
+        commit.notify(loop, told.set)
+        async with asyncio.timeout(WAIT_S):
+            await told.wait()
+        commit.confirm()
+    assert journal._begun.empty()
+    # A byte that tells of a group which somebody else took in first is no news of the next one.
+    for number in range(50):
+        commit = journal.begin([b'{"b":%d}' % number])
+        told = asyncio.Event()
+        commit.notify(loop, told.set)
+        if number % 2:
+            assert commit.wait(WAIT_S)
+        async with asyncio.timeout(WAIT_S):
+            await told.wait()
+        assert commit.is_finished
+    assert len(payloads(journal)) == 99 + 50
+
+
+async def test_the_loop_is_told_of_a_group_that_failed(journal: Journal) -> None:
+    disk = use(journal, FaultyDisk((errno.ENOSPC, 0)))
+    disk.gate.clear()
+    commit = journal.begin([b'{"a":1}'])
+    told = asyncio.Event()
+    commit.notify(asyncio.get_running_loop(), told.set)
+    disk.open_gate()
+    async with asyncio.timeout(WAIT_S):
+        await told.wait()
+    with pytest.raises(JournalUnavailableError):
+        commit.confirm()
+    disk.heal()
+    assert journal.begin([b'{"a":2}']).wait(WAIT_S)
+    assert payloads(journal) == [b'{"a":2}']
 
 
 async def test_what_is_expected_may_come_or_not(journal: Journal) -> None:
