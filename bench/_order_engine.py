@@ -7,7 +7,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -65,7 +65,7 @@ RULES = {
 class DeafBus:
     """Nobody listens."""
 
-    def publish_trading(self, subject: str, payload: bytes, message_id: str) -> None:
+    def publish_trading(self, messages: Sequence[tuple[str, bytes, str]]) -> None:
         """Drop it."""
 
 

@@ -262,6 +262,29 @@ class DiskThread:
         Of what is over: errno of the write and of the sync, 0 for what succeeded.
         """
 
+def encode_group(previous: bytes, payloads: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
+    """
+    A group's bytes and each record's hash (core.storage.journal_format). The payloads have been checked.
+    """
+
+def trading_messages(engine_id: str, quoted_engine_id: bytes, epoch: int, first_sequence: int, payloads: Sequence[bytes], hashes: Sequence[bytes]) -> list[tuple[str, bytes, str]]:
+    """
+    What is published of records that follow each other, each as (subject, payload, message id).
+
+    quoted_engine_id is the engine's id as JSON. Raises ValueError for a record that isn't an event's.
+    """
+
+def crc32c(data: bytes, before: int = 0) -> int:
+    """CRC32C; before: of the bytes that go ahead of these."""
+
+class HmacSha256:
+    """HMAC-SHA256 under one key."""
+
+    def __init__(self, key: bytes) -> None: ...
+
+    def hex_of(self, payload: str) -> str:
+        """The signature of a text, as lower-case hex."""
+
 class Resting:
     """What rests of one account in one market, at one moment."""
 
@@ -398,10 +421,10 @@ class OrderRequests:
 
     def __init__(self, method: str, api_key: str, recv_window_ms: int) -> None: ...
 
-    def frames(self, intents: list[core.types.orders.OrderIntent], first_id: int, timestamp_ms: int, sign: Callable[[str], str] | None) -> list[bytes | None]:
+    def frames(self, intents: list[core.types.orders.OrderIntent], first_id: int, timestamp_ms: int, sign: HmacSha256 | Callable[[str], str] | None) -> list[bytes | None]:
         """
         A frame of each, whose ids follow each other; None for an order that isn't plain. sign makes the
-        signature of a payload, None where the connection has a session. Raises what sign raises.
+        signature of a payload; it is None where the connection has a session. Raises what sign raises.
         """
 
 class Answers:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Sequence
 
 import msgspec
 import structlog
@@ -82,12 +83,13 @@ class NatsBus:
         """To `market.<venue>.<symbol>.<kind>`, at most once in MARKET_FLUSH_INTERVAL_S each; the latest wins."""
         self._market[f"market.{venue}.{symbol}.{kind}"] = payload
 
-    def publish_trading(self, subject: str, payload: bytes, message_id: str) -> None:
-        """To a subject under `trading.`, in order; message_id lets JetStream leave out what it has already."""
-        if len(self._trading) >= TRADING_QUEUE_LIMIT:
+    def publish_trading(self, messages: Sequence[tuple[str, bytes, str]]) -> None:
+        """Each as (subject, payload, message id), to a subject under `trading.`, in order; the id lets JetStream leave
+        out what it has already."""
+        self._trading.extend(messages)
+        while len(self._trading) > TRADING_QUEUE_LIMIT:
             self._trading.popleft()
             self.counters.trading_dropped += 1
-        self._trading.append((subject, payload, message_id))
         self._trading_waits.set()
 
     async def _connect(self) -> None:

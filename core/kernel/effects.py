@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from core.types.events import JournalEvent
 from core.types.orders import OrderIntent
 
 
@@ -34,8 +33,4 @@ class ReviewGroup(msgspec.Struct, frozen=True):
     client_order_id: str
 
 
-class PublishTrading(msgspec.Struct, frozen=True):
-    event: JournalEvent
-
-
-Effect = SubmitOrder | CancelOrder | AmendOrder | ReviewGroup | PublishTrading
+Effect = SubmitOrder | CancelOrder | AmendOrder | ReviewGroup

@@ -16,7 +16,7 @@ import msgspec
 from core.authority.proposal import decode_proposal
 from core.authority.proposal_kinds import Proposal
 from core.authority.state import MandateState, SessionState
-from core.kernel.effects import AmendOrder, CancelOrder, Effect, PublishTrading, ReviewGroup, SubmitOrder
+from core.kernel.effects import AmendOrder, CancelOrder, Effect, ReviewGroup, SubmitOrder
 from core.kernel.holdings import Holdings, short_id
 from core.kernel.records import (
     SEPARATOR,
@@ -133,7 +133,7 @@ class Kernel(Holdings):
         state.last_ts_ns = max(state.last_ts_ns, event.ts_ns)
         if state.sequence % TIDY_INTERVAL_EVENTS == 0:
             self._tidy(state.last_ts_ns)
-        return (*effects, PublishTrading(event))
+        return effects
 
     def replay(self, events: Iterable[JournalEvent]) -> None:
         """Rebuild the state from a journal. Decides nothing again, does nothing to the world."""

@@ -6,6 +6,7 @@
 namespace veloz {
 
 void bind_disk(nanobind::module_ &module);
+void bind_journal(nanobind::module_ &module);
 void bind_plain(nanobind::module_ &module);
 void bind_risk(nanobind::module_ &module);
 void bind_wire(nanobind::module_ &module);

@@ -452,6 +452,7 @@ NB_MODULE(_native, module) {
     veloz::bind_decoder(module);
     veloz::bind_book(module);
     veloz::bind_disk(module);
+    veloz::bind_journal(module);
     veloz::bind_risk(module);
     veloz::bind_plain(module);
     veloz::bind_wire(module);

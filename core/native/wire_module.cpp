@@ -6,7 +6,7 @@
 #include <nanobind/stl/string.h>
 
 #include "bindings.hpp"
-#include "money.hpp"
+#include "journal.hpp"
 #include "wire.hpp"
 
 namespace nb = nanobind;
@@ -78,9 +78,16 @@ private:
         std::string_view signed_text;
         if (!sign.is_none()) {
             append_signed_payload(text_, terms, order);
-            signature = sign(nb::str(text_.data(), text_.size()));
-            signed_text = text_of(signature);
-            if (signed_text.empty()) throw nb::type_error("a signature is a text");
+            if (nb::isinstance<HmacSha256>(sign)) {
+                const Sha256::Digest digest = nb::cast<const HmacSha256 &>(sign).sign(text_);
+                hex_.clear();
+                append_hex(hex_, digest, digest.size());
+                signed_text = hex_;
+            } else {
+                signature = sign(nb::str(text_.data(), text_.size()));
+                signed_text = text_of(signature);
+                if (signed_text.empty()) throw nb::type_error("a signature is a text");
+            }
             text_.clear();
         }
         append_request(text_, id, terms, order, signed_text);
@@ -94,7 +101,7 @@ private:
 
     const std::string method_, api_key_;
     const std::int64_t recv_window_ms_;
-    std::string text_, frame_;
+    std::string text_, frame_, hex_;
     Masks masks_;
 };
 
@@ -133,9 +140,9 @@ void bind_wire(nb::module_ &module) {
         .def(nb::init<std::string, std::string, std::int64_t>(), "method"_a, "api_key"_a, "recv_window_ms"_a)
         .def("frames", &OrderRequests::frames, "intents"_a, "first_id"_a, "timestamp_ms"_a, "sign"_a.none(),
              nb::sig("def frames(self, intents: list[core.types.orders.OrderIntent], first_id: int, timestamp_ms: int, "
-                     "sign: collections.abc.Callable[[str], str] | None) -> list[bytes | None]"),
+                     "sign: HmacSha256 | collections.abc.Callable[[str], str] | None) -> list[bytes | None]"),
              "A frame of each, whose ids follow each other; None for an order that isn't plain. sign makes the\n"
-             "signature of a payload, None where the connection has a session. Raises what sign raises.");
+             "signature of a payload; it is None where the connection has a session. Raises what sign raises.");
     nb::class_<Answers>(module, "Answers", "The acknowledgements among what comes on one connection.")
         .def(nb::init<>())
         .def(

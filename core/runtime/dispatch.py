@@ -12,17 +12,17 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-import msgspec
 import structlog
 
 from core.kernel import decide
-from core.kernel.effects import AmendOrder, CancelOrder, Effect, PublishTrading, ReviewGroup, SubmitOrder
+from core.kernel.effects import AmendOrder, CancelOrder, Effect, ReviewGroup, SubmitOrder
 from core.kernel.kernel import Kernel
 from core.risk.kill_switch import KillSwitch
 from core.runtime.sequencer import Outcome, Sequencer
 from core.storage.journal import JournalUnavailableError
+from core.storage.journal_group import Records, TradingMessage
 from core.types.codes import ReasonCode, Refusal, RefusalError
-from core.types.events import JournalEntry, JournalEvent
+from core.types.events import JournalEvent
 from core.types.orders import OrderIntent, Side
 from core.venues.ports import (
     Amended,
@@ -51,18 +51,7 @@ _log = structlog.get_logger("engine.dispatch")
 class TradingBus(Protocol):
     """Where events go for others to hear. MUST NOT block or raise."""
 
-    def publish_trading(self, subject: str, payload: bytes, message_id: str) -> None: ...
-
-
-class _Published(msgspec.Struct):
-    engine_id: str
-    epoch: int
-    sequence: int
-    hash_hex: str
-    event: msgspec.Raw
-
-
-_PUBLISHED = msgspec.json.Encoder()
+    def publish_trading(self, messages: Sequence[TradingMessage]) -> None: ...
 
 
 class Dispatcher:
@@ -111,13 +100,10 @@ class Dispatcher:
         for intent in intents if self._prompt is None else self._begin_at_once(self._prompt, intents):
             self.spawn(self._submit(intent), "submit", intent.client_order_id)
 
-    def perform(self, effects: Iterable[Effect], entry: JournalEntry | None) -> None:
-        """Begin what else the effects ask for. entry is None for what went ahead without its record."""
+    def perform(self, effects: Iterable[Effect]) -> None:
+        """Begin what else the effects ask for."""
         for effect in effects:
             match effect:
-                case PublishTrading():
-                    if entry is not None:
-                        self._publish(effect.event, entry)
                 case SubmitOrder():
                     continue
                 case CancelOrder():
@@ -126,6 +112,10 @@ class Dispatcher:
                     self.spawn(self._amend(effect), "amend", effect.intent.client_order_id)
                 case ReviewGroup():
                     self.on_group_changed(effect.client_order_id)
+
+    def publish(self, records: Records) -> None:
+        """Tell others of what became durable."""
+        self._bus.publish_trading(records.trading_messages())
 
     def spawn(self, work: Coroutine[Any, Any, None], what: str, subject: str) -> None:
         """Run in the background; an error is logged, never lost. Their number is bounded where commands come in."""
@@ -335,13 +325,6 @@ class Dispatcher:
             await self.sequencer.record(decision)
         except JournalUnavailableError as error:
             _tell_not_recorded(order_id, error)
-
-    def _publish(self, event: JournalEvent, entry: JournalEntry) -> None:
-        engine_id, sequence = entry.engine_id, entry.sequence
-        body = _Published(engine_id, entry.epoch, sequence, entry.hash_hex, msgspec.Raw(entry.payload))
-        self._bus.publish_trading(
-            f"trading.{engine_id}.{event.__struct_config__.tag}", _PUBLISHED.encode(body), f"{engine_id}:{sequence}"
-        )
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

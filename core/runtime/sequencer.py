@@ -20,11 +20,12 @@ import msgspec
 import structlog
 
 from core.kernel.approval import without_what_never_was
-from core.kernel.effects import CancelOrder, Effect, PublishTrading
+from core.kernel.effects import CancelOrder, Effect
 from core.kernel.kernel import Kernel
 from core.kernel.state import Savepoint
 from core.orders.machine import ImpossibleTransitionError
 from core.storage.journal import JournalUnavailableError
+from core.storage.journal_group import NO_RECORDS, Records
 from core.types.clock import Clock
 from core.types.codes import Refusal
 from core.types.events import ApprovalDecided, CancelRequested, JournalEntry, JournalEvent, encode_event
@@ -50,7 +51,7 @@ class Commit(Protocol):
 
     def wait(self, timeout_s: float, looking_s: float = 0.0) -> bool: ...
     def confirm(self) -> None: ...
-    def result(self) -> Sequence[JournalEntry]: ...
+    def result(self) -> Records: ...
     def notify(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None: ...
 
 
@@ -75,16 +76,30 @@ class Acting(Protocol):
         """Submit the orders among these effects: their records are durable (I4)."""
         ...
 
-    def perform(self, effects: Iterable[Effect], entry: JournalEntry | None) -> None:
-        """Everything but submits. entry is None for what went ahead without its record."""
+    def perform(self, effects: Iterable[Effect]) -> None:
+        """Everything but submits."""
+        ...
+
+    def publish(self, records: Records) -> None:
+        """Tell others of what became durable."""
         ...
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """What became durable; entries is empty for a safety command that went ahead without its record."""
+    """What became durable: the records of a group from position on, none of them for a safety command that went ahead
+    without its record."""
 
     events: tuple[JournalEvent, ...]
-    entries: tuple[JournalEntry, ...]
+    group: Records = NO_RECORDS
+    position: int = 0
+
+    @property
+    def entries(self) -> tuple[JournalEntry, ...]:
+        return self.group[self.position : self.position + len(self.events)]
+
+    @property
+    def first_sequence(self) -> int | None:
+        return self.group.first_sequence + self.position if len(self.group) else None
 
 
 Outcome = Recorded | Refusal | Exception
@@ -224,7 +239,7 @@ class Sequencer:
             if not payloads:
                 self._kernel.commit()
                 for item in flight.items:
-                    _finish(item, Recorded((), ()))
+                    _finish(item, Recorded(()))
                 continue
             self._flight = flight
             try:
@@ -288,22 +303,22 @@ class Sequencer:
             return
         self._flight = None
         # Before all else: somebody waits for it, and for nothing that follows here.
-        self._acting.send(_effects_of(flight))
+        effects = _effects_of(flight)
+        self._acting.send(effects)
         self._kernel.commit()
-        entries, perform = flight.commit.result(), self._acting.perform
+        records = flight.commit.result()
         if self.error is not None:
             _log.info("journal_available_again", recorded_late=flight.owed)
             self.error = None
-        for entry in entries[: flight.owed]:
-            perform(_publications(self._unrecorded.popleft()), entry)
-        position = flight.owed
+        for _ in range(flight.owed):
+            self._unrecorded.popleft()
         assert self._kernel.sequence - len(self._unrecorded) == self._journal.sequence
+        self._acting.publish(records)
+        self._acting.perform(effects)
+        position = flight.owed
         for item in flight.items:
-            own = tuple(entries[position : position + len(item.events)])
+            _finish(item, Recorded(item.events, records, position))
             position += len(item.events)
-            for event, effects, entry in zip(item.events, item.effects, own, strict=True):
-                perform(_publications(event) if item.performed else effects, entry)
-            _finish(item, Recorded(item.events, own))
 
     def _failed(self, error: JournalUnavailableError) -> None:
         flight = self._flight
@@ -363,18 +378,18 @@ class Sequencer:
         except Exception as error:
             _fail(item, error)
             return
-        _finish(item, Recorded(tuple(events), ()))
+        _finish(item, Recorded(tuple(events)))
 
     def _go_ahead_with(self, event: JournalEvent) -> None:
         if isinstance(event, CancelRequested) and len(self._unrecorded) >= UNRECORDED_LIMIT:
             # Carried out all the same; that it was asked for, only the log tells. Tightenings are few.
             _log.error("unrecorded_limit_reached", limit=UNRECORDED_LIMIT, cancel=event.client_order_id)
             intent = self._kernel.orders[event.client_order_id].intent
-            self._acting.perform((CancelOrder(intent.venue, intent.symbol, event.client_order_id),), None)
+            self._acting.perform((CancelOrder(intent.venue, intent.symbol, event.client_order_id),))
             return
         effects = self._kernel.apply(event)
         self._unrecorded.append(event)
-        self._acting.perform(effects, None)
+        self._acting.perform(effects)
 
     def _watch_patience(self, loop: asyncio.AbstractEventLoop) -> None:
         flight = self._flight
@@ -398,14 +413,10 @@ class Sequencer:
                 if not item.performed:
                     item.performed = True
                     for effects in item.effects:
-                        self._acting.perform(effects, None)
-                    _finish(item, Recorded(item.events, ()))
+                        self._acting.perform(effects)
+                    _finish(item, Recorded(item.events))
         while self._safety:
             self._go_ahead(self._safety.popleft())
-
-
-def _publications(event: JournalEvent) -> tuple[Effect, ...]:
-    return (PublishTrading(event),)
 
 
 def _effects_of(flight: _Flight) -> list[Effect]:

@@ -526,14 +526,14 @@ class EngineService:
         now_ns = self.clock.now_ns()
         if isinstance(recorded, Refusal):
             return ExecutionOutcomeView(False, None, None, recorded, (), now_ns)
-        for event, entry in zip(recorded.events, recorded.entries, strict=True):
+        for sequence, event in enumerate(recorded.events, recorded.first_sequence or 0):
             match event:
                 case ApprovalDecided():
-                    return _outcome(entry, caused_order_id(event), event.refusal, event, now_ns)
+                    return _outcome(sequence, caused_order_id(event), event.refusal, event, now_ns)
                 case OrderIntended():
-                    return _outcome(entry, event.intent.client_order_id, None, event, now_ns)
+                    return _outcome(sequence, event.intent.client_order_id, None, event, now_ns)
                 case OrderRefused():
-                    return _outcome(entry, None, event.refusal, event, now_ns)
+                    return _outcome(sequence, None, event.refusal, event, now_ns)
         # Asked for before: the first order is the answer.
         order_id = None if first_order_id is None else first_order_id()
         return ExecutionOutcomeView(True, None, order_id, None, (), now_ns)
@@ -545,8 +545,7 @@ class EngineService:
             return ExecutionOutcomeView(False, None, None, recorded, (), now_ns)
         (event,) = recorded.events
         assert isinstance(event, ApprovalDecided)
-        sequence = recorded.entries[0].sequence if recorded.entries else None
-        return ExecutionOutcomeView(True, sequence, caused_order_id(event), event.refusal, (), now_ns)
+        return ExecutionOutcomeView(True, recorded.first_sequence, caused_order_id(event), event.refusal, (), now_ns)
 
     def _not_here(self, account_id: str) -> Refusal | None:
         """Empty is the whole engine; what has open orders here is here, whatever the settings say."""
@@ -599,7 +598,7 @@ def journal_refusal(error: JournalUnavailableError) -> Refusal:
 
 
 def _outcome(
-    entry: JournalEntry,
+    sequence: int,
     client_order_id: str | None,
     refusal: Refusal | None,
     event: ApprovalDecided | OrderIntended | OrderRefused,
@@ -607,7 +606,7 @@ def _outcome(
 ) -> ExecutionOutcomeView:
     return ExecutionOutcomeView(
         consumed=True,
-        journal_sequence=entry.sequence,
+        journal_sequence=sequence,
         client_order_id=client_order_id,
         refusal=refusal,
         checks=views.check_views(event.checks),

@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Protocol
 
 from core.storage.journal_errors import JournalUnavailableError
-from core.types.events import JournalEntry
+from core.storage.journal_group import NO_RECORDS, Records
 
 
 class Writing(Protocol):
@@ -42,11 +42,11 @@ class Commit:
 
     __slots__ = (
         "_callbacks",
-        "_entries",
         "_error",
         "_is_handed_over",
         "_is_over",
         "_lock",
+        "_records",
         "_taking_in",
         "_writing",
         "data",
@@ -61,7 +61,7 @@ class Commit:
         self.data = b""
         self.hashes: Sequence[bytes] = ()
         self.is_emergency = is_emergency
-        self._entries: Callable[[], tuple[JournalEntry, ...]] | tuple[JournalEntry, ...] = ()
+        self._records = NO_RECORDS
         self._error: Exception | None = None
         self._is_over = False
         self._callbacks: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
@@ -129,13 +129,10 @@ class Commit:
         if self._error is not None:
             raise JournalUnavailableError(str(self._error)) from self._error
 
-    def result(self) -> tuple[JournalEntry, ...]:
+    def result(self) -> Records:
         """The records as their readers get them. Raises JournalUnavailableError; only when it is over."""
         self.confirm()
-        if not isinstance(self._entries, tuple):
-            # Not in the writer: its caller waits meanwhile.
-            self._entries = self._entries()
-        return self._entries
+        return self._records
 
     def notify(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
         """Call callback on that loop once it is over, also when it is over already."""
@@ -147,11 +144,9 @@ class Commit:
         else:
             self.hand_over()
 
-    def finish(
-        self, outcome: Callable[[], tuple[JournalEntry, ...]] | tuple[JournalEntry, ...], error: Exception | None = None
-    ) -> None:
+    def finish(self, records: Records, error: Exception | None = None) -> None:
         """For the journal alone: it is over."""
-        self._entries, self._error = outcome, error
+        self._records, self._error = records, error
         self.data = b""
         self._is_over = True
         self._lock.release()

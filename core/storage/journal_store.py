@@ -10,8 +10,6 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from itertools import count
 from operator import itemgetter
 from queue import SimpleQueue
 from threading import Thread
@@ -19,10 +17,12 @@ from typing import Protocol
 
 import msgspec
 
+from core._native import encode_group
 from core.storage.journal_archive import SegmentView
 from core.storage.journal_commit import Commit, post
 from core.storage.journal_errors import JournalUnavailableError, TornTail
-from core.storage.journal_format import RECORD_LIMIT_BYTES, UNFIT_LAST_BYTES, check_payload, encode_group
+from core.storage.journal_format import RECORD_LIMIT_BYTES, UNFIT_LAST_BYTES, check_payload
+from core.storage.journal_group import NO_RECORDS, Records
 from core.storage.journal_segments import READ_BATCH_RECORDS, Anchor
 from core.types.events import JournalEntry
 
@@ -138,7 +138,7 @@ class JournalStore(ABC):
         check_group(payloads)
         commit = Commit(payloads, is_emergency=emergency)
         if not payloads:
-            commit.finish(())
+            commit.finish(NO_RECORDS)
             return commit
         self._flight = commit
         commit.data, commit.hashes = encode_group(self.head.hash, payloads)
@@ -271,10 +271,10 @@ class JournalStore(ABC):
             write(commit)
         except Exception as error:
             self._flight = None
-            commit.finish((), error)
+            commit.finish(NO_RECORDS, error)
             return
         self._flight = None
-        commit.finish(partial(_entries, self.engine_id, self.epoch, first, commit.payloads, commit.hashes))
+        commit.finish(Records(self.engine_id, self.epoch, first, commit.payloads, commit.hashes))
         self._wake_readers()
 
     def _wake_readers(self) -> None:
@@ -321,15 +321,6 @@ def check_group(payloads: Sequence[bytes]) -> None:
     ):
         for payload in payloads:
             check_payload(payload)
-
-
-def _entries(
-    engine_id: str, epoch: int, first_sequence: int, payloads: Sequence[bytes], hashes: Sequence[bytes]
-) -> tuple[JournalEntry, ...]:
-    return tuple(
-        JournalEntry(engine_id, epoch, sequence, digest.hex(), payload)
-        for sequence, payload, digest in zip(count(first_sequence), payloads, hashes, strict=False)
-    )
 
 
 def _fail(future: asyncio.Future[tuple[JournalEntry, ...]], error: Exception) -> None:

@@ -8,7 +8,7 @@ nobody took care of, which is a finding.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -89,9 +89,10 @@ class Bus:
         self._heard = heard
         self._loop = loop
 
-    def publish_trading(self, _subject: str, payload: bytes, _message_id: str) -> None:
+    def publish_trading(self, messages: Sequence[tuple[str, bytes, str]]) -> None:
         if not self._loop.is_dead:
-            self._heard(payload)
+            for _, payload, _ in messages:
+                self._heard(payload)
 
 
 class Life:

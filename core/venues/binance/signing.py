@@ -7,7 +7,6 @@ percent-encoded payload, is hex for HMAC and base64 for Ed25519, and is itself p
 from __future__ import annotations
 
 import base64
-import hmac
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +15,8 @@ from urllib.parse import quote, urlencode
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from core._native import HmacSha256
 
 PEM_MARK = "-----BEGIN"
 KEY_SUFFIX, SECRET_SUFFIX, PEM_SUFFIX = ".key", ".secret", ".pem"
@@ -35,13 +36,10 @@ class Signer(Protocol):
 
 class HmacSigner:
     def __init__(self, secret: str) -> None:
-        self._keyed = hmac.new(secret.encode(), digestmod="sha256")
+        self.native = HmacSha256(secret.encode())
 
     def sign(self, payload: str) -> str:
-        # The key's own two blocks are hashed once, not with each request.
-        signing = self._keyed.copy()
-        signing.update(payload.encode())
-        return signing.hexdigest()
+        return self.native.hex_of(payload)
 
 
 class Ed25519Signer:

@@ -28,7 +28,7 @@ from core.venues.binance.endpoints import Endpoint, Priority, endpoint_of
 from core.venues.binance.errors import BinanceApiError, BinanceTransportError
 from core.venues.binance.limits import Denied, Reservation
 from core.venues.binance.rest import BinanceRest
-from core.venues.binance.signing import Ed25519Signer, signed_parameters
+from core.venues.binance.signing import Ed25519Signer, HmacSigner, signed_parameters
 from core.venues.binance.user_stream import (
     RECONNECT_BASE_S,
     RECONNECT_CAP_S,
@@ -189,7 +189,8 @@ class OrderSocket:
             return None
         first = self._next_id + 1
         self._next_id += len(intents)
-        sign = None if self._has_session else self._credential.signer.sign
+        signer = self._credential.signer
+        sign = None if self._has_session else signer.native if isinstance(signer, HmacSigner) else signer.sign
         made = self._requests.frames(list(intents), first, clock.now_ms(), sign)
         frames = {}
         for number, (intent, plain) in enumerate(zip(intents, made, strict=True), first):

@@ -62,11 +62,10 @@ async def test_trading_events_arrive_in_order_and_once_even_those_from_before_th
 ) -> None:
     bus = NatsBus(server.url, TOKEN, "test")
     bus.start()
-    bus.publish_trading("trading.engine-1.order_filled", b"1", "engine-1:1")
-    bus.publish_trading("trading.engine-1.order_filled", b"1", "engine-1:1")
+    bus.publish_trading([("trading.engine-1.order_filled", b"1", "engine-1:1")] * 2)
     await server.start()
     await connected(bus)
-    bus.publish_trading("trading.engine-1.order_closed", b"2", "engine-1:2")
+    bus.publish_trading([("trading.engine-1.order_closed", b"2", "engine-1:2")])
 
     reader = await nats.connect(server.url, token=TOKEN)
     subscription = await reader.jetstream().subscribe("trading.>")
@@ -118,7 +117,7 @@ async def test_without_nats_publishing_returns_at_once_and_what_is_dropped_is_co
     bus = NatsBus("nats://127.0.0.1:9", TOKEN, "test")
     bus.start()
     for number in range(TRADING_QUEUE_LIMIT + 5):
-        bus.publish_trading("trading.engine-1.order_filled", b"x", f"engine-1:{number}")
+        bus.publish_trading([("trading.engine-1.order_filled", b"x", f"engine-1:{number}")])
     assert bus.counters.trading_dropped == 5
     async with asyncio.timeout(WAIT_S):
         await bus.stop()

@@ -12,7 +12,7 @@ from core.authority.roster import RosterError, sign_roster
 from core.kernel import decide, decide_approvals
 from core.kernel.decide import FillReport, InstrumentScaleChangedError
 from core.kernel.decide_risk import decide_rules
-from core.kernel.effects import CancelOrder, PublishTrading, SubmitOrder
+from core.kernel.effects import CancelOrder, SubmitOrder
 from core.kernel.inputs import Balances
 from core.kernel.kernel import Kernel
 from core.orders.machine import ImpossibleTransitionError, OverFillError
@@ -84,7 +84,7 @@ def test_an_approval_becomes_one_event_with_consumption_and_intent() -> None:
     assert decided.intent.client_order_id == client_order_id(approve(what)[1])
     assert (decided.intent.quantity, decided.intent.price) == (10_000, 6_000_000)
     assert decided.trace_id == what.trace_id
-    assert effects == (SubmitOrder(decided.intent), PublishTrading(decided))
+    assert effects == (SubmitOrder(decided.intent),)
     assert kernel.consumed == {"sug-1": 1}
 
 
@@ -101,7 +101,7 @@ def test_risks_refusal_consumes_the_approval_too() -> None:
     assert decided.intent is None
     assert decided.refusal is not None
     assert decided.refusal.code is ReasonCode.MARKET_BOOK_STALE
-    assert kernel.apply(decided) == (PublishTrading(decided),)
+    assert kernel.apply(decided) == ()
 
     again = decide_approvals.decide_approval(
         kernel, *approve(proposal()), trace_id=None, inputs=LIVE_INPUTS, capabilities=ABLE, now_ns=AFTER_NS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -75,7 +76,7 @@ class TakingVenue:
 
 
 class NoBus:
-    def publish_trading(self, subject: str, payload: bytes, message_id: str) -> None:
+    def publish_trading(self, messages: Sequence[tuple[str, bytes, str]]) -> None:
         pass
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -142,7 +142,7 @@ class Venue:
 
 
 class NoBus:
-    def publish_trading(self, _subject: str, _payload: bytes, _message_id: str) -> None:
+    def publish_trading(self, _messages: Sequence[tuple[str, bytes, str]]) -> None:
         pass
 
 

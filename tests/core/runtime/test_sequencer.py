@@ -12,17 +12,17 @@ from core.authority.proposal import KILL_SWITCH_PROPOSAL_SCHEMA, Proposed
 from core.authority.session import grant_bytes, sign_session
 from core.kernel import decide, decide_approvals
 from core.kernel.decide_authority import decide_session_close, decide_session_open
-from core.kernel.effects import CancelOrder, Effect, PublishTrading, SubmitOrder
+from core.kernel.effects import CancelOrder, Effect, SubmitOrder
 from core.kernel.kernel import Kernel
 from core.orders.machine import ImpossibleTransitionError
 from core.risk.kill_switch import KillSwitch
 from core.runtime.sequencer import Recorded, Sequencer
 from core.storage.journal import Journal, JournalUnavailableError
+from core.storage.journal_group import Records
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import (
     ApprovalDecided,
     CancelRequested,
-    JournalEntry,
     JournalEvent,
     KillSwitchChanged,
     OrderClosed,
@@ -55,7 +55,8 @@ class Rig:
         self.disk = MemoryDisk()
         self.journal = Journal.open(self.disk.folder(), ENGINE_ID)
         self.kernel = Kernel()
-        self.performed: list[tuple[Effect, JournalEntry | None]] = []
+        self.performed: list[Effect] = []
+        self.published: list[JournalEvent] = []
         self.prepared: list[Effect] = []
         self.sequencer = Sequencer(self.kernel, self.journal, Clock(), self)
 
@@ -64,13 +65,16 @@ class Rig:
         return bool(self.prepared)
 
     def send(self, effects: Iterable[Effect]) -> None:
-        self.performed.extend((effect, None) for effect in effects if isinstance(effect, SubmitOrder))
+        self.performed.extend(effect for effect in effects if isinstance(effect, SubmitOrder))
 
-    def perform(self, effects: Iterable[Effect], entry: JournalEntry | None) -> None:
-        self.performed.extend((effect, entry) for effect in effects if not isinstance(effect, SubmitOrder))
+    def perform(self, effects: Iterable[Effect]) -> None:
+        self.performed.extend(effect for effect in effects if not isinstance(effect, SubmitOrder))
+
+    def publish(self, records: Records) -> None:
+        self.published.extend(entry.event() for entry in records)
 
     def acts(self, kind: type[Effect]) -> list[Effect]:
-        return [effect for effect, _ in self.performed if isinstance(effect, kind)]
+        return [effect for effect in self.performed if isinstance(effect, kind)]
 
     async def approve(self, suggestion_id: str) -> str:
         """An approved order, recorded; its client order id."""
@@ -215,8 +219,8 @@ async def test_a_safety_command_doesnt_wait_for_a_disk_that_hangs(rig: Rig) -> N
     gate.set()
     await hanging
     await rig.sequencer.settle()
-    published = [effect.event for effect in rig.acts(PublishTrading) if isinstance(effect, PublishTrading)]
-    assert sum(isinstance(event, KillSwitchChanged) for event in published) == 2  # at once, and with its record
+    assert sum(isinstance(event, KillSwitchChanged) for event in rig.published) == 1, "with its record, not before"
+    assert rig.published == [entry.event() for entry in rig.journal.entries()]
     rig.assert_replays()
 
 
@@ -256,9 +260,10 @@ async def test_what_went_ahead_stays_when_the_batch_before_it_is_undone(rig: Rig
     assert rig.kernel.kill_switch is KillSwitch.CANCEL_ONLY
     assert rig.kernel.orders[order_id].cancel_requested
     assert len(rig.kernel.orders) == 1
-    assert await rig.tighten(KillSwitch.HALTED) == Recorded(
-        (rig.performed[-1][0].event,) if isinstance(rig.performed[-1][0], PublishTrading) else (), ()
-    )
+    halted = await rig.tighten(KillSwitch.HALTED)
+    assert isinstance(halted, Recorded)
+    assert [type(event) for event in halted.events] == [KillSwitchChanged]
+    assert (halted.entries, halted.first_sequence) == ((), None)
 
 
 async def test_an_approved_halt_stays_without_the_end_of_an_order_that_never_was(rig: Rig) -> None:
