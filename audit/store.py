@@ -20,8 +20,8 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from audit._deadlines import Deadlines
 from audit._inserts import CALL_ID_CONSTRAINT, STATEMENTS, SealedResult, Writing, statement_of, writing_of
+from audit.deadlines import Deadlines
 from audit.record import AuditRecord, leaf_hash, record_bytes
 from core.storage.database import DatabaseUnavailableError
 from core.storage.direct import DirectConnection
@@ -52,6 +52,12 @@ class _Waiting(msgspec.Struct, frozen=True):
 
     writing: Writing
     future: asyncio.Future[None]
+
+    def done(self) -> bool:
+        return self.future.done()
+
+    def expire(self) -> None:
+        self.future.set_exception(TimeoutError())
 
 
 def audit_redactor(kek: bytes) -> Redactor:
@@ -117,8 +123,10 @@ class PostgresAuditSink:
             raise _unavailable(str(error)) from error
         if len(self._queue) >= QUEUE_LIMIT_RECORDS:
             raise _unavailable(f"{QUEUE_LIMIT_RECORDS} records are waiting already")
-        future = self._deadlines.future()
-        self._queue.append(_Waiting(writing, future))
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(writing, future)
+        self._deadlines.add(waiting)
+        self._queue.append(waiting)
         self._drained.clear()
         if not self._busy:
             self._write_half()

@@ -81,6 +81,11 @@ def as_record(arguments: object) -> Any:
         return f"<not an object: {type(arguments).__name__}>"
     if not is_bounded(arguments):
         return "<too large, too deep or not valid text>"
+    return bounded_as_record(arguments)
+
+
+def bounded_as_record(arguments: Mapping[str, Any]) -> Any:
+    """The same for arguments that validate has let through."""
     return _as_text(arguments)
 
 

@@ -28,6 +28,7 @@ WIDER = 10
 MICRO_USD_PER_USD = 1_000_000
 MS_PER_S = 1_000
 BUSY_RETRY_MS = 1_000
+BUCKETS_KEPT_LIMIT = 4_096
 UNBOUNDED = Bounds(None, None, None, None)
 
 
@@ -147,6 +148,9 @@ class Places:
                 place.set_result(None)
 
 
+Buckets = list[tuple[RateKey, BucketSize]]
+
+
 class _Admission(AbstractAsyncContextManager[None]):
     """One call's way in and out. A generator would do the same at several times the cost."""
 
@@ -193,6 +197,7 @@ class Limiter:
         self._rates = rates or Rates(InProcessRateLedger(clock), clock)
         self._budgets = budgets or Budgets(InProcessBudgetLedger(), "this process", clock)
         self._places = Places()
+        self._buckets: dict[tuple[str, str, str], Buckets] = {}
 
     def admitted(
         self,
@@ -211,7 +216,7 @@ class Limiter:
         Entering raises RefusalError: TOOL_RATE_EXCEEDED, TOOL_BUDGET_EXCEEDED, SERVICE_DATABASE_UNAVAILABLE.
         """
         limits, budget_limits = self._limits(policy)
-        buckets = _buckets(limits, principal.user_id, tool, account_id)
+        buckets = self._buckets_of(limits, principal.user_id, tool, account_id)
 
         async def reserve() -> Reservation:
             await self._rates.take(buckets, cost)
@@ -229,10 +234,20 @@ class Limiter:
                 lowered = min(self._max_calls_per_run, policy.max_calls_per_run)
                 limits = replace(policy, max_calls_per_run=lowered)
             known = self._effective = (policy, limits, limits.budgets())
+            self._buckets.clear()
         return known[1], known[2]
 
+    def _buckets_of(self, limits: GatewayLimits, user_id: str, tool: str, account_id: str) -> Buckets:
+        named = (user_id, tool, account_id)
+        buckets = self._buckets.get(named)
+        if buckets is None:
+            if len(self._buckets) >= BUCKETS_KEPT_LIMIT:
+                self._buckets.clear()
+            buckets = self._buckets[named] = _buckets(limits, user_id, tool, account_id)
+        return buckets
 
-def _buckets(limits: GatewayLimits, user_id: str, tool: str, account_id: str) -> list[tuple[RateKey, BucketSize]]:
+
+def _buckets(limits: GatewayLimits, user_id: str, tool: str, account_id: str) -> Buckets:
     buckets = [
         (RateKey("principal_tool", user_id, tool), BucketSize(limits.burst_tokens, limits.tokens_per_s)),
         (RateKey("principal", user_id, ""), limits.bucket(limits.principal)),

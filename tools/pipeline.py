@@ -8,7 +8,6 @@ comes out.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -24,9 +23,10 @@ from core.text.redaction import Redactor
 from core.types.clock import NS_PER_MS
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from tools.approval_policy import amount_of, kind_of, noted
-from tools.arguments import as_record, plain_text, validate
+from tools.arguments import as_record, bounded_as_record, plain_text, validate
 from tools.clock_guard import ClockGuard
 from tools.contracts import Principal, ToolCall, ToolDescription, ToolResult
+from tools.deadlines import ToolDeadlines
 from tools.limits import Limiter
 from tools.policy import CallFacts, Policy, PolicySource
 from tools.ports import Releases, StoredResult, Trail
@@ -92,10 +92,11 @@ class ToolGateway:
         }
         self._clock = ports.clock
         self._limiter = limiter
+        self._deadlines = ToolDeadlines()
+        self._sources = {tool.name: _source(tool, venue) for tool in registry}
         self._clock_guard = ClockGuard(ports.clock, ports.engine.status)
         self._redactor = redactor or Redactor()
         self._mode = mode
-        self._venue = venue
 
     def describe(self, principal: Principal) -> list[ToolDescription]:
         """The tools that this principal may call: none while there is no policy to decide by."""
@@ -131,6 +132,8 @@ class ToolGateway:
         await self._clock_guard.check()
         definition = self._authorise(attempt)
         arguments = validate(definition, call.arguments)
+        # What was validated is what the record tells, whoever holds the caller's object.
+        attempt.arguments = self._redactor.value(bounded_as_record(call.arguments)).value
         facts = self._facts(attempt, definition, arguments)
         self._restrict(attempt, facts)
         async with self._admitted(attempt, definition):
@@ -232,14 +235,14 @@ class ToolGateway:
             run_id=call.run_id,
             call_id=call.call_id,
         )
-        deadline = asyncio.timeout(definition.timeout_ms / 1_000)
+        deadline = self._deadlines.within(definition.timeout_ms)
         try:
             async with deadline:
                 # Sums and products of amounts are exact: Decimal's own 28 digits round unseen.
                 with localcontext(prec=TOOL_DIGITS):
                     return await definition.run(context, arguments)
         except TimeoutError:
-            if not deadline.expired():
+            if not deadline.has_expired:
                 raise
             elapsed_ms = (self._clock.now_ns() - attempt.started_ns) // NS_PER_MS
             raise refuse(
@@ -270,13 +273,9 @@ class ToolGateway:
             as_of_ns=output.as_of_ns,
             digest_hex=hashlib.sha256(canonical).hexdigest(),
             untrusted_paths=tuple(untrusted_paths),
-            source=self._source(definition),
+            source=self._sources[definition.name],
         )
         return result, canonical
-
-    def _source(self, definition: ToolDefinition) -> tuple[str, ...]:
-        venue = (f"venue:{self._venue}",) if self._venue and any(part.is_engine for part in definition.sources) else ()
-        return tuple(part.value for part in definition.sources) + venue
 
     def _outcome_cells(self, attempt: _Attempt, result: ToolResult) -> dict[str, Any]:
         now_ns = self._clock.now_ns()
@@ -414,6 +413,12 @@ class ToolGateway:
             "run_id": call.run_id,
             "payload": payload,
         }
+
+
+def _source(definition: ToolDefinition, venue: str) -> tuple[str, ...]:
+    """Where a tool's data comes from; the engine's, also at which venue it trades."""
+    at_venue = (f"venue:{venue}",) if venue and any(part.is_engine for part in definition.sources) else ()
+    return tuple(part.value for part in definition.sources) + at_venue
 
 
 def result_digest(data: dict[str, Any]) -> str:

@@ -45,7 +45,7 @@ class DataScope(StrEnum):
 
     @property
     def needs_account(self) -> bool:
-        return self not in {DataScope.MARKET, DataScope.SYSTEM}
+        return self is not DataScope.MARKET and self is not DataScope.SYSTEM  # asked several times a call
 
 
 class Source(StrEnum):

@@ -42,7 +42,8 @@ class ResultSeal:
     def seal(self, result: StoredResult) -> SealedResult:
         """created_at and expires_at are the database's to say."""
         digest = bytes.fromhex(result.digest_hex)
-        nonce, arguments_nonce = os.urandom(NONCE_SIZE_BYTES), os.urandom(NONCE_SIZE_BYTES)
+        both = os.urandom(2 * NONCE_SIZE_BYTES)
+        nonce, arguments_nonce = both[:NONCE_SIZE_BYTES], both[NONCE_SIZE_BYTES:]
         bound = _binding(DOMAIN_TAG, result.call_id, result.tool, result.account_id, digest)
         bound_arguments = _binding(ARGUMENTS_TAG, result.call_id, result.tool, result.account_id, digest)
         return SealedResult(

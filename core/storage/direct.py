@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from core.storage.database import DatabaseUnavailableError, database_errors
 
 IDLE_LIMIT_S = 0.5
+BROKEN = float("-inf")
 
 Done = Callable[[Exception | None], None]
 
@@ -66,13 +67,11 @@ class DirectConnection:
         pgconn = self._driver.pgconn
         self._done, self._failure = done, None
         try:
-            self._socket = pgconn.socket
             pgconn.send_query_prepared(statement.encode(), values, [Format.BINARY] * len(values))
             is_sent = pgconn.flush() == 0
         except psycopg.Error as error:
             self._loop.call_soon(self._broke, error)
             return
-        self._loop.add_reader(self._socket, self._readable)
         if not is_sent:
             self._loop.add_writer(self._socket, self._writable)
 
@@ -90,16 +89,16 @@ class DirectConnection:
 
     async def close(self) -> None:
         """What is under way is given up; whether it was committed isn't known."""
-        self._unwatch()
         self._done = None
         await self._discard()
 
     def _readable(self) -> None:
+        """An answer, or that the server has gone, which may come while nothing is under way."""
         assert self._driver is not None
         pgconn = self._driver.pgconn
         try:
             pgconn.consume_input()
-            while not pgconn.is_busy():
+            while self._done is not None and not pgconn.is_busy():
                 result = pgconn.get_result()
                 if result is None:
                     self._finish(self._failure)
@@ -122,38 +121,42 @@ class DirectConnection:
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             self._broke(error)
             return
-        self._unwatch()
         self._used_s = time.monotonic()
         self._tell(error)
 
     def _broke(self, error: psycopg.Error) -> None:
         """What it was in the middle of isn't known: it isn't used again."""
-        if self._done is None:
-            return  # closed meanwhile
         self._unwatch()
-        self._used_s = float("-inf")
+        self._used_s = BROKEN
         self._tell(DatabaseUnavailableError((str(error).strip().splitlines() or [type(error).__name__])[0]))
 
     def _tell(self, error: Exception | None) -> None:
         done, self._done = self._done, None
-        assert done is not None, "an answer belongs to a statement"
-        done(error)
+        if done is not None:
+            done(error)
+
+    def _watch(self, driver: psycopg.AsyncConnection[Any]) -> None:
+        """For as long as the connection is open: a loop takes several times as long to begin and end it each time."""
+        self._loop, self._socket = asyncio.get_running_loop(), driver.pgconn.socket
+        self._loop.add_reader(self._socket, self._readable)
 
     def _unwatch(self) -> None:
-        if self._done is not None and self._loop is not None and self._socket >= 0:
+        if self._loop is not None and self._socket >= 0:
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
             self._socket = -1
 
     async def _answers(self, driver: psycopg.AsyncConnection[Any]) -> bool:
-        if self._used_s > float("-inf") and driver.pgconn.status == ConnStatus.OK:
+        if self._used_s != BROKEN and driver.pgconn.status == ConnStatus.OK:
             if time.monotonic() - self._used_s < IDLE_LIMIT_S:
                 return True
+            self._unwatch()
             try:
                 await driver.execute("SELECT 1")
             except (psycopg.OperationalError, psycopg.InterfaceError, ConnectionError):
                 pass
             else:
+                self._watch(driver)
                 self._used_s = time.monotonic()
                 return True
         await self._discard()
@@ -171,11 +174,13 @@ class DirectConnection:
         except BaseException:
             await self._discard()
             raise
-        self._driver, self._loop = driver, asyncio.get_running_loop()
+        self._driver = driver
+        self._watch(driver)
         self._used_s = time.monotonic()
 
     async def _discard(self) -> None:
         """It isn't given back to the pool: what it was in the middle of isn't known."""
+        self._unwatch()
         held, self._held, self._driver = self._held, None, None
         if held is not None:
             await held.invalidate()

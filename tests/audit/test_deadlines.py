@@ -6,26 +6,38 @@ import asyncio
 
 import pytest
 
-from audit._deadlines import Deadlines
+from audit.deadlines import Deadlines
 
 LONG_S = 3_600.0
+
+
+class Wait:
+    def __init__(self, deadlines: Deadlines) -> None:
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        deadlines.add(self)
+
+    def done(self) -> bool:
+        return self.future.done()
+
+    def expire(self) -> None:
+        self.future.set_exception(TimeoutError())
 
 
 async def test_what_is_not_done_in_time_ends_and_the_next_one_too() -> None:
     deadlines = Deadlines(0.01)
     for _ in range(2):
-        futures = [deadlines.future() for _ in range(3)]
+        futures = [Wait(deadlines).future for _ in range(3)]
         outcomes = await asyncio.gather(*futures, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [TimeoutError] * 3
 
 
 async def test_one_ends_at_its_own_time_and_not_with_those_before_it() -> None:
     loop, deadlines = asyncio.get_running_loop(), Deadlines(0.02)
-    first = deadlines.future()
+    first = Wait(deadlines).future
     with pytest.raises(TimeoutError):
         await first
     began_s = loop.time()
-    ended, later = deadlines.future(), deadlines.future()
+    ended, later = Wait(deadlines).future, Wait(deadlines).future
     ended.set_result(None)
     with pytest.raises(TimeoutError):
         await later
@@ -35,7 +47,7 @@ async def test_one_ends_at_its_own_time_and_not_with_those_before_it() -> None:
 
 async def test_what_is_done_or_cancelled_stays_so() -> None:
     deadlines = Deadlines(LONG_S)
-    done, cancelled, waiting = (deadlines.future() for _ in range(3))
+    done, cancelled, waiting = (Wait(deadlines).future for _ in range(3))
     done.set_result(None)
     cancelled.cancel()
     deadlines.end()
@@ -47,6 +59,6 @@ async def test_what_is_done_or_cancelled_stays_so() -> None:
 async def test_what_is_done_is_not_kept() -> None:
     deadlines = Deadlines(LONG_S)
     for _ in range(100):
-        deadlines.future().set_result(None)
+        Wait(deadlines).future.set_result(None)
     assert len(deadlines._waiting) == 1
     deadlines.end()

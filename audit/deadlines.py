@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Protocol
+
+
+class Expiring(Protocol):
+    """What waits. expire MUST make it done, and is not called when it is."""
+
+    def done(self) -> bool: ...
+
+    def expire(self) -> None: ...
 
 
 class Deadlines:
-    """Futures that end with TimeoutError when they are not done deadline_s after they were made. What is done is kept
-    until those before it are, or at most deadline_s."""
+    """Ends what isn't done deadline_s after it was added. What is done is kept until those before it are, or at most
+    deadline_s."""
 
     def __init__(self, deadline_s: float) -> None:
         self._deadline_s = deadline_s
-        self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[float, Expiring]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    def future(self) -> asyncio.Future[None]:
+    def add(self, waiting: Expiring) -> None:
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
         due_s = loop.time() + self._deadline_s
         while self._waiting and self._waiting[0][1].done():
             self._waiting.popleft()
-        self._waiting.append((due_s, future))
+        self._waiting.append((due_s, waiting))
         if self._timer is None:
             self._timer = loop.call_at(due_s, self._expire)
-        return future
 
     def end(self) -> None:
         """Nothing more is waited for: what isn't done yet ends now."""
@@ -43,6 +50,6 @@ class Deadlines:
             self._timer = loop.call_at(self._waiting[0][0], self._expire)
 
 
-def _end(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_exception(TimeoutError())
+def _end(waiting: Expiring) -> None:
+    if not waiting.done():
+        waiting.expire()
