@@ -296,6 +296,23 @@ def check_expiry(proposal: Proposed, now_ns: int) -> Refusal | None:
     )
 
 
+def check_figures(proposal: Proposed, now_ns: int, max_age_ns: int) -> Refusal | None:
+    """What was shown is good for a while only, by this clock: who approves later approves figures that nobody saw. A
+    safety command shows none, and can only reduce."""
+    if not isinstance(proposal, Proposal | BracketProposal | AmendProposal):
+        return None
+    age_ns = now_ns - int(proposal.created_at_ns)
+    if age_ns <= max_age_ns:
+        return None
+    return Refusal(
+        ReasonCode.APPROVAL_FIGURES_STALE,
+        "What was shown is too old to be approved. Nothing was done; look at a new version's figures, and sign that.",
+        limit=str(max_age_ns // NS_PER_S),
+        actual=str(age_ns // NS_PER_S),
+        unit="s",
+    )
+
+
 def check_instrument(proposal: Proposed, versions: Mapping[tuple[str, str], int]) -> Refusal | None:
     if not isinstance(proposal, Proposal | BracketProposal | AmendProposal):
         return None

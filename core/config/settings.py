@@ -193,8 +193,9 @@ class McpSettings(_Section):
 
 
 class ApprovalSettings(_Section):
-    """figures_max_age_s: how old what was shown may be when it is approved. passkey_rp_id and passkey_origins are the
-    site that passkeys are made for; the roster keeps them with each passkey."""
+    """figures_max_age_s: how old what was shown may be when it is approved; the gateway and the engine go by it.
+    passkey_rp_id and passkey_origins are the site that passkeys are made for; the roster keeps them with each
+    passkey."""
 
     figures_max_age_s: int = Field(300, ge=1, le=86_400)
     passkey_rp_id: str = Field("localhost", pattern=r"^[a-z0-9.-]{1,253}$")

@@ -23,10 +23,12 @@ from core.authority.proposal_kinds import (
     StrategyChangeProposal,
 )
 from core.authority.verify import (
+    PROPOSAL_LONGEST_NS,
     approvals_counted,
     approvals_due,
     approvals_due_problem,
     check_expiry,
+    check_figures,
     check_identity,
     check_instrument,
     read_proposal,
@@ -105,8 +107,10 @@ def decide_approval(
     capabilities: VenueCapabilities,
     now_ns: int,
     approvals_at_least: int = 1,
+    figures_max_age_ns: int = PROPOSAL_LONGEST_NS,
 ) -> Refusal | ApprovalDecided:
-    """Consume an approval: authority, then risk against this moment (I2, I3).
+    """Consume an approval: authority, then risk against this moment (I2, I3). figures_max_age_ns is how old what was
+    shown may be.
 
     A Refusal is a failure of authority: nothing is consumed. An ApprovalDecided consumes the approval, whether it
     leads to what was proposed or to risk's refusal.
@@ -126,8 +130,9 @@ def decide_approval(
         return verdict
     proposal = verdict.proposal
     void = void_problem(kernel, proposal.suggestion_id, int(proposal.version))
-    if void is not None:
-        return void
+    stale = void or check_figures(proposal, now_ns, figures_max_age_ns)
+    if stale is not None:
+        return stale
     trace_id = trace_id or proposal.trace_id or None
     counted = approvals_counted(proposal, verdict.signatures, kernel.roster)
     approval = Approval(proposal, digest_hex, verdict.signatures, counted, inputs, capabilities, now_ns, trace_id)

@@ -97,6 +97,7 @@ async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None
                 account_id=settings.engine.account_id,
                 reporting_asset=settings.engine.reporting_asset,
                 root_public_key_hex=settings.read_secret("root.pub"),
+                figures_max_age_s=settings.approvals.figures_max_age_s,
             )
             keeper = SnapshotKeeper(kernel, journal, folder, service.sequencer)
             service.journal_keeper = JournalKeeper(journal, archive, settings.journal.keep_mb * MIB, keeper)

@@ -30,7 +30,7 @@ from core.runtime.surroundings import Marks, Rates, Surroundings
 from core.storage.journal import JournalUnavailableError
 from core.storage.journal_store import JournalStore
 from core.types.authority import MandateAuthority, SessionAuthority
-from core.types.clock import Clock
+from core.types.clock import NS_PER_S, Clock
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from core.types.events import (
     ApprovalDecided,
@@ -76,6 +76,9 @@ if TYPE_CHECKING:
 COMMANDS_LIMIT = 10_000
 """Calls to the venue under way beyond which no new order is taken."""
 
+FIGURES_MAX_AGE_S = 300
+"""How old what an approver was shown may be, unless the settings say otherwise (approvals.figures_max_age_s)."""
+
 _log = structlog.get_logger("engine")
 
 
@@ -94,6 +97,7 @@ class EngineService:
         account_id: str = "",
         reporting_asset: str = "USDT",
         root_public_key_hex: str = "",
+        figures_max_age_s: int = FIGURES_MAX_AGE_S,
     ) -> None:
         self.kernel = kernel
         self.journal = journal
@@ -108,6 +112,7 @@ class EngineService:
         self.reconciler: Callable[[bool, str], Awaitable[ReconciliationView]] = _not_following
         self.timer_renewed_ns = clock.now_ns()
         self._root_public_key_hex = root_public_key_hex
+        self._figures_max_age_ns = figures_max_age_s * NS_PER_S
 
     @property
     def hub(self) -> MarketHub:
@@ -144,6 +149,7 @@ class EngineService:
                 capabilities=self.venue.capabilities,
                 now_ns=now_ns,
                 approvals_at_least=approvals_at_least,
+                figures_max_age_ns=self._figures_max_age_ns,
             )
             return decided if isinstance(decided, Refusal) else (decided,)
 

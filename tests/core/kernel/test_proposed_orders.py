@@ -6,16 +6,30 @@ from typing import Any
 
 import pytest
 
+from core.authority.proposal import (
+    AMEND_PROPOSAL_SCHEMA,
+    BRACKET_PROPOSAL_SCHEMA,
+    CANCEL_PROPOSAL_SCHEMA,
+    CLOSE_PROPOSAL_SCHEMA,
+    HEDGE_PROPOSAL_SCHEMA,
+    KILL_SWITCH_PROPOSAL_SCHEMA,
+    ORDER_PROPOSAL_SCHEMA,
+    PROPOSAL_KINDS,
+    PROPOSAL_SCHEMA,
+    STRATEGY_CHANGE_PROPOSAL_SCHEMA,
+    proposal_bytes,
+)
 from core.kernel import decide_approvals
 from core.kernel.kernel import Kernel
 from core.types.authority import ApprovalAuthority
 from core.types.clock import NS_PER_S
 from core.types.codes import ReasonCode as C
+from core.types.codes import Refusal
 from core.types.events import ApprovalDecided, encode_event
 from core.types.orders import OrderStatus, OrderType, TimeInForce
 from core.types.venues import VenueCapabilities
 from tests.core.approvals import ABLE, NOW_NS, approve, started_events
-from tests.core.authority.proposals import order_proposal
+from tests.core.authority.proposals import example, order_proposal
 from tests.core.kernel.desk import Desk, mandate, opened, rules
 
 PLAIN = VenueCapabilities(
@@ -144,3 +158,45 @@ def test_a_suggestion_is_used_once_whatever_the_schema_of_the_next_one() -> None
     ask(desk, **STOP)
     assert desk.approved(suggestion_id="sug-1") is C.APPROVAL_ALREADY_CONSUMED
     assert ask(desk, version="2") is C.APPROVAL_ALREADY_CONSUMED
+
+
+MAX_AGE_NS = 60 * NS_PER_S
+SHOWS_FIGURES = {
+    PROPOSAL_SCHEMA: True,
+    ORDER_PROPOSAL_SCHEMA: True,
+    CLOSE_PROPOSAL_SCHEMA: True,
+    HEDGE_PROPOSAL_SCHEMA: True,
+    BRACKET_PROPOSAL_SCHEMA: True,
+    AMEND_PROPOSAL_SCHEMA: True,
+    CANCEL_PROPOSAL_SCHEMA: False,
+    KILL_SWITCH_PROPOSAL_SCHEMA: False,
+    STRATEGY_CHANGE_PROPOSAL_SCHEMA: False,
+}
+
+
+@pytest.mark.parametrize("age_ns", [0, MAX_AGE_NS, MAX_AGE_NS + 1])
+@pytest.mark.parametrize(("schema", "shows_figures"), SHOWS_FIGURES.items())
+def test_figures_that_are_too_old_are_approved_by_nobody_and_use_nothing_up(
+    schema: str, shows_figures: bool, age_ns: int
+) -> None:
+    """By the engine's own clock. What only reduces shows none."""
+    desk = desk_of(ABLE)
+    decided = decide_approvals.decide_approval(
+        desk.kernel,
+        *approve(example(schema)),
+        trace_id=None,
+        inputs=desk.inputs,
+        capabilities=ABLE,
+        now_ns=NOW_NS + age_ns,
+        figures_max_age_ns=MAX_AGE_NS,
+    )
+    is_stale = isinstance(decided, Refusal)
+    assert is_stale is (shows_figures and age_ns > MAX_AGE_NS), decided
+    if isinstance(decided, Refusal):
+        assert (decided.code, decided.limit, decided.unit) == (C.APPROVAL_FIGURES_STALE, "60", "s")
+
+
+def test_every_kind_of_proposal_is_judged_by_its_age_or_is_safety() -> None:
+    assert SHOWS_FIGURES.keys() == PROPOSAL_KINDS.keys()
+    for schema, shows_figures in SHOWS_FIGURES.items():
+        assert decide_approvals.only_reduces(proposal_bytes(example(schema))) is not shows_figures

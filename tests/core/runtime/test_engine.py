@@ -14,6 +14,7 @@ from core.config import Settings
 from core.runtime import engine as engine_module
 from core.runtime.client import EngineClient
 from core.runtime.engine import main
+from core.types.clock import NS_PER_S, SystemClock
 from core.types.codes import ReasonCode, RefusalError
 from core.types.events import ApprovalDecided, OrderClosed, OrderFilled
 from core.types.orders import OrderStatus, Side
@@ -55,6 +56,23 @@ async def test_one_approval_makes_one_order_however_often_and_concurrently_it_is
     ] * 31
     await engine.event(lambda event: isinstance(event, OrderFilled) and event.status is OrderStatus.FILLED)
     assert await engine.position() == Decimal("0.01")
+
+
+@pytest.mark.parametrize(("age_s", "code"), [(20, None), (31, ReasonCode.APPROVAL_FIGURES_STALE)])
+async def test_figures_that_were_shown_too_long_ago_are_refused_by_the_engines_own_clock_and_setting(
+    settings: Settings, age_s: int, code: ReasonCode | None
+) -> None:
+    """Whatever the gateway lets through: 30 s here, and the approval isn't used up."""
+    approvals = settings.approvals.model_copy(update={"figures_max_age_s": 30})
+    engine = RunningEngine(settings.model_copy(update={"approvals": approvals}))
+    await engine.start()
+    try:
+        created_ns = SystemClock().now_ns() - age_s * NS_PER_S
+        outcome = await engine.execute(await engine.propose(created_at_ns=str(created_ns)))
+        assert (outcome.refusal and outcome.refusal.code) == code
+        assert outcome.consumed is (code is None)
+    finally:
+        await engine.close()
 
 
 async def test_a_restart_keeps_orders_positions_and_consumed_approvals(settings: Settings) -> None:
