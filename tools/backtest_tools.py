@@ -61,7 +61,7 @@ class RunBacktestInput(AccountOnlyInput):
         Field(description="The engine's own bars, recorded trades, or whichever of them reaches farther back."),
     ] = "auto"
     days: Annotated[
-        WholeInput | None, Field(ge=1, le=DAYS_LIMIT, description="The newest days only; null for all there is.")
+        WholeInput | None, Field(ge=1, le=DAYS_LIMIT, description="The newest days of what there is; null for all.")
     ] = None
     capital_quote: Annotated[DecimalInput, Field(ge=CAPITAL_LEAST_QUOTE, le=CAPITAL_LIMIT_QUOTE)] = Decimal(10_000)
     slippage_bps: Annotated[
@@ -112,12 +112,12 @@ async def _run_backtest(context: ToolContext, arguments: RunBacktestInput) -> Ru
     width_ns = Bars.parse(arguments.interval).width_ns
     assert width_ns is not None, "an interval of a backtest has a width"
     now_ns = context.ports.clock.now_ns()
-    from_ns = 0 if arguments.days is None else now_ns - arguments.days * NS_PER_DAY
+    span_ns = FAR_AHEAD_NS if arguments.days is None else arguments.days * NS_PER_DAY
     recorded = [] if arguments.source == "engine" else await context.ports.backtests.recorded(view.symbol)
     rows: list[Row] = []
     if arguments.source != "recorded":
-        rows = await _engine_rows(context, view, arguments.interval, from_ns)
-    chosen = _farthest(recorded, len(rows) * width_ns, from_ns)
+        rows = await _engine_rows(context, view, arguments.interval, now_ns - span_ns)
+    chosen = _farthest(recorded, len(rows) * width_ns, span_ns)
     if arguments.source == "recorded" and chosen is None:
         raise refuse(
             ReasonCode.MARKET_NO_DATA,
@@ -135,7 +135,7 @@ async def _run_backtest(context: ToolContext, arguments: RunBacktestInput) -> Ru
         source=source,
         specification=_specification(arguments),
         rows=rows if chosen is None else [],
-        stored=None if chosen is None else Stored("", chosen, from_ns, FAR_AHEAD_NS),
+        stored=None if chosen is None else Stored("", chosen, max(0, chosen.last_ns - span_ns), FAR_AHEAD_NS),
     )
     started = await context.ports.backtests.start(context.account_id, context.principal.user_id, job)
     return RunBacktestOutput(
@@ -157,9 +157,9 @@ def _row(kline: KlineView, view: InstrumentView) -> Row:
     return (kline.open_time_ns, *prices, to_scaled(kline.volume, view.quantity_scale))  # type: ignore[return-value]
 
 
-def _farthest(recorded: list[Recorded], engine_ns: int, from_ns: int) -> Recorded | None:
-    """The recording that reaches farther than the engine's own bars do."""
-    spans = [(item.last_ns - max(item.first_ns, from_ns), item) for item in recorded]
+def _farthest(recorded: list[Recorded], engine_ns: int, span_ns: int) -> Recorded | None:
+    """The recording that covers more of what was asked for than the engine's own bars do."""
+    spans = [(min(item.last_ns - item.first_ns, span_ns), item) for item in recorded]
     longest = max(spans, key=lambda pair: pair[0], default=None)
     return None if longest is None or longest[0] <= engine_ns else longest[1]
 

@@ -78,6 +78,7 @@ class BacktestService:
         self._command = command
         self._places = asyncio.Semaphore(AT_ONCE)
         self._jobs: dict[str, tuple[_Running, asyncio.Task[None]]] = {}
+        self._starting = 0
 
     async def recorded(self, symbol: str) -> list[Recorded]:
         try:
@@ -88,12 +89,13 @@ class BacktestService:
             ) from error
 
     async def start(self, account_id: str, user_id: str, job: Job) -> Backtest:
-        if len(self._jobs) >= AT_ONCE + self._waiting_limit:
+        taken = len(self._jobs) + self._starting
+        if taken >= AT_ONCE + self._waiting_limit:
             raise refuse(
                 ReasonCode.SERVICE_OVERLOADED,
                 "Too many backtests wait here already. Try again when some are done.",
                 limit=str(self._waiting_limit),
-                actual=str(len(self._jobs) - AT_ONCE),
+                actual=str(taken - AT_ONCE),
                 unit="backtests",
                 retry_after_ms=int(self._deadline_s * 1_000),
             )
@@ -101,15 +103,19 @@ class BacktestService:
             stored = msgspec.structs.replace(job.stored, root=str(self._data_folder))
             job = msgspec.structs.replace(job, stored=stored)
         running = _Running(self._ids.new_ulid(), account_id, msgspec.json.encode(job), asyncio.Event(), asyncio.Event())
-        row = await self._repository.insert(
-            running.backtest_id,
-            account_id,
-            user_id,
-            strategy=job.specification.strategy,
-            symbol=job.instrument.symbol,
-            interval=job.interval,
-            specification=msgspec.json.encode(job.specification),
-        )
+        self._starting += 1
+        try:
+            row = await self._repository.insert(
+                running.backtest_id,
+                account_id,
+                user_id,
+                strategy=job.specification.strategy,
+                symbol=job.instrument.symbol,
+                interval=job.interval,
+                specification=msgspec.json.encode(job.specification),
+            )
+        finally:
+            self._starting -= 1
         task = asyncio.create_task(self._live(running), name=f"backtest {running.backtest_id}")
         self._jobs[running.backtest_id] = (running, task)
         return row

@@ -33,7 +33,7 @@ def backtest_run(
         list[str] | None, typer.Option("--set", metavar="NAME=NUMBER", help="A parameter of the strategy; repeat it.")
     ] = None,
     interval: Annotated[str, typer.Option(help="1m, 5m, 15m, 1h, 4h or 1d.")] = "1m",
-    days: Annotated[OptionalInt, typer.Option(help="The newest days only.")] = None,
+    days: Annotated[OptionalInt, typer.Option(help="The newest days of what there is.")] = None,
     source: Annotated[
         str, typer.Option(help="engine (its own bars), recorded (trades in the catalog), or auto.")
     ] = "auto",

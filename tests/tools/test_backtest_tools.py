@@ -39,14 +39,17 @@ async def test_the_engines_bars_go_into_the_job_exactly() -> None:
 
 async def test_a_recording_is_taken_where_it_reaches_farther() -> None:
     house = House()
+    (ended_yesterday,) = house.backtests.recordings
+    last_ns = NOW_NS - 1_440 * MINUTE_NS
+    house.backtests.recordings = [msgspec.structs.replace(ended_yesterday, last_ns=last_ns)]
     result = await run(house, days=3)
     (job,) = house.backtests.jobs
     assert job.stored is not None
     assert (job.rows, job.stored.recorded, job.stored.from_ns) == (
         [],
         house.backtests.recordings[0],
-        NOW_NS - 3 * 1_440 * MINUTE_NS,
-    )
+        NOW_NS - (3 + 1) * 1_440 * MINUTE_NS,
+    ), "three days of what there is, which ends a day ago"
     assert (result.data["source_of_bars"], result.data["bars_known"]) == ("recorded:binance:trade", None)
     house.backtests.recordings = [
         msgspec.structs.replace(house.backtests.recordings[0], first_ns=NOW_NS - MINUTE_NS, last_ns=NOW_NS)
