@@ -121,8 +121,8 @@ async def _run_backtest(context: ToolContext, arguments: RunBacktestInput) -> Ru
     if arguments.source == "recorded" and chosen is None:
         raise refuse(
             ReasonCode.MARKET_NO_DATA,
-            f"No trades of {view.symbol} are recorded. Record some with `veloz record`, or take recordings in with "
-            "`veloz data import`.",
+            f"Nothing of {view.symbol} is recorded. Record it with `veloz record`, or take files in with "
+            "`veloz data import` or `veloz data import-klines`.",
         )
     parameters = parse_parameters(arguments.strategy, arguments.parameters)
     needed = shortest_run_bars(parameters)

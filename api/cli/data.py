@@ -50,6 +50,21 @@ def import_data(
         commands.import_data(root, files, venue, keep_raw, as_json)
 
 
+@data_app.command("import-klines", epilog="Example: veloz data import-klines BTCUSDT-1m-2024-*.zip --symbol BTCUSDT")
+def import_klines(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV as Binance publishes it, plain or zip.")],
+    symbol: Annotated[str, typer.Option(help="Whose they are, such as BTCUSDT.")],
+    venue: Annotated[str, typer.Option(help="Under which name.")] = "binance",
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Klines of one minute into the catalog, for backtests. The same file again adds nothing."""
+    from api.cli import data_commands as commands
+
+    with reporting_errors(as_json):
+        commands.import_klines(root, files, symbol, venue, as_json)
+
+
 @data_app.command("verify", epilog="Example: veloz data verify || echo damaged")
 def verify_data(root: Root = None, as_json: Json = False) -> None:
     """Read every byte of the catalog: checksums, schema versions, rows, depth sequences. Exit 1 on damage."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from core.venues.binance.replay import ReplayResult
 
 DATA_FOLDER = "data"
+SYMBOL = re.compile(r"[A-Z0-9_]{1,32}")
+VENUE = re.compile(r"[a-z0-9-]{1,32}")
 PROGRESS_INTERVAL_S = 1.0
 
 
@@ -65,6 +68,27 @@ def list_data(root: Path | None, as_json: bool) -> None:
                 f"{item.venue:<14} {symbol:<16} {item.type:<11} {days:<23} {item.rows:>12,} {item.bytes:>14,}  {times}"
             )
         )
+
+
+def import_klines(root: Path | None, files: list[Path], symbol: str, venue: str, as_json: bool) -> None:
+    from core.storage.kline_files import import_klines as take_in
+
+    if not SYMBOL.fullmatch(symbol) or not VENUE.fullmatch(venue):
+        raise CommandError("REQUEST_INVALID", "--symbol must look like BTCUSDT, --venue like binance.", EXIT_USAGE)
+    done = []
+    for file in files:
+        try:
+            imported = take_in(catalog_at(root), file, symbol, venue)
+        except (RecordingError, CatalogError) as error:
+            raise CommandError("DATA_FILE_UNUSABLE", str(error), EXIT_USAGE) from error
+        except OSError as error:
+            raise CommandError("DATA_CATALOG_UNWRITABLE", f"{error}; name another folder with --data.") from error
+        done.append(imported)
+        if not as_json:
+            what = "was there already" if imported.skipped else f"{imported.rows:,} minutes"
+            typer.echo(printable(f"{file}: {what}"))
+    if as_json:
+        typer.echo(json.dumps({"imported": msgspec.to_builtins(done)}))
 
 
 def import_data(root: Path | None, files: list[Path], venue: str | None, keep_raw: bool, as_json: bool) -> None:

@@ -46,7 +46,7 @@ def too_few(needed: int, there: int) -> Refusal:
     return Refusal(
         ReasonCode.MARKET_NO_DATA,
         "There are too few whole bars for this strategy. Choose a shorter interval or smaller parameters, wait, or get "
-        "more data: `veloz record` records a market, `veloz data import` takes recordings in.",
+        "more data: `veloz record` records a market, `veloz data import` and `veloz data import-klines` take files in.",
         limit=str(needed),
         actual=str(there),
         unit="bars",

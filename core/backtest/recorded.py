@@ -1,4 +1,4 @@
-"""Which recorded trades there are, by the catalog's manifests alone."""
+"""Which recorded trades and imported klines there are, by the catalog's manifests alone."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import msgspec
 from core.storage.catalog import Catalog
 from core.storage.frames import Kind
 
-TRADE_KINDS = (Kind.TRADE, Kind.AGG_TRADE)
+KINDS = (Kind.TRADE, Kind.AGG_TRADE, Kind.KLINE)
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """Recorded trades of one symbol at one venue: first_ns and last_ns are receive times."""
+    """Recorded trades, or minutes' klines, of one symbol at one venue. Times are of receipt, of klines of opening."""
 
     venue: str
     kind: str
@@ -21,7 +21,7 @@ class Recorded(msgspec.Struct, frozen=True):
 
 def recordings_of(catalog: Catalog, symbol: str) -> list[Recorded]:
     """By the manifests alone, the longest first. Raises CatalogError."""
-    kinds = {kind.value for kind in TRADE_KINDS}
+    kinds = {kind.value for kind in KINDS}
     found = [
         Recorded(item.venue, item.type, item.first_ns, item.last_ns)
         for item in catalog.holdings()

@@ -1,4 +1,4 @@
-"""Bars from recorded trades in the catalog. Exact, and only bars of which every trade was recorded.
+"""Bars from recorded trades, or from imported klines, in the catalog. Exact, and only bars that are whole.
 
 Trade ids are consecutive, so a hole in them tells that trades are missing, and no hole across minutes without a trade
 that nothing happened in them: those are flat bars without volume.
@@ -6,7 +6,8 @@ that nothing happened in them: those are flat bars without volume.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from core.backtest.bars import BARS_LIMIT, BarSeries, BarsError, Row
 from core.backtest.recorded import Recorded
-from core.market.intervals import Interval
+from core.market.intervals import NS_PER_MINUTE, Interval
 from core.storage.catalog import Catalog
 from core.storage.frames import Kind
 from core.storage.parquet import METADATA_PREFIX, read_part
@@ -47,13 +48,45 @@ def recorded_bars(
     """Whole bars from from_ns up to until_ns. Raises BarsError, CatalogError, OSError."""
     width_ns = Interval.parse(interval).width_ns
     assert width_ns is not None, "an interval of a backtest has a width"
-    parts = catalog.parts(recorded.venue, instrument.symbol, Kind(recorded.kind))
-    rows = (
-        row
-        for row in _whole(_pieces(parts, instrument, width_ns), width_ns)
-        if row[0] >= from_ns and row[0] + width_ns <= until_ns
-    )
+    kind = Kind(recorded.kind)
+    parts = catalog.parts(recorded.venue, instrument.symbol, kind)
+    if kind is Kind.KLINE:
+        whole = _joined_minutes(_minutes(parts, instrument), width_ns)
+    else:
+        whole = _whole(_pieces(parts, instrument, width_ns), width_ns)
+    rows = (row for row in whole if row[0] >= from_ns and row[0] + width_ns <= until_ns)
     return BarSeries(instrument, interval, f"recorded:{recorded.venue}:{recorded.kind}", rows)
+
+
+def _minutes(parts: Sequence[Path], instrument: Instrument) -> Iterator[Row]:
+    """Each minute once, in order; what two files hold alike counts once."""
+    last_ns = -1
+    for path in sorted(parts):
+        table, price, quantity = _table(path, instrument)
+        columns = (
+            table.column("open_time_ns").to_numpy(),
+            *(price(table.column(name).to_numpy()) for name in ("open", "high", "low", "close")),
+            quantity(table.column("volume").to_numpy()),
+        )
+        for row in zip(*(column.tolist() for column in columns), strict=True):
+            if row[0] > last_ns:
+                last_ns = row[0]
+                yield row
+
+
+def _joined_minutes(minutes: Iterator[Row], width_ns: int) -> Iterator[Row]:
+    """Longer bars of minutes that are all there."""
+    for opens_ns, group in groupby(minutes, lambda row: row[0] // width_ns * width_ns):
+        held = list(group)
+        if len(held) * NS_PER_MINUTE == width_ns:
+            yield (
+                opens_ns,
+                held[0][1],
+                max(row[2] for row in held),
+                min(row[3] for row in held),
+                held[-1][4],
+                sum(row[5] for row in held),
+            )
 
 
 def _pieces(parts: Sequence[Path], instrument: Instrument, width_ns: int) -> Iterator[_Piece]:
@@ -76,29 +109,34 @@ def _pieces(parts: Sequence[Path], instrument: Instrument, width_ns: int) -> Ite
 
 
 def _columns(path: Path, instrument: Instrument) -> tuple[Ints, Ints, Ints, Ints]:
+    table, price, quantity = _table(path, instrument)
+    ids: Ints = table.column("trade_id").to_numpy()
+    times: Ints = table.column("ts_event_ns").to_numpy()
+    return ids, times, price(table.column("price").to_numpy()), quantity(table.column("quantity").to_numpy())
+
+
+def _table(path: Path, instrument: Instrument) -> tuple[Any, Callable[[Ints], Ints], Callable[[Ints], Ints]]:
+    """A file's rows, and what brings its prices and quantities to the instrument's scales."""
     table = read_part(path)
     metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
 
-    def column(name: str, scale: int | None = None, own: str = "") -> Ints:
-        values: Ints = table.column(name).to_numpy()
-        if scale is None:
-            return values
-        return _rescaled(values, int(metadata[f"{METADATA_PREFIX}{own}"]), scale, path)
+    def price(values: Ints) -> Ints:
+        return _rescaled(values, int(metadata[f"{METADATA_PREFIX}price_scale"]), instrument.price_scale, path)
 
-    return (
-        column("trade_id"),
-        column("ts_event_ns"),
-        column("price", instrument.price_scale, "price_scale"),
-        column("quantity", instrument.quantity_scale, "quantity_scale"),
-    )
+    def quantity(values: Ints) -> Ints:
+        scale = int(metadata[f"{METADATA_PREFIX}quantity_scale"])
+        return _rescaled(values, scale, instrument.quantity_scale, path, is_cut=True)
+
+    return table, price, quantity
 
 
-def _rescaled(values: Ints, scale: int, wanted: int, path: Path) -> Ints:
+def _rescaled(values: Ints, scale: int, wanted: int, path: Path, *, is_cut: bool = False) -> Ints:
+    """is_cut: what is finer is cut off, as the engine does with public quantities. Raises BarsError otherwise."""
     if scale <= wanted:
         finer: Ints = values * 10 ** (wanted - scale)
         return finer
     power = 10 ** (scale - wanted)
-    if np.any(values % power):
+    if not is_cut and np.any(values % power):
         raise BarsError(f"{path.name} has digits that the instrument of today doesn't have")
     coarser: Ints = values // power
     return coarser

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     TRADE = "trade"
     AGG_TRADE = "aggTrade"
     SNAPSHOT = "snapshot"
+    KLINE = "kline"
     OTHER = "other"
 
 

@@ -7,6 +7,7 @@ Schema version 1, by type:
     snapshot    ts_init_ns, ts_event_ns, last_update_id, and the same four lists, best first
     bookTicker  ts_init_ns, ts_event_ns, update_id, bid_price, bid_quantity, ask_price, ask_quantity
     trade       ts_init_ns, ts_event_ns, trade_id, price, quantity, is_buyer_maker; aggTrade the same
+    kline       open_time_ns, open, high, low, close, volume, of one minute (core.storage.kline_files)
 
 A message's levels stay together, because that is how a backtest applies them. ts_init_ns is the receive time; where the
 venue states no time ts_event_ns equals it. Metadata: veloz.schema_version, venue, product, symbol, type, price_scale,
@@ -38,6 +39,7 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
     Kind.BOOK_TICKER: (*_TIMES, "update_id", "bid_price", "bid_quantity", "ask_price", "ask_quantity"),
     Kind.TRADE: _TRADE,
     Kind.AGG_TRADE: _TRADE,
+    Kind.KLINE: ("open_time_ns", "open", "high", "low", "close", "volume"),
 }
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from pathlib import Path
 
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from api.cli.app import app
 from api.cli.backtests import CHART_WIDTH, numbers, progress_line, report_lines, sparkline
 from api.cli.session import CommandError
 from core.backtest.report import plain
@@ -65,3 +71,19 @@ def test_a_report_shows_its_terms_its_figures_and_what_to_hold_against_them(trie
     ):
         assert part in text
     assert ("TRIED_BEFORE" in text) is is_told
+
+
+def test_klines_are_taken_in_once_and_what_is_wrong_with_them_is_exit_2(tmp_path: Path) -> None:
+    file, data = tmp_path / "klines.csv", str(tmp_path / "data")
+    file.write_text("1700000040000,1.5,2,1,1.75,10\n1700000100000,1.5,2,1,1.75,10\n")
+
+    def veloz(*arguments: str) -> Result:
+        return CliRunner().invoke(app, ["data", "import-klines", str(file), "--data", data, *arguments])
+
+    assert "2 minutes" in veloz("--symbol", "BTCUSDT").output
+    (again,) = json.loads(veloz("--symbol", "BTCUSDT", "--json").output)["imported"]
+    assert (again["skipped"], again["symbol"], again["venue"]) == (True, "BTCUSDT", "binance")
+    assert veloz("--symbol", "../etc").exit_code == 2
+    file.write_text("not,a,kline\n1\n")
+    refused = veloz("--symbol", "BTCUSDT", "--json")
+    assert (refused.exit_code, json.loads(refused.output)["error"]["code"]) == (2, "DATA_FILE_UNUSABLE")
