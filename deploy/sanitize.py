@@ -30,10 +30,12 @@ CORE = (
     "decoder.cpp",
     "exact.cpp",
     "exposure.cpp",
+    "journal.cpp",
     "money.cpp",
     "records.cpp",
     "risk.cpp",
     "scanner.cpp",
+    "sha256.cpp",
     "wire.cpp",
 )
 BUILD = ROOT / "build" / "sanitize"

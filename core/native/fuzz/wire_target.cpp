@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "../journal.hpp"
 #include "../wire.hpp"
 #include "model.hpp"
 
@@ -90,12 +91,31 @@ void ask(Luck &luck) {
         require(static_cast<char>(frame[head + i] ^ mask[i % 4]) == payload[i], "a frame's masked bytes");
 }
 
+// Records of any length, one behind the other: a checksum of parts is that of the whole, and so is a signature's text.
+void keep(Luck &luck) {
+    const std::string payload(luck() % 300, 'x'), head(1 + luck() % 9, 'y');
+    require(crc32c(payload, crc32c(head)) == crc32c(head + payload), "a checksum goes on from the one before");
+    Sha256::Digest previous{};
+    std::string group;
+    append_record(group, head, true, previous);
+    append_record(group, payload, false, previous);
+    require(group.size() == 80 + head.size() + payload.size(), "a group's length");
+    const std::string event = R"({"kind":")" + head + "\"}";
+    require(event_kind_of(event) == head && event_kind_of(payload).empty(), "an event's kind");
+    std::string body;
+    append_published(body, {"\"e\"", 1}, static_cast<std::int64_t>(luck()), std::string(32, '\xff'), event);
+    require(body.ends_with(event + "}"), "what is published ends with the event");
+    const std::string key(luck() % 130, 'k');
+    require(HmacSha256(key).sign(payload) == HmacSha256(key).sign(payload), "a signature is a function of both");
+}
+
 }  // namespace
 
 void talk(std::mt19937_64 &luck, std::size_t operations) {
     for (std::size_t i = 0; i < operations; ++i) {
         answer(luck);
         ask(luck);
+        keep(luck);
     }
 }
 
