@@ -7,7 +7,7 @@ Values are PostgreSQL's binary format from the start, so that a batch is put tog
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -81,11 +81,44 @@ class Writing(msgspec.Struct, frozen=True):
 def writing_of(row: dict[str, Any], result: SealedResult | None) -> Writing:
     """Raises ValueError for what no column can hold: half of a surrogate pair, a time beyond 64 bits."""
     try:
-        record = tuple([encode(row[name]) for name, encode in _RECORD_ENCODERS])
-        sealed = None if result is None else tuple([encode(getattr(result, name)) for name, encode in _RESULT_ENCODERS])
+        occurred_at_ns = _BIGINT.pack(row["occurred_at_ns"])
     except struct.error as error:
         raise ValueError(f"a time of {row['occurred_at_ns']} ns doesn't fit into 64 bits") from error
-    return Writing(row["record_id"], record, sealed)
+    # One by one, in the order of _RECORD_COLUMNS and _RESULT_COLUMNS: a loop over them takes twice as long.
+    record = (
+        row["record_id"].encode(),
+        row["record"],
+        row["leaf_hash"],
+        occurred_at_ns,
+        row["actor"].encode(),
+        row["action"].encode(),
+        row["resource"].encode(),
+        row["outcome"].encode(),
+        row["trace_id"].encode(),
+        _optional(row["account_id"]),
+        _optional(row["run_id"]),
+        _optional(row["suggestion_id"]),
+    )
+    return Writing(row["record_id"], record, None if result is None else _cells_of(result))
+
+
+def _cells_of(result: SealedResult) -> Cells:
+    return (
+        result.call_id.encode(),
+        _optional(result.run_id),
+        result.trace_id.encode(),
+        result.user_id.encode(),
+        _optional(result.account_id),
+        result.tool.encode(),
+        result.digest,
+        result.nonce,
+        result.ciphertext,
+        result.arguments,
+    )
+
+
+def _optional(text: str | None) -> Cell:
+    return None if text is None else text.encode()
 
 
 def statement_of(batch: Sequence[Writing]) -> tuple[str, list[Cell]]:
@@ -96,19 +129,6 @@ def statement_of(batch: Sequence[Writing]) -> tuple[str, list[Cell]]:
     records = _arrays(_RECORD_OIDS, [writing.record for writing in batch])
     results = [writing.result for writing in batch if writing.result is not None]
     return ("calls", _arrays(_RESULT_OIDS, results) + records) if results else ("records", records)
-
-
-def _text(value: str | None) -> Cell:
-    return None if value is None else value.encode()
-
-
-def _bytes(value: bytes) -> Cell:
-    return value
-
-
-_ENCODERS: dict[str, Callable[[Any], Cell]] = {"text": _text, "bytea": _bytes, "bigint": _BIGINT.pack}
-_RECORD_ENCODERS = [(name, _ENCODERS[kind]) for name, kind in _RECORD_COLUMNS.items()]
-_RESULT_ENCODERS = [(name, _ENCODERS[kind]) for name, kind in _RESULT_COLUMNS.items()]
 
 
 def _arrays(oids: Sequence[int], rows: Sequence[Cells]) -> list[Cell]:

@@ -49,6 +49,8 @@ def validate(definition: ToolDefinition, arguments: object) -> ToolInput:
 
 def is_bounded(value: object) -> bool:
     """Whether value is JSON-like, within the limits above, and valid Unicode throughout."""
+    if type(value) is dict and _is_flat_and_bounded(value):
+        return True
     left = NODES_LIMIT
     pending: list[tuple[object, int]] = [(value, 0)]
     while pending:
@@ -75,6 +77,17 @@ def is_bounded(value: object) -> bool:
     return True
 
 
+def _is_flat_and_bounded(arguments: dict[Any, Any]) -> bool:
+    """What most calls have: a few names with a short plain text each. False says nothing."""
+    if len(arguments) > ARGUMENTS_LIMIT:
+        return False
+    for pair in arguments.items():
+        for text in pair:
+            if type(text) is not str or len(text) > TEXT_LIMIT_CHARS or not text.isascii() or "\x00" in text:
+                return False
+    return True
+
+
 def as_record(arguments: object) -> Any:
     """Arguments for the audit record: as text, or a word that says why they aren't there."""
     if not isinstance(arguments, Mapping):
@@ -92,6 +105,8 @@ def bounded_as_record(arguments: Mapping[str, Any]) -> Any:
 def plain_text(value: object, limit_chars: int) -> str:
     """Any value as bounded, valid text; for names that come from outside."""
     text = value if isinstance(value, str) else f"<{type(value).__name__}>"
+    if type(text) is str and len(text) <= limit_chars and text.isascii() and "\x00" not in text:
+        return text
     return text[:limit_chars].encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
 
 
