@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 
 from core.types.instruments import Product
 from core.venues.binance.user_stream import open_websocket
+from core.venues.binance.wire import UNREADABLE
 from core.venues.ports import VenueUnavailableError
 
 REQUEST_INTERVAL_S = 0.25
@@ -289,7 +290,7 @@ class MarketConnection:
         """Whether the frame was an answer or news of the connection, and has been dealt with."""
         try:
             control = _CONTROL.decode(frame)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return False
         if control.e == SERVER_SHUTDOWN:
             self.shutting_down.set()

@@ -26,6 +26,7 @@ from core.venues.binance.backoff import Backoff
 from core.venues.binance.errors import BinanceApiError
 from core.venues.binance.rest import BinanceRest
 from core.venues.binance.user_stream import open_websocket
+from core.venues.binance.wire import UNREADABLE
 from core.venues.ports import VenueRateLimitedError, VenueUnavailableError
 
 MAX_SYMBOLS = 50
@@ -276,7 +277,7 @@ class Recorder:
             return
         try:
             head = _FRAME.decode(frame).data
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return
         symbol = self._symbols.get(head.s)
         if symbol is not None and symbol.on_depth(head):
@@ -300,7 +301,7 @@ class Recorder:
                 symbol.wanted.set()
                 await asyncio.sleep(max(error.retry_after_s, backoff.next_s()))
                 continue
-            except (VenueUnavailableError, msgspec.MsgspecError) as error:
+            except (VenueUnavailableError, *UNREADABLE) as error:
                 symbol.wanted.set()
                 _log.warning("recording_snapshot_failed", symbol=name, error=str(error))
                 await asyncio.sleep(backoff.next_s())

@@ -39,7 +39,7 @@ from core.venues.binance.limits import (
     Reservation,
 )
 from core.venues.binance.signing import Credential, query_text, signed_query
-from core.venues.binance.wire import ErrorBody, ServerTime
+from core.venues.binance.wire import UNREADABLE, ErrorBody, ServerTime
 from core.venues.ports import VenueRateLimitedError, VenueUnavailableError
 
 __all__ = ["BinanceApiError", "BinanceRateLimitedError", "BinanceRest", "BinanceTransportError"]
@@ -218,7 +218,7 @@ class BinanceRest:
             raise self._failure(call, status, content, headers, parameters.get("symbol", ""))
         try:
             return msgspec.json.decode(content, type=answer)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise VenueUnavailableError(f"{call}: the answer can't be read: {error}") from error
 
     async def sync_time(self, priority: Priority = Priority.RECONCILE) -> None:
@@ -369,7 +369,7 @@ class BinanceRest:
     ) -> VenueUnavailableError:
         try:
             body = msgspec.json.decode(content, type=ErrorBody)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             body = ErrorBody(0, "no error body")
         return self.failure(call, status, body, headers, symbol)
 

@@ -27,7 +27,7 @@ from core.venues.binance.endpoints import Priority
 from core.venues.binance.errors import CODE_LISTEN_KEY_UNKNOWN, BinanceApiError
 from core.venues.binance.rest import BinanceRest
 from core.venues.binance.signing import signed_parameters
-from core.venues.binance.wire import ErrorBody, ListenKey, UserMessage
+from core.venues.binance.wire import UNREADABLE, ErrorBody, ListenKey, UserMessage
 from core.venues.ports import (
     UserEvent,
     UserStreamConnected,
@@ -181,7 +181,7 @@ class UserStream:
             frame = await connection.recv(decode=False)
             try:
                 answer = msgspec.json.decode(frame, type=_ApiAnswer)
-            except msgspec.MsgspecError as error:
+            except UNREADABLE as error:
                 raise VenueUnavailableError(f"{SUBSCRIBE}: the answer can't be read: {error}") from error
             if answer.id != SUBSCRIBE:
                 continue

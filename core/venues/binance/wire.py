@@ -21,6 +21,9 @@ from core.types.orders import OrderStatus, Side
 from core.venues.binance.limits import RateRule
 from core.venues.ports import VenueTrade, VenueUnavailableError
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
+"""What msgspec raises for bytes that make no sense; text that is no UTF-8 is an error of Python's own."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 

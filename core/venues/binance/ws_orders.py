@@ -36,7 +36,7 @@ from core.venues.binance.user_stream import (
     SUBSCRIBE_TIMEOUT_S,
     open_websocket,
 )
-from core.venues.binance.wire import ErrorBody
+from core.venues.binance.wire import UNREADABLE, ErrorBody
 from core.venues.binance.wire_orders import NewOrderAck
 from core.venues.ports import VenueRateLimitedError, VenueUnavailableError
 
@@ -334,7 +334,7 @@ class OrderSocket:
             raise self._rest.failure(method, reply.status, body, _headers_of(reply), symbol)
         try:
             return decoder.decode(reply.result)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise VenueUnavailableError(f"{method}: the answer can't be read: {error}") from error
 
     async def call(
@@ -483,7 +483,7 @@ def _decoded(frame: bytes) -> _Reply:
     """Raises VenueUnavailableError: what can't be read may have been an answer, so the connection is given up."""
     try:
         return _REPLY.decode(frame)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise VenueUnavailableError(
             f"order connection: a message of {len(frame)} bytes can't be read: {error}"
         ) from error

@@ -124,6 +124,7 @@ async def test_every_fault_of_the_connection_makes_the_books_stale_until_they_ar
 
 SENSELESS = {
     b"hello": True,
+    b'{"id":"\xff"}': False,
     b"": True,
     b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate"': True,
     b'{"stream":"btcusdt@trade","data":{"e":"trade","s":"BTCUSDT","t":1,"p":"x","q":"1","T":1,"m":true}}': True,

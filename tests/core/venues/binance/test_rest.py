@@ -122,6 +122,7 @@ async def test_connections_are_reused_and_bounded() -> None:
         (429, {"code": -1003, "msg": "Too much request weight used."}, "retry-after: 60\r\n", False),
         (418, {"code": -1003, "msg": "Way too much request weight used."}, "retry-after: 60\r\n", True),
         (429, b"<html>slow down</html>", "retry-after: 60\r\n", False),
+        (418, b'{"code":-1003,"msg":"\xff"}', "retry-after: 60\r\n", True),
     ],
 )
 async def test_after_429_and_418_nothing_is_sent_until_the_time_is_over(
@@ -379,14 +380,17 @@ async def test_what_an_answer_says_of_a_submit_is_as_the_venue_documents_it(
         assert len(script.requests) == 1
 
 
-@pytest.mark.parametrize("reply", [RESET, DRIP, answer(200, {"balances": []})[:-5] + b"", None, answer(200, b"{")])
+SENSELESS = (answer(200, b"{"), answer(200, b'{"balances":[{"asset":"\xff"}]}'))
+
+
+@pytest.mark.parametrize("reply", [RESET, DRIP, answer(200, {"balances": []})[:-5] + b"", None, *SENSELESS])
 async def test_a_read_that_breaks_off_is_repeated_and_one_that_makes_no_sense_is_not(
     reply: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rest_module, "REQUEST_DEADLINE_S", 0.5)
     replies = iter([reply, NO_BALANCES])
     async with both(lambda _: next(replies)) as (script, adapter):
-        if reply == answer(200, b"{"):
+        if reply in SENSELESS:
             with pytest.raises(VenueUnavailableError, match="can't be read"):
                 await adapter.balances()
             assert len(script.requests) == 1
