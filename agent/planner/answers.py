@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.planner.account_answers import ACCOUNT_TEXT
 from agent.planner.account_answers import given as _given
+from agent.planner.backtests import BACKTEST_TEXT
 from agent.planner.changes import Request
 from agent.planner.classifier import Intent
 from agent.planner.planning import SUGGEST_TOOL, SUGGEST_TOOLS, Done
@@ -25,7 +26,8 @@ HELP = (
     "the spread on BTCUSDT; show the order book of ether; how did SOL move over the last hour; what are RSI and MACD "
     "of ETH; how volatile is SOL; is the data fresh; what would it cost to buy a bitcoin now; what are my positions, "
     "balances, fills, fees or open orders; what did I make this week by symbol; what if BTC falls five percent; how "
-    "close am I to my limits; why was my order refused; how did my past trades go; or: suggest buying half a bitcoin "
+    "close am I to my limits; why was my order refused; how did my past trades go; "
+    "backtest sma cross on BTCUSDT; or: suggest buying half a bitcoin "
     "with a limit near the bid. A suggestion does nothing until a human approves it with `veloz approve <id>`. "
     "I can't place, change, cancel or approve orders."
 )
@@ -127,6 +129,7 @@ _INTENT_WORDS = {
     Intent.CORRELATION: "how far prices move together",
     Intent.STRATEGIES: "your strategies",
     Intent.SYSTEM_HEALTH: "whether the service works",
+    Intent.BACKTEST: "a backtest",
     Intent.UNSUPPORTED_ACTION: "to change or cancel something",
     Intent.ADVICE: "an opinion on the market",
     Intent.HELP: "to know what I can do",
@@ -501,4 +504,5 @@ _TOOL_TEXT: dict[str, Callable[[dict[str, Any]], str]] = {
     "get_suggestion": _get_suggestion,
     **dict.fromkeys(SUGGEST_TOOLS, _suggested),
     **ACCOUNT_TEXT,
+    **BACKTEST_TEXT,
 }

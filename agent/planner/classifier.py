@@ -44,6 +44,7 @@ class Intent(StrEnum):
     CORRELATION = "correlation"
     STRATEGIES = "strategies"
     SYSTEM_HEALTH = "system_health"
+    BACKTEST = "backtest"
     UNSUPPORTED_ACTION = "unsupported_action"
     ADVICE = "advice"
     HELP = "help"

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from agent.planner.backtests import read_backtest
 from agent.planner.changes import Request
 from agent.planner.classifier import Intent
 from agent.planner.indicators import USUAL
@@ -156,6 +157,8 @@ def plan_clause(clause: Clause, results: Results, tools: Tools) -> Wanted:  # no
             return _per_symbol("get_trades", slots, count, results, tools)
         case Intent.VOLATILITY | Intent.CORRELATION:
             return _statistics(clause.intent, slots, results, tools)
+        case Intent.BACKTEST:
+            return _backtest(clause, results, tools)
         case _ if clause.intent in LOOKS:
             return _looks(clause, tools)
         case _:
@@ -186,6 +189,16 @@ def _looks(clause: Clause, tools: Tools) -> Wanted:
         case Intent.WHAT_IF:
             return _what_if(text, slots, tools)
     return _known(Call(tool, arguments), tools)
+
+
+def _backtest(clause: Clause, results: Results, tools: Tools) -> Wanted:
+    asked = read_backtest(clause.text, clause.slots)
+    if asked.ask is not None:
+        return Wanted(ask=asked.ask)
+    if not asked.needs_symbol:
+        return _known(Call(asked.tool, asked.arguments), tools)
+    slots = msgspec.structs.replace(clause.slots, symbols=clause.slots.symbols[:1])
+    return _per_symbol(asked.tool, slots, asked.arguments, results, tools)
 
 
 def _what_if(text: str, slots: Slots, tools: Tools) -> Wanted:

@@ -11,6 +11,7 @@ from functools import cache
 
 import msgspec
 
+from agent.planner.backtests import asks_for_backtest
 from agent.planner.changes import SUGGESTING, Change, Request, read_change, read_exits
 from agent.planner.classifier import Intent, IntentClassifier
 from agent.planner.recognising import recognise
@@ -145,6 +146,12 @@ class Reader:
         return None
 
     def _clause(self, text: str) -> Clause:
+        if asks_for_backtest(text):
+            # "Backtest buy and hold" orders nothing.
+            return Clause(text, Intent.BACKTEST, read_slots(text))
+        return self._clause_of_now(text)
+
+    def _clause_of_now(self, text: str) -> Clause:
         slots = read_slots(text)
         masked = mask(text)
         polite = _ASKED_POLITELY.search(masked) is not None
