@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from core.text.canonical import canonical_json, canonical_text
+from core.text.canonical import canonical_json, encode_sorted, is_text_only
 
 RECORD_SCHEMA = "veloz.audit-record/1"
 LEAF_PREFIX = b"\x00"
@@ -116,20 +116,35 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     payload_digest: str | None = None
 
 
+_TEXT_FIELDS = [name for name in AuditRecord.__struct_fields__ if name not in {"action", "actor_identity"}]
+
+
 def record_bytes(record: AuditRecord) -> bytes:
     """The canonical bytes.
 
     Raises TypeError when the payload holds a number, and ValueError when the record is larger than
     RECORD_SIZE_LIMIT_BYTES.
     """
-    plain = msgspec.to_builtins(record)
-    canonical = canonical_text(plain)
+    canonical = _text_bytes(record)
     if canonical is None:
+        plain = msgspec.to_builtins(record)
         _refuse_numbers(plain["payload"], "payload")
         canonical = canonical_json(plain)
     if len(canonical) > RECORD_SIZE_LIMIT_BYTES:
         raise ValueError(f"audit record of {len(canonical)} bytes exceeds {RECORD_SIZE_LIMIT_BYTES}")
     return canonical
+
+
+def _text_bytes(record: AuditRecord) -> bytes | None:
+    """The canonical bytes of a record that holds text alone; None for any other. As canonical_text writes a dict, whose
+    names the fields' names are: only without making that dict."""
+    action, sealed = record.action, record.actor_identity
+    if type(action) is not Action or not (sealed is None or type(sealed) is PersonField):
+        return None
+    beside = [getattr(record, name) for name in _TEXT_FIELDS]
+    if sealed is not None:
+        beside += [sealed.person, sealed.nonce, sealed.ciphertext, sealed.algorithm]
+    return encode_sorted(record) if is_text_only(beside) and type(record.payload) is dict else None
 
 
 def leaf_hash(canonical: bytes) -> bytes:

@@ -50,14 +50,18 @@ class Measure(StrEnum):
     MICRO_USD = "micro_usd"
     MS = "ms"
 
+    __hash__ = str.__hash__  # Enum's is Python, and a call looks up a dozen of these
+
 
 class Scope(StrEnum):
     RUN = "run"
     USER_DAY = "user_day"
     FIRM_DAY = "firm_day"
 
+    __hash__ = str.__hash__
 
-class BudgetKey(msgspec.Struct, frozen=True, order=True):
+
+class BudgetKey(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     """One budget: whose, of which day (ISO, empty for a run's), of what."""
 
     scope: Scope

@@ -16,6 +16,8 @@ class Role(StrEnum):
     APPROVER = "approver"
     COMPLIANCE = "compliance"
 
+    __hash__ = str.__hash__  # Enum's is Python, and each call is decided by this
+
 
 class Principal(msgspec.Struct, frozen=True):
     """Who is asking. account_ids is the whole scope; an empty tuple sees no account.

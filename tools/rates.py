@@ -28,7 +28,7 @@ MICRO_PER_TOKEN = 1_000_000
 NS_PER_US = 1_000
 
 
-class RateKey(msgspec.Struct, frozen=True, order=True):
+class RateKey(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     """One bucket: what it counts, of which user or account, of which tool. What doesn't matter is empty."""
 
     kind: str

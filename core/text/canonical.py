@@ -24,8 +24,12 @@ def canonical_json(value: Any) -> bytes:
 
 def canonical_text(value: Any) -> bytes | None:
     """The RFC 8785 form of what is_text_only; None for anything else. Raises ValueError for invalid Unicode."""
-    if not is_text_only(value):
-        return None
+    return encode_sorted(value) if is_text_only(value) else None
+
+
+def encode_sorted(value: Any) -> bytes:
+    """What is_text_only, or a msgspec.Struct of such, as JSON with names in order. Raises ValueError for invalid
+    Unicode."""
     try:
         return msgspec.json.encode(value, order="sorted")
     except UnicodeEncodeError as error:
