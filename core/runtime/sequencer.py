@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -149,15 +149,15 @@ class Sequencer:
         """Whether safety commands went ahead that the journal doesn't hold yet."""
         return bool(self._unrecorded)
 
-    async def record(self, decision: Decision) -> Recorded | Refusal:
-        """Decide on the engine's clock when its turn comes, and return when what was decided is durable.
+    def record(self, decision: Decision) -> Awaitable[Recorded | Refusal]:
+        """Decide on the engine's clock when its turn comes; to be awaited until what was decided is durable.
 
         Raises JournalUnavailableError (what was decided is then not so), ImpossibleTransitionError for a report that
         contradicts what is known, and what the decision raises. Once begun it goes on without its caller.
         """
         if len(self._waiting) >= WAITING_LIMIT:
             raise _too_many_waiting()
-        return await self._enter(self._waiting, decision)
+        return self._enter(self._waiting, decision)
 
     def record_then(self, decision: Decision, then: Callable[[Outcome], None]) -> None:
         """As record, for whom a coroutine costs too much: then hears of the outcome, or of the error that record would
@@ -168,9 +168,9 @@ class Sequencer:
         else:
             self._queue(loop, self._waiting, _Item(decision, None, then))
 
-    async def record_safety(self, decision: Decision) -> Recorded | Refusal:
+    def record_safety(self, decision: Decision) -> Awaitable[Recorded | Refusal]:
         """The same for a command that only reduces: it goes ahead without its record when there can't be one."""
-        return await self._enter(self._safety, decision)
+        return self._enter(self._safety, decision)
 
     async def between_batches(self, work: Callable[[], T]) -> T:
         """Run something on a state that is durable as a whole: between two batches, and nothing owed.
@@ -207,11 +207,11 @@ class Sequencer:
         while self._flight is not None or self._waiting or self._safety:
             await self.record(lambda _now_ns: ())
 
-    async def _enter(self, queue: deque[_Item], decision: Decision) -> Recorded | Refusal:
+    def _enter(self, queue: deque[_Item], decision: Decision) -> asyncio.Future[Recorded | Refusal]:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Recorded | Refusal] = loop.create_future()
         self._queue(loop, queue, _Item(decision, done))
-        return await done
+        return done
 
     def _queue(self, loop: asyncio.AbstractEventLoop, queue: deque[_Item], item: _Item) -> None:
         queue.append(item)

@@ -582,11 +582,11 @@ class EngineService:
         key, gathered = (terms.venue, terms.symbol, terms.side), self.sequencer.gathered
         if terms.order_type.has_limit_price:
             found: DecisionInputs | None = None if gathered is None else gathered.get(key)
-            if found is None:
-                found = self.surroundings.inputs(*key)
-                if gathered is not None:
-                    gathered[key] = found
-            return found
+            if found is None and gathered is not None:
+                if "marks" not in gathered:
+                    gathered["marks"] = self.surroundings.marks()
+                found = gathered[key] = self.surroundings.inputs(*key, marks=gathered["marks"])
+            return self.surroundings.inputs(*key) if found is None else found
         instrument = self.kernel.instruments.get((terms.venue, terms.symbol))
         sweep = None if instrument is None else from_scaled(terms.quantity, instrument.quantity_scale)
         return self.surroundings.inputs(*key, sweep)

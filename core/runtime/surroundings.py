@@ -46,8 +46,16 @@ class Surroundings:
         self.brackets: Mapping[str, tuple[MarginBracket, ...]] = {}
         self._kernel = kernel
 
-    def inputs(self, venue: str, symbol: str, side: Side | None = None, sweep: Decimal | None = None) -> DecisionInputs:
-        """For a decision on one instrument; sweep is the quantity of a market order."""
+    def inputs(
+        self,
+        venue: str,
+        symbol: str,
+        side: Side | None = None,
+        sweep: Decimal | None = None,
+        marks: Marks | None = None,
+    ) -> DecisionInputs:
+        """For a decision on one instrument; sweep is the quantity of a market order, marks what was asked for at the
+        same moment already."""
         if (venue, symbol) not in self._kernel.listed_keys:
             return DecisionInputs(NO_MARKET, self.venue_connected, account_id=self.account_id or None)
         hub = self.hub
@@ -63,7 +71,7 @@ class Surroundings:
             visible_quantity = hub.visible_quantity(symbol, side, now_ns)
             if sweep is not None:
                 worst_price, depth_quantity = self._sweep(symbol, side, sweep)
-        marks = Marks(self._kernel, hub, now_ns)
+        marks = self.marks(now_ns) if marks is None else marks
         return DecisionInputs(
             market,
             self.venue_connected,
@@ -77,6 +85,9 @@ class Surroundings:
             self.account_id or None,
             Moment(),
         )
+
+    def marks(self, now_ns: int | None = None) -> Marks:
+        return Marks(self._kernel, self.hub, now_ns)
 
     def for_proposal(self, canonical: bytes) -> DecisionInputs:
         """For a decision on what is proposed; of what can't be read, or is about no market, there is none."""
@@ -108,14 +119,15 @@ class Surroundings:
 
 
 class Marks(Mapping[InstrumentKey, int]):
-    """The mid prices of this moment at each instrument's price_scale, asked for one by one; without one there is no
-    key. A mid of half a unit is rounded half to even."""
+    """The mid prices of this moment at each instrument's price_scale, each asked for when it is needed and then kept;
+    without one there is no key. A mid of half a unit is rounded half to even."""
 
     def __init__(self, kernel: Kernel, hub: MarketHub, now_ns: int | None = None) -> None:
         self._kernel = kernel
         self._listed = kernel.listed_keys
         self._hub = hub
         self._now_ns = hub.now_ns() if now_ns is None else now_ns
+        self._known: dict[InstrumentKey, int | None] = {}
 
     def __getitem__(self, key: InstrumentKey) -> int:
         mark: int | None = self.get(key)
@@ -125,9 +137,11 @@ class Marks(Mapping[InstrumentKey, int]):
 
     # Every order asks for many of them: what Mapping would make of __getitem__ takes three times as long.
     def get(self, key: InstrumentKey, default: Any = None) -> Any:
-        if key not in self._listed:
-            return default
-        mark = self._hub.mark_scaled(key[1], self._now_ns)
+        if key in self._known:
+            mark = self._known[key]
+        else:
+            mark = self._hub.mark_scaled(key[1], self._now_ns) if key in self._listed else None
+            self._known[key] = mark
         return default if mark is None else mark
 
     def __iter__(self) -> Iterator[InstrumentKey]:

@@ -192,8 +192,8 @@ async def test_a_batch_that_cant_be_written_is_undone_as_a_whole(rig: Rig) -> No
 async def test_one_that_contradicts_what_is_known_leaves_its_neighbours_alone(rig: Rig) -> None:
     order_id = await rig.approve("sug-1")
 
-    def accepted(venue_order_id: str) -> asyncio.Task[Recorded | Refusal]:
-        return asyncio.create_task(
+    def accepted(venue_order_id: str) -> asyncio.Future[Recorded | Refusal]:
+        return asyncio.ensure_future(
             rig.sequencer.record(lambda now_ns: decide.decide_accepted(rig.kernel, order_id, venue_order_id, now_ns))
         )
 
@@ -211,7 +211,7 @@ async def test_a_safety_command_doesnt_wait_for_a_disk_that_hangs(rig: Rig) -> N
     hanging = asyncio.create_task(rig.approve("sug-2"))
     await asyncio.to_thread(rig.disk.syncing.wait, WAIT_S)
     async with asyncio.timeout(WAIT_S):
-        assert await rig.cancel(order_id) != ()
+        assert isinstance(await rig.cancel(order_id), Recorded)
         await rig.tighten(KillSwitch.CANCEL_ONLY)
     assert rig.acts(CancelOrder) == [CancelOrder("paper", "BTCUSDT", order_id)]
     assert rig.kernel.kill_switch is KillSwitch.CANCEL_ONLY
@@ -271,7 +271,7 @@ async def test_an_approved_halt_stays_without_the_end_of_an_order_that_never_was
     switch stays thrown and its approval used; only the stop was never there."""
     gate = rig.disk.hang_sync()
     stop = order_proposal(suggestion_id="sug-stop", order_type="STOP", price="", stop_price="61000")
-    held = asyncio.create_task(rig.sequencer.record(rig.approval_of(stop)))
+    held = asyncio.ensure_future(rig.sequencer.record(rig.approval_of(stop)))
     await asyncio.to_thread(rig.disk.syncing.wait, WAIT_S)
     halt = example(KILL_SWITCH_PROPOSAL_SCHEMA, suggestion_id="sug-halt", scope="engine")
     async with asyncio.timeout(WAIT_S):
@@ -298,7 +298,7 @@ async def test_the_end_of_a_session_whose_opening_is_undone_goes_with_it(rig: Ri
     what = grant()
     signed = bytes(sign_session(TRADER_SEED, what))
     gate = rig.disk.hang_sync()
-    opening = asyncio.create_task(
+    opening = asyncio.ensure_future(
         rig.sequencer.record(
             lambda now_ns: decide_session_open(rig.kernel, grant_bytes(what), "trader", signed, now_ns)
         )
@@ -314,12 +314,12 @@ async def test_the_end_of_a_session_whose_opening_is_undone_goes_with_it(rig: Ri
         await opening
     assert what.session_id not in rig.kernel.sessions
     assert not rig.sequencer.owes
-    assert await rig.tighten(KillSwitch.HALTED) != ()
+    assert isinstance(await rig.tighten(KillSwitch.HALTED), Recorded)
 
 
 async def test_safety_is_recorded_before_what_comes_after_it(rig: Rig) -> None:
     rig.disk.write_errors.extend([disk_full(), disk_full()])
-    assert await rig.tighten(KillSwitch.REDUCE_ONLY) != ()
+    assert isinstance(await rig.tighten(KillSwitch.REDUCE_ONLY), Recorded)
     assert rig.kernel.kill_switch is KillSwitch.REDUCE_ONLY
     assert rig.journal.sequence < rig.kernel.sequence
     with pytest.raises(JournalUnavailableError):
