@@ -34,6 +34,7 @@ from api.runs.event_log import RunEventLog
 from api.runs.loading import LoadingCopilot
 from api.runs.service import RunService
 from api.suggestions.repository import SqlSuggestionStore
+from api.suggestions.watch import SuggestionWatch
 from api.tools.health import ServiceHealth
 from api.tools.history import SqlTradingHistory
 from api.tools.idempotency import IdempotencyKeys
@@ -79,6 +80,7 @@ class Services(msgspec.Struct, frozen=True):
     agents: AgentService
     runs: RunService
     suggestions: SqlSuggestionStore
+    watch: SuggestionWatch
     approvals: Approvals
     passkeys: Passkeys
     results: SqlResultStore
@@ -179,6 +181,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         agents=agents,
         runs=RunService(copilot, events, transactions, trail, ids, settings.copilot.run_timeout_s, redactor),
         suggestions=suggestions,
+        watch=SuggestionWatch(transactions),
         approvals=Approvals(
             engine=engine,
             suggestions=suggestions,
@@ -210,10 +213,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     finally:
         for task in background:
             task.cancel()
-        await services.mcp.close()
-        await backtests.close()
-        await services.runs.close()
-        await copilot.close()
+        for part in (services.mcp, backtests, services.watch, services.runs, copilot):
+            await part.close()
         await events.stop()
         await sink.close()
         await budgets.close()

@@ -6,6 +6,7 @@ import re
 from decimal import Decimal
 from typing import Annotated
 
+import msgspec
 from pydantic import Field
 
 from core.types.codes import ReasonCode, refuse
@@ -252,8 +253,17 @@ class GetSuggestionInput(AccountOnlyInput):
     suggestion_id: Annotated[str, Field(pattern=r"^[0-9A-Za-z]{26}$", description="The suggestion's 26-character id.")]
 
 
+class LegCells(Cells):
+    role: Annotated[str, Field(description="entry, take_profit or stop")]
+    client_order_id: str
+    status: Annotated[str, Field(description="The order's; HELD waits in the engine for its entry or its trigger.")]
+    quantity: str
+    filled_quantity: str
+
+
 class GetSuggestionOutput(ToolOutput):
-    """status is pending, approved, rejected, expired, superseded, consumed, executed, failed or needs_review."""
+    """status is pending, approved, rejected, expired, superseded, consumed, executed, failed or needs_review. A bracket
+    is executed once its entry has filled and its exits stand, and needs review when one of those failed."""
 
     suggestion_id: str
     version: WholeText
@@ -268,6 +278,7 @@ class GetSuggestionOutput(ToolOutput):
     decision_reason: UntrustedText | None
     refusal_code: str | None
     client_order_id: str | None
+    legs: Annotated[list[LegCells], Field(description="An approved bracket's orders, the entry first; else empty.")]
 
 
 async def _get_suggestion(context: ToolContext, arguments: GetSuggestionInput) -> GetSuggestionOutput:
@@ -296,6 +307,7 @@ async def _get_suggestion(context: ToolContext, arguments: GetSuggestionInput) -
         decision_reason=suggestion.decision_reason,
         refusal_code=suggestion.refusal_code,
         client_order_id=suggestion.client_order_id,
+        legs=[LegCells(**msgspec.structs.asdict(leg)) for leg in suggestion.legs],
     )
 
 
@@ -467,7 +479,7 @@ ACCOUNT_TOOLS = (
         run=_get_suggestion,
         roles=EVERYONE,
         scope=DataScope.ACCOUNT,
-        sources=(Source.SQL_SUGGESTIONS,),
+        sources=(Source.SQL_SUGGESTIONS, Source.SQL_ORDERS),
         timeout_ms=READ_TIMEOUT_MS,
         example={"suggestion_id": "01KAXB7Z3M2N4P5Q6R7S8T9V0W"},
     ),

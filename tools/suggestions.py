@@ -37,13 +37,23 @@ class GivenSignature(msgspec.Struct, frozen=True, kw_only=True):
     viewed_at_ns: int | None = None
 
 
+class Leg(msgspec.Struct, frozen=True):
+    """An order of a bracket, as it stands. role is entry, take_profit or stop; quantities are decimal text."""
+
+    role: str
+    client_order_id: str
+    status: str
+    quantity: str
+    filled_quantity: str
+
+
 class Suggestion(msgspec.Struct, frozen=True, kw_only=True):
     """One version of one suggestion.
 
     proposal holds the canonical bytes, digest_hex their digest; pre_trade is what was shown with it (checks, what-if,
     market), every number as text. run_id is empty outside a copilot run. viewed_at_ns is the first look of anybody who
     may decide; views has each person's own. approvals_due is as the engine last told it, None until it has; signatures
-    are those given while it takes more.
+    are those given while it takes more. legs are the orders of an approved bracket, the entry first.
     """
 
     suggestion_id: str
@@ -69,6 +79,7 @@ class Suggestion(msgspec.Struct, frozen=True, kw_only=True):
     approvals_due: int | None = None
     signatures: tuple[GivenSignature, ...] = ()
     views: dict[str, int] = {}
+    legs: tuple[Leg, ...] = ()
 
     @property
     def order(self) -> Proposed:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import typer
 
 from api.cli.session import EXIT_USAGE, CommandError, Session
@@ -18,7 +19,7 @@ from core.types.codes import RefusalError
 if TYPE_CHECKING:
     from core.authority.proposal_kinds import Proposed
 
-POLL_INTERVAL_S = 0.1
+RETRY_INTERVAL_S = 0.2
 SETTLED = frozenset({"executed", "failed", "needs_review"})
 STATES_IN_WORDS = {
     "approved": "on its way to the venue",
@@ -153,12 +154,29 @@ def _load(session: Session, suggestion_id: str, version: int | None) -> dict[str
 
 
 def _follow(session: Session, suggestion_id: str, wait_s: float) -> dict[str, Any]:
+    """Its last state within wait_s seconds, as the service tells of each change."""
+    path = f"/api/v1/suggestions/{suggestion_id}"
     deadline = time.monotonic() + wait_s
-    while True:
-        row: dict[str, Any] = session.request("GET", f"/api/v1/suggestions/{suggestion_id}/status")
-        if row["status"] in SETTLED or time.monotonic() >= deadline:
-            return row
-        time.sleep(POLL_INTERVAL_S)
+    state: dict[str, Any] | None = None
+    while (left_s := deadline - time.monotonic()) > 0:
+        try:
+            with session.client.stream("GET", f"{path}/events", timeout=httpx2.Timeout(left_s)) as response:
+                if response.is_error:
+                    break  # asked for below, its refusal is told
+                for line in response.iter_lines():
+                    if line.startswith("data:"):
+                        state = json.loads(line.removeprefix("data:"))
+                    if (state and state.get("status") in SETTLED) or time.monotonic() >= deadline:
+                        break
+        except httpx2.TimeoutException:
+            break
+        except httpx2.HTTPError:
+            pass
+        if state and state.get("status") in SETTLED:
+            return state
+        time.sleep(RETRY_INTERVAL_S)  # the stream was cut: its next snapshot says what was missed
+    final: dict[str, Any] = session.request("GET", f"{path}/status")
+    return final
 
 
 def _signed_proposal(row: dict[str, Any]) -> tuple[Proposed, str]:

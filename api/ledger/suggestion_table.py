@@ -1,7 +1,7 @@
 """What the journal says of a suggestion: consumed, then what became of what was approved.
 
-An order's suggestion follows its order. One that changes an order follows the change: it is executed once that is so,
-and has failed when the order ended otherwise.
+An order's suggestion follows its order, a bracket's its entry and its exits. One that changes an order follows the
+change: it is executed once that is so, and has failed when the order ended otherwise.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api.ledger.bracket_table import KIND as BRACKET
+from api.ledger.bracket_table import project_bracket
 from core.authority.proposal import kind_of
 from core.types.events import (
     ApprovalDecided,
@@ -29,6 +31,8 @@ from core.types.events import (
 from core.types.orders import OrderStatus
 
 CHANGES = ("amend", "cancel")
+NOT_ONE_ORDER = (*CHANGES, BRACKET)
+"""Suggestions that follow something else than the one order that they name."""
 AT_ONCE = frozenset({"kill_switch", "strategy_change"})
 """What is so as soon as the engine has decided."""
 OPEN = ("consumed", "needs_review")
@@ -47,7 +51,7 @@ _DECIDE = text(
 _MOVE_ORDERS = text(
     """
     UPDATE suggestions SET status = :status, refusal_code = coalesce(:refusal_code, refusal_code)
-    WHERE client_order_id = :client_order_id AND NOT kind = ANY (CAST(:changes AS text[]))
+    WHERE client_order_id = :client_order_id AND NOT kind = ANY (CAST(:others AS text[]))
       AND (cardinality(CAST(:only_from AS text[])) = 0 OR status = ANY (CAST(:only_from AS text[])))
     """
 )
@@ -73,6 +77,7 @@ async def project_suggestion(connection: AsyncConnection, event: JournalEvent) -
         await connection.execute(_SUPERSEDE, {"id": event.suggestion_id, "version": event.version})
         return
     await _project_orders(connection, event)
+    await project_bracket(connection, event)
     await _project_amendments(connection, event)
     await _project_cancels(connection, event)
 
@@ -143,7 +148,7 @@ async def _move(
     refusal_code: str | None = None,
 ) -> None:
     values = {"client_order_id": client_order_id, "status": status, "refusal_code": refusal_code}
-    await connection.execute(_MOVE_ORDERS, {**values, "changes": list(CHANGES), "only_from": list(only_from)})
+    await connection.execute(_MOVE_ORDERS, {**values, "others": list(NOT_ONE_ORDER), "only_from": list(only_from)})
 
 
 async def _move_change(

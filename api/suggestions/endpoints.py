@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
+from sse_starlette import EventSourceResponse
 from starlette.responses import Response
 
 from api.dependencies import CurrentPrincipal, CurrentServices
 from api.problems import problem
+from api.suggestions.watch import SuggestionState
 from core.types.clock import format_utc_us
-from core.types.codes import ReasonCode, refuse
+from core.types.codes import ReasonCode, RefusalError, refuse
 from tools.approvals import ApprovalMethod
+from tools.contracts import Principal
 from tools.suggestions import Suggestion, SuggestionStatus
 
+if TYPE_CHECKING:
+    from api.services import Services
+
 SUGGESTIONS_SHOWN_LIMIT = 200
+KEEPALIVE_S = 15
+SEND_TIMEOUT_S = 30
+EVENT_ID_LENGTH_LIMIT = 256
 SIGNATURE_HEX_LENGTH_LIMIT = 256
 REASON_LENGTH_LIMIT = 1_000
 VALUE_LENGTH_LIMIT = 64
@@ -85,17 +95,61 @@ async def get_suggestion(
 
 @router.get("/{suggestion_id}/status")
 async def get_status(suggestion_id: str, principal: CurrentPrincipal, services: CurrentServices) -> dict[str, Any]:
-    """What has become of it, without its content: for following an order after its approval."""
-    row = await services.suggestions.get(principal.account_ids, suggestion_id)
-    if row is None:
-        raise refuse(ReasonCode.RESOURCE_NOT_FOUND, f"There is no suggestion {suggestion_id[:64]} in your accounts.")
-    return {
-        "id": row.suggestion_id,
-        "version": row.version,
-        "status": row.status.value,
-        "client_order_id": row.client_order_id,
-        "refusal_code": row.refusal_code,
-    }
+    """What has become of it, without its content."""
+    state: dict[str, Any] = msgspec.to_builtins(await services.watch.state(principal.account_ids, suggestion_id))
+    return state
+
+
+@router.get("/{suggestion_id}/events", response_class=EventSourceResponse)
+async def follow(
+    suggestion_id: str,
+    principal: CurrentPrincipal,
+    services: CurrentServices,
+    last_event_id: Annotated[str | None, Header(max_length=EVENT_ID_LENGTH_LIMIT)] = None,
+) -> Response:
+    """What becomes of it, as events: its status as it is now, then each change, until nothing more can happen. After
+    the one named by Last-Event-ID only what is new; 204 when that was the last."""
+    state = await services.watch.state(principal.account_ids, suggestion_id)
+    if state.is_settled and last_event_id == _event_id(state):
+        return Response(status_code=204)
+    services.watch.check_room()
+    return EventSourceResponse(
+        _changes(services, principal, state, last_event_id),
+        sep="\n",
+        ping=KEEPALIVE_S,
+        send_timeout=SEND_TIMEOUT_S,
+        headers={"X-Accel-Buffering": "no"},
+    )
+
+
+async def _changes(
+    services: Services, principal: Principal, state: SuggestionState, last_event_id: str | None
+) -> AsyncIterator[dict[str, str]]:
+    row = await services.suggestions.get(principal.account_ids, state.id)
+    assert row is not None, "its state was there a moment ago, and rows stay"
+    try:
+        async with services.watch.waiting(row.account_id, state):
+            if last_event_id != _event_id(state):
+                yield _event(state)
+            while not state.is_settled:
+                newer = await services.watch.next(state)
+                if row.account_id not in (await services.users.cut(principal)).account_ids:
+                    return
+                if newer is not None:
+                    state = newer
+                    yield _event(state)
+    except RefusalError as error:
+        # The status line is gone: the stream itself says what failed, without an id, so that a resume asks again.
+        problem = {"code": error.refusal.code.value, "message": error.refusal.message}
+        yield {"event": "error", "data": msgspec.json.encode(problem).decode()}
+
+
+def _event(state: SuggestionState) -> dict[str, str]:
+    return {"id": _event_id(state), "event": "suggestion", "data": msgspec.json.encode(state).decode()}
+
+
+def _event_id(state: SuggestionState) -> str:
+    return f"{state.id}:{state.mark}"
 
 
 @router.post("/{suggestion_id}/approve", response_model=None)
@@ -192,6 +246,7 @@ def _shown(row: Suggestion) -> dict[str, Any]:
         "decision_reason": row.decision_reason,
         "refusal_code": row.refusal_code,
         "client_order_id": row.client_order_id,
+        "legs": [msgspec.to_builtins(leg) for leg in row.legs],
     }
 
 

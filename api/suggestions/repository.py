@@ -15,7 +15,7 @@ from api.transactions import Transactions
 from core.authority.proposal import parse_proposal
 from core.types.clock import NS_PER_US
 from core.types.codes import RefusalError
-from tools.suggestions import GivenSignature, Suggestion, SuggestionStatus
+from tools.suggestions import GivenSignature, Leg, Suggestion, SuggestionStatus
 
 LIST_LIMIT = 200
 
@@ -31,7 +31,13 @@ _COLUMNS = """
     ) AS signatures,
     (SELECT CAST(json_object_agg(v.user_id, CAST(extract(epoch FROM v.viewed_at) * 1000000 AS bigint)) AS text)
      FROM suggestion_views v WHERE v.suggestion_id = suggestions.id AND v.version = suggestions.version
-    ) AS views
+    ) AS views,
+    (SELECT CAST(json_agg(json_build_array(o.role, o.client_order_id, o.status, CAST(trim_scale(o.quantity) AS text),
+                                           CAST(trim_scale(o.filled_quantity) AS text))
+                          ORDER BY o.parent_id NULLS FIRST, o.role DESC) AS text)
+     FROM orders o WHERE suggestions.kind = 'bracket'
+       AND (o.client_order_id = suggestions.client_order_id OR o.parent_id = suggestions.client_order_id)
+    ) AS legs
 """
 _INSERT = text(
     """
@@ -233,6 +239,7 @@ def _suggestion(row: Row[Any]) -> Suggestion:
         edited_by=row.edited_by,
         approvals_due=row.approvals_due,
         signatures=tuple(_signature(*item) for item in msgspec.json.decode(row.signatures or "[]")),
+        legs=tuple(Leg(role or "", *rest) for role, *rest in msgspec.json.decode(row.legs or "[]")),
         views={user: at_us * NS_PER_US for user, at_us in msgspec.json.decode(row.views or "{}").items()},
     )
 
