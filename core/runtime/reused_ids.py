@@ -14,9 +14,10 @@ import msgspec
 
 from core.kernel.kernel import Kernel
 from core.kernel.records import SEPARATOR
+from core.orders.machine import Order
 from core.types.authority import ExternalAuthority
 from core.types.instruments import Instrument
-from core.types.orders import OrderIntent
+from core.types.orders import OrderIntent, OrderStatus
 from core.types.venues import VenueCapabilities
 from core.venues.ports import (
     AmendResult,
@@ -52,7 +53,8 @@ class ReusedIds:
         return await self._venue.submit(intent)
 
     async def amend(self, intent: OrderIntent, quantity: int, price: int | None) -> AmendResult:
-        return await self._venue.amend(intent, quantity, price)
+        there = msgspec.structs.replace(intent, client_order_id=_there(intent.client_order_id))
+        return await self._venue.amend(there, quantity, price)
 
     async def cancel(self, symbol: str, client_order_id: str) -> None:
         await self._venue.cancel(symbol, _there(client_order_id))
@@ -61,11 +63,36 @@ class ReusedIds:
         await self._venue.cancel_all(symbol)
 
     async def order(self, symbol: str, client_order_id: str) -> VenueOrder | None:
-        """None also when the venue tells of another order under that id by now."""
+        """When the venue tells of a later order under that id, the one that is meant has ended: what its fills say."""
         seen = await self._venue.order(symbol, _there(client_order_id))
-        if seen is None or self._here(seen.client_order_id, seen.venue_order_id) != client_order_id:
+        if seen is None:
             return None
-        return msgspec.structs.replace(seen, client_order_id=client_order_id)
+        if self._here(seen.client_order_id, seen.venue_order_id) == client_order_id:
+            return msgspec.structs.replace(seen, client_order_id=client_order_id)
+        known = self._kernel.orders.get(client_order_id)
+        if known is None or not _is_later(seen, known):
+            return None
+        return await self._ended(known, seen)
+
+    async def _ended(self, known: Order, later: VenueOrder) -> VenueOrder:
+        """Ids are unique among open orders, so a later one of the same id proves the end of the one before it. Whether
+        it was cancelled or expired, nobody says any more."""
+        intent, venue_order_id = known.intent, known.venue_order_id or ""
+        trades = await self._venue.trades_of(intent.symbol, venue_order_id)
+        filled = sum(trade.quantity for trade in trades)
+        return VenueOrder(
+            symbol=intent.symbol,
+            client_order_id=intent.client_order_id,
+            venue_order_id=venue_order_id,
+            status=OrderStatus.FILLED if filled >= intent.quantity else OrderStatus.CANCELED,
+            filled_quantity=filled,
+            ts_event_ns=later.ts_event_ns,
+            side=intent.side,
+            order_type=intent.order_type,
+            time_in_force=intent.time_in_force,
+            quantity=intent.quantity,
+            price=intent.price,
+        )
 
     async def open_orders(self, symbol: str) -> list[VenueOrder]:
         return [self._named(order) for order in await self._venue.open_orders(symbol)]
@@ -128,6 +155,14 @@ def name_here(kernel: Kernel, client_order_id: str, venue_order_id: str) -> str:
 def is_reused(client_order_id: str) -> bool:
     """Whether a later order may have the id at the venue by now."""
     return SEPARATOR in client_order_id
+
+
+def _is_later(seen: VenueOrder, known: Order) -> bool:
+    """Whether the venue numbered it after the one that is known: a query that lags may show an earlier one."""
+    ours, theirs = known.venue_order_id or "", seen.venue_order_id
+    if not isinstance(known.authority, ExternalAuthority) or not (ours.isdecimal() and theirs.isdecimal()):
+        return False
+    return int(theirs) > int(ours)
 
 
 def _there(client_order_id: str) -> str:

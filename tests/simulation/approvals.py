@@ -13,7 +13,7 @@ from core.types.clock import NS_PER_S
 from core.types.orders import OrderRequest, OrderRole, OrderType, TimeInForce, client_order_id, derived_order_id
 from core.types.views import ExecutionOutcomeView
 from tests.simulation import documents, proposals
-from tests.simulation.checks import Invariant
+from tests.simulation.invariants import Invariant
 from tests.simulation.machine import Life
 from tests.simulation.model import MANDATE_LIMITS, TIGHTNESS, Known
 from tests.simulation.proposals import Signed

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
@@ -35,42 +34,14 @@ from core.types.orders import OrderIntent, OrderType, Side
 from tests.core.storage.faults import MemoryDisk
 from tests.simulation.approved import approval_problem
 from tests.simulation.brief import brief
-from tests.simulation.exchange import LEVEL_QUANTITY, Exchange
+from tests.simulation.exchange import LEVEL_QUANTITY, Exchange, Held
 from tests.simulation.feed import Feed
+from tests.simulation.invariants import Broken, Invariant
 from tests.simulation.machine import Life
 from tests.simulation.model import ITEMS, TIGHTNESS, Known, Model, rate_of, terms_of, within
 
 BALANCE_CHECK = "RISK_BALANCE_INSUFFICIENT"
 NO_BALANCE = "insufficient balance"
-
-
-class Invariant(StrEnum):
-    SUBMITTED_ONCE = "no order is sent twice"
-    WRITTEN_AHEAD = "an intent is durable before its order leaves"
-    INTENDED_ONCE = "one request, or one approval, makes one order"
-    APPROVED = "an approval leads to what was signed, and to nothing else"
-    VOIDED = "what was made void is never used"
-    AMENDED_ONCE = "an amendment leaves once, as it was recorded"
-    FILLS = "no fill is lost, doubled or changed"
-    POSITIONS = "positions are the sum of the venue's fills"
-    LIMITS = "no accepted order goes beyond a limit"
-    SELF_TRADE = "no order can meet one of our own"
-    RATES = "no rate window holds more than it may"
-    AUTHORITY = "no order goes beyond its session or its mandate"
-    KILL_SWITCH = "the kill switch is obeyed from its event on"
-    FROZEN = "a frozen account takes no order"
-    TRUTH = "the engine says of an order what the venue says"
-    RESOLVED = "what is unknown is resolved to the venue's truth"
-    CANCELLED = "what was to be cancelled doesn't stay open"
-    DURABLE = "what was answered for is there after any crash"
-    GROUPS = "orders that take each other's place never fill more than was meant"
-    REPLAY = "replaying the journal gives the same state"
-    ALIVE = "the engine crashes of nothing, and recovers from everything"
-
-
-class Broken(msgspec.Struct, frozen=True):
-    invariant: Invariant
-    detail: str
 
 
 class Checks:
@@ -169,8 +140,9 @@ class Checks:
 
     def on_amend(self, order_id: str, quantity: int, price: int | None) -> None:
         """An amendment is leaving."""
-        known = self.model.orders.get(order_id)
-        if known is None or known.amend_to_leave is None:
+        of_this_id = (known for name, known in self.model.orders.items() if given_id(name) == order_id)
+        known = next((known for known in of_this_id if known.amend_to_leave is not None), None)
+        if known is None:
             self.fail(Invariant.AMENDED_ONCE, f"{order_id} is amended again, or without its record")
         elif known.amend_to_leave != (quantity, price):
             recorded = known.amend_to_leave
@@ -192,7 +164,7 @@ class Checks:
         if known.role != "entry":
             others += self.model.groups[known.group_id or ""]
         for other_id in others:
-            held = self._exchange.orders.get(other_id)
+            held = self._held(other_id)
             if other_id != order_id and held is not None and held.is_open:
                 self.fail(Invariant.GROUPS, f"{order_id} left while {other_id}, whose place it takes, is {held.status}")
 
@@ -239,7 +211,7 @@ class Checks:
             case OrderFilled():
                 self._filled(event)
             case OrderAdopted():
-                if event.intent.client_order_id not in self.foreign:
+                if given_id(event.intent.client_order_id) not in self.foreign:
                     self.fail(Invariant.TRUTH, f"{event.intent.client_order_id} was adopted and is our own")
             case OrderAccepted() | OrderRejected() | OrderClosed():
                 self._told_of(event)
@@ -261,6 +233,10 @@ class Checks:
             self._new(event.intent)
             self._leaving(event, event.intent)
 
+    def _held(self, order_id: str) -> Held | None:
+        known = self.model.orders.get(order_id)
+        return self._exchange.held_as(order_id, None if known is None else known.venue_order_id)
+
     def _halted_itself(self, event: KillSwitchChanged) -> None:
         """Which it may when nobody renewed its timer, and not because of what the venue told it."""
         timer_s = self.model.rules["global"]["dead_mans_timer_s"]
@@ -271,7 +247,7 @@ class Checks:
     def _told_of(self, event: OrderAccepted | OrderRejected | OrderClosed) -> None:
         """What is said of an order is what the venue would say."""
         order_id = event.client_order_id
-        held = self._exchange.orders.get(order_id)
+        held = self._held(order_id)
         there = "unknown" if held is None else held.status
         match event:
             case OrderAccepted() if held is None or held.venue_order_id != event.venue_order_id:
@@ -461,7 +437,7 @@ class Checks:
         if event.trade_id in self._seen_trades:
             self.fail(Invariant.FILLS, f"trade {event.trade_id} is filled twice")
         self._seen_trades.add(event.trade_id)
-        stated = (event.client_order_id, event.symbol, event.side, event.price, event.quantity)
+        stated = (given_id(event.client_order_id), event.symbol, event.side, event.price, event.quantity)
         true = None
         if trade is not None:
             true = (trade.client_order_id, trade.symbol, trade.side, trade.price, trade.quantity)
@@ -495,8 +471,12 @@ class Checks:
             problem = self._order_at_rest(order_id, known)
             if problem is not None:
                 return problem
+        adopted = {known.venue_order_id for known in model.orders.values()}
         for held in self._exchange.history:
-            if held.terms.client_order_id not in model.orders and (held.is_open or held.trades):
+            is_known = held.venue_order_id in adopted
+            if held.terms.client_order_id not in self.foreign:
+                is_known = held.terms.client_order_id in model.orders
+            if not is_known and (held.is_open or held.trades):
                 return Broken(
                     Invariant.TRUTH, f"{held.terms.client_order_id} is {held.status} at the venue, unknown here"
                 )
@@ -505,7 +485,7 @@ class Checks:
     def _order_at_rest(self, order_id: str, known: Known) -> Broken | None:
         if known.status in {"INTENDED", "UNKNOWN"} or known.pending is not None:
             return Broken(Invariant.RESOLVED, f"{order_id} is still {known.status}, amending: {known.pending}")
-        held = self._exchange.orders.get(order_id)
+        held = self._held(order_id)
         if known.is_held and (known.cancel_requested or model_is_halted(self.model) or self._is_pointless(known)):
             return Broken(Invariant.CANCELLED, f"{order_id} is still held")
         if held is None and (known.is_held or known.status == "CANCELED"):
@@ -573,6 +553,11 @@ def _counts_all(kernel: Kernel, whole: Kernel) -> bool:
 
 def model_is_halted(model: Model) -> bool:
     return model.effective_switch == "HALTED"
+
+
+def given_id(client_order_id: str) -> str:
+    """The id that whoever placed it gave: the engine adds the venue's own where that one has come again."""
+    return client_order_id.partition("@venue:")[0]
 
 
 def _same_side(order: Known, intent: OrderIntent) -> bool:

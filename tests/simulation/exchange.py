@@ -172,6 +172,12 @@ class Exchange:
         """The order as it was at a moment; None before it was there."""
         return next((view for view in reversed(held.views) if view.ts_event_ns <= at_ns), None)
 
+    def held_as(self, client_order_id: str, venue_order_id: str | None) -> Held | None:
+        """By the venue's own id where that is known: the other may have come again."""
+        if venue_order_id is None:
+            return self.orders.get(client_order_id)
+        return next((held for held in self.history if held.venue_order_id == venue_order_id), None)
+
     def open_orders(self) -> list[Held]:
         return [held for held in self.orders.values() if held.is_open]
 

@@ -20,6 +20,7 @@ from core.runtime.follow import VenueFollower
 from core.runtime.guard import Guard
 from core.runtime.held import HeldOrders
 from core.runtime.recovery import SnapshotKeeper, recover
+from core.runtime.reused_ids import ReusedIds
 from core.runtime.service import EngineService
 from core.storage.journal import Commit, Journal, JournalUnavailableError
 from core.types.clock import MonotonicClock
@@ -121,7 +122,7 @@ class Life:
         self.journal.later = self._later
         self.kernel = recover(folder, self.journal)
         self.clock = MonotonicClock(machine.wall, floor_ns=self.kernel.last_ts_ns)
-        venue = SimVenue(machine.network, self.loop, machine.on_submit, machine.on_amend)
+        venue = ReusedIds(SimVenue(machine.network, self.loop, machine.on_submit, machine.on_amend), self.kernel)
         self.service = EngineService(
             self.kernel,
             self.journal,

@@ -61,7 +61,8 @@ MANDATE_LIMITS = (
 class Known(msgspec.Struct):
     """An order as the events tell it. armed: how much of one that is held may act, None when all of it; most: the
     largest quantity that was ever asked for; pending: the quantity and price of an amendment without an answer;
-    amend_to_leave: of one that didn't leave yet, which it may do after the order's last fill."""
+    amend_to_leave: of one that didn't leave yet, which it may do after the order's last fill; venue_order_id: of one
+    that somebody else placed, whose own id may come again."""
 
     intent: OrderIntent
     status: str
@@ -78,7 +79,7 @@ class Known(msgspec.Struct):
     cancel_requested: bool = False
     pending: tuple[int, int | None] | None = None
     amend_to_leave: tuple[int, int | None] | None = None
-    is_foreign: bool = False
+    venue_order_id: str | None = None
     authority: object = None
 
     @property
@@ -188,7 +189,13 @@ class Model:
                     self._left(event.intent, event.ts_ns)
             case OrderAdopted():
                 self._opened(
-                    Known(event.intent, "ACCEPTED", event.intent.quantity, event.intent.price, is_foreign=True)
+                    Known(
+                        event.intent,
+                        "ACCEPTED",
+                        event.intent.quantity,
+                        event.intent.price,
+                        venue_order_id=event.venue_order_id,
+                    )
                 )
             case OrderFilled():
                 self._filled(event)

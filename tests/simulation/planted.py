@@ -28,7 +28,7 @@ from core.types.events import RiskCheckRecord
 from core.types.orders import OrderStatus
 from core.venues.ports import SubmitRefused, SubmitUnknown
 from tests.core.storage.faults import MemoryFile
-from tests.simulation.checks import Invariant
+from tests.simulation.invariants import Invariant
 
 Patch = pytest.MonkeyPatch
 
@@ -314,6 +314,6 @@ BUGS = (
     Bug("the kill switch isn't looked at", switch_unchecked, frozenset({Invariant.KILL_SWITCH})),
     Bug("any balance is enough", balance_unchecked, frozenset({Invariant.LIMITS})),
     Bug("legs of one group are at the venue together", sisters_not_looked_at, frozenset({Invariant.GROUPS})),
-    Bug("an enlarged order may be filled too early", amendment_outrun_by_fills, frozenset({Invariant.ALIVE}), 121),
+    Bug("an enlarged order may be filled too early", amendment_outrun_by_fills, frozenset({Invariant.ALIVE}), 241),
     Bug("one open order too many", open_orders_off_by_one, frozenset({Invariant.LIMITS})),
 )

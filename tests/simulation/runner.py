@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from tests.simulation.checks import Broken, Invariant
+from tests.simulation.invariants import Broken, Invariant
 from tests.simulation.world import Outcome, simulate
 
 SEEDS_PER_TASK = 4

@@ -51,6 +51,7 @@ REACHED = {
     "asked again",
     "foreign order",
     "foreign cancel",
+    "foreign id used again",
     "event freeze_changed",
     "event order_amend_requested",
     "event order_amended",

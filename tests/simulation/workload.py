@@ -31,8 +31,8 @@ from core.types.orders import (
 from core.types.views import ExecutionOutcomeView
 from tests.simulation import documents
 from tests.simulation.approvals import Approvals
-from tests.simulation.checks import Invariant
 from tests.simulation.exchange import Terms, VenueRefusalError
+from tests.simulation.invariants import Invariant
 from tests.simulation.machine import Life
 from tests.simulation.model import TIGHTNESS, Known
 
@@ -54,6 +54,7 @@ class Workload:
         self._asked: list[Asked] = []
         self._groups: list[tuple[GroupRequest, str]] = []
         self._generations: Counter[str] = Counter()
+        self._foreign: dict[str, list[str]] = {}
         self._count = 0
         self._session = 0
         self.approvals = Approvals(self, world)
@@ -286,6 +287,12 @@ class Workload:
         price = quote.bid - away if side is Side.BUY else quote.ask + away
         quantity = self.random.randint(2, 6) * item.lot_size
         order_id = self.new_id("web")
+        given = self._foreign.setdefault(symbol, [])
+        if given and self.random.random() < 0.35:
+            # As a client that numbers its orders anew every day.
+            order_id = self.random.choice(given)
+            self._world.counted("foreign id used again")
+        self._foreign[symbol] = [*given[-REMEMBERED:], order_id]
         self._world.checks.foreign.add(order_id)
         try:
             self._world.exchange.place(Terms(symbol, order_id, side, OrderType.LIMIT, TimeInForce.GTC, quantity, price))

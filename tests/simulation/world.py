@@ -17,9 +17,10 @@ from core.kernel import kernel
 from core.runtime import sequencer
 from core.types.orders import OrderIntent
 from tests.simulation import documents
-from tests.simulation.checks import Broken, Checks, Invariant
+from tests.simulation.checks import Checks
 from tests.simulation.exchange import Exchange, Quote
 from tests.simulation.feed import Feed
+from tests.simulation.invariants import Broken, Invariant
 from tests.simulation.loop import Scheduler
 from tests.simulation.machine import Life, Machine
 from tests.simulation.network import Network

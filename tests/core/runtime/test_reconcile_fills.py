@@ -12,6 +12,7 @@ from core.config import Settings
 from core.kernel import kernel as kernel_module
 from core.types.authority import ExternalAuthority
 from core.types.events import BalancesObserved, OrderAdopted, OrderClosed, OrderFilled, Reconciled
+from core.types.orders import OrderStatus
 from core.venues.paper.server import PaperVenue
 from tests.core.approvals import ACCOUNT
 from tests.core.engine_support import RunningEngine
@@ -154,3 +155,29 @@ async def test_two_orders_of_somebody_else_under_one_new_id_are_two_orders(setti
         assert (await engine.client.reconcile(dry_run=True, requested_by="user-trader")).differences == ()
     finally:
         await engine.close()
+
+
+async def test_an_order_whose_id_came_again_while_nobody_looked_has_ended(settings: Settings, other: Client) -> None:
+    """given an order of somebody else that ended while the engine was down, and another under its id, which is all that
+    the venue tells of by that id, when the engine looks, then the first has ended, and nothing is frozen."""
+    again = {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.02", "newClientOrderId": "again"}
+    engine = RunningEngine(settings)
+    await engine.start()
+    first = (await other.order(**again, price="50000.00")).json()
+    await engine.event(lambda event: getattr(event, "venue_order_id", "") == str(first["orderId"]))
+    await engine.close()
+    ended = await other.signed("DELETE", "/api/v3/order", symbol="BTCUSDT", orderId=first["orderId"])
+    assert ended.json()["status"] == "CANCELED"
+    later = (await other.order(**again, price="50001.00")).json()
+
+    second = RunningEngine(settings)
+    await second.start()
+    try:
+        closed = await second.event(lambda event: isinstance(event, OrderClosed))
+        assert (closed.client_order_id, closed.status) == ("again", OrderStatus.CANCELED)
+        (shown,) = await second.client.open_orders(ACCOUNT)
+        assert shown.venue_order_id == str(later["orderId"])
+        assert (await second.client.risk_state(ACCOUNT)).frozen_reason is None
+        assert (await second.client.reconcile(dry_run=True, requested_by="user-trader")).differences == ()
+    finally:
+        await second.close()
