@@ -267,6 +267,11 @@ def encode_group(previous: bytes, payloads: Sequence[bytes]) -> tuple[bytes, lis
     A group's bytes and each record's hash (core.storage.journal_format). The payloads have been checked.
     """
 
+def first_unfit(payloads: Sequence[bytes], limit_bytes: int) -> int:
+    """
+    The position of the first payload that no record can hold (core.storage.journal_format.check_payload), or how many there are.
+    """
+
 def trading_messages(engine_id: str, quoted_engine_id: bytes, epoch: int, first_sequence: int, payloads: Sequence[bytes], hashes: Sequence[bytes]) -> list[tuple[str, bytes, str]]:
     """
     What is published of records that follow each other, each as (subject, payload, message id).
@@ -421,9 +426,10 @@ class OrderRequests:
 
     def __init__(self, method: str, api_key: str, recv_window_ms: int) -> None: ...
 
-    def frames(self, intents: list[core.types.orders.OrderIntent], first_id: int, timestamp_ms: int, sign: HmacSha256 | Callable[[str], str] | None) -> list[bytes | None]:
+    def frames(self, intents: list[core.types.orders.OrderIntent], first_id: int, timestamp_ms: int, sign: HmacSha256 | Callable[[str], str] | None) -> dict[str, tuple[str, bytes]]:
         """
-        A frame of each, whose ids follow each other; None for an order that isn't plain. sign makes the
+        Request id and frame of each by its clientOrderId, without those that aren't plain; the ids follow each
+        other in the order of the intents, those left out have theirs as well. sign makes the
         signature of a payload; it is None where the connection has a session. Raises what sign raises.
         """
 

@@ -51,8 +51,9 @@ __attribute__((target("sse4.2"))) std::uint32_t checksum_natively(std::string_vi
 
 #endif
 
-void append_little(std::string &out, std::uint32_t value) {
-    for (int i = 0; i < 4; ++i) out += static_cast<char>(value >> (8 * i) & 0xFF);
+char *write_little(char *out, std::uint32_t value) {
+    for (int i = 0; i < 4; ++i) *out++ = static_cast<char>(value >> (8 * i) & 0xFF);
+    return out;
 }
 
 std::string_view view_of(const Sha256::Digest &digest) {
@@ -90,15 +91,18 @@ Sha256::Digest HmacSha256::sign(std::string_view payload) const {
     return outer.add(view_of(digest)).digest();
 }
 
-void append_record(std::string &group, std::string_view payload, bool is_first, Sha256::Digest &previous) {
+char *write_record(char *out, std::string_view payload, bool is_first, Sha256::Digest &previous) {
     const auto length = static_cast<std::uint32_t>(payload.size());
-    std::string word;
-    append_little(word, length << 8 | (is_first ? kFirstKind : kFurtherKind));
-    group.append(word);
-    append_little(group, crc32c(payload, crc32c(view_of(previous), crc32c(word))));
-    group.append(view_of(previous)).append(payload);
+    const char *word = out;
+    out = write_little(out, length << 8 | (is_first ? kFirstKind : kFurtherKind));
+    const std::uint32_t checksum = crc32c(payload, crc32c(view_of(previous), crc32c({word, 4})));
+    out = write_little(out, checksum);
+    const char *body = out;
+    out = std::copy_n(view_of(previous).data(), previous.size(), out);
+    out = std::copy_n(payload.data(), payload.size(), out);
     Sha256 hash;
-    previous = hash.add(view_of(previous)).add(payload).digest();
+    previous = hash.add({body, static_cast<std::size_t>(out - body)}).digest();
+    return out;
 }
 
 std::string_view event_kind_of(std::string_view payload) {

@@ -25,8 +25,12 @@ private:
     Sha256 inner_, outer_;
 };
 
-// Appends one record to a group's bytes and moves previous on to its hash. is_first: of its group.
-void append_record(std::string &group, std::string_view payload, bool is_first, Sha256::Digest &previous);
+// What a record has beside its payload.
+constexpr std::size_t kRecordOverheadBytes = 40;
+
+// Writes one record, moves previous on to its hash, and returns where it ends: kRecordOverheadBytes and the payload's
+// bytes further. is_first: of its group.
+char *write_record(char *out, std::string_view payload, bool is_first, Sha256::Digest &previous);
 
 // An event's kind, which its payload begins with; empty where it doesn't.
 std::string_view event_kind_of(std::string_view payload);

@@ -1,6 +1,8 @@
 // core._native: the bindings of the journal's groups.
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 #include <string>
 
 #include <nanobind/nanobind.h>
@@ -15,7 +17,7 @@ using namespace nb::literals;
 namespace veloz {
 namespace {
 
-constexpr std::size_t kOverheadBytes = 40;
+constexpr int kLeastLastBits = 2;
 constexpr std::size_t kPayloadLimitBytes = (std::size_t{1} << 24) - 1;
 
 std::string_view bytes_of(nb::handle value) {
@@ -27,6 +29,20 @@ nb::bytes bytes_of(const Sha256::Digest &digest) {
     return nb::bytes(reinterpret_cast<const char *>(digest.data()), digest.size());
 }
 
+// The first of the payloads that no record can hold, or their number. core.storage.journal_format tells why.
+std::size_t first_unfit(nb::sequence payloads, std::size_t limit_bytes) {
+    std::size_t position = 0;
+    for (nb::handle held : payloads) {
+        const std::string_view payload = bytes_of(held);
+        const bool fits = !payload.empty() && payload.size() <= limit_bytes &&
+                          std::memchr(payload.data(), 0, payload.size()) == nullptr &&
+                          std::popcount(static_cast<unsigned char>(payload.back())) >= kLeastLastBits;
+        if (!fits) return position;
+        ++position;
+    }
+    return position;
+}
+
 nb::tuple encode_group(nb::bytes previous, nb::sequence payloads) {
     Sha256::Digest hash;
     if (previous.size() != hash.size()) throw nb::value_error("a hash has 32 bytes");
@@ -35,16 +51,20 @@ nb::tuple encode_group(nb::bytes previous, nb::sequence payloads) {
     for (nb::handle payload : payloads) {
         const std::size_t length = bytes_of(payload).size();
         if (length > kPayloadLimitBytes) throw nb::value_error("a record's length has 24 bits");
-        size += kOverheadBytes + length;
+        size += kRecordOverheadBytes + length;
     }
-    std::string group;
-    group.reserve(size);
+    // Its bytes are written where they stay: nobody else sees them before they are whole.
+    nb::object group = nb::steal(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size)));
+    if (!group.is_valid()) throw nb::python_error();
+    char *out = PyBytes_AS_STRING(group.ptr());
     nb::list hashes;
+    bool is_first = true;
     for (nb::handle payload : payloads) {
-        append_record(group, bytes_of(payload), group.empty(), hash);
+        out = write_record(out, bytes_of(payload), is_first, hash);
+        is_first = false;
         hashes.append(bytes_of(hash));
     }
-    return nb::make_tuple(nb::bytes(group.data(), group.size()), hashes);
+    return nb::make_tuple(group, hashes);
 }
 
 nb::list trading_messages(const std::string &engine_id, nb::bytes quoted_engine_id, std::int64_t epoch,
@@ -78,6 +98,10 @@ void bind_journal(nb::module_ &module) {
                nb::sig("def encode_group(previous: bytes, payloads: collections.abc.Sequence[bytes]) -> tuple[bytes, "
                        "list[bytes]]"),
                "A group's bytes and each record's hash (core.storage.journal_format). The payloads have been checked.");
+    module.def("first_unfit", &first_unfit, "payloads"_a, "limit_bytes"_a,
+               nb::sig("def first_unfit(payloads: collections.abc.Sequence[bytes], limit_bytes: int) -> int"),
+               "The position of the first payload that no record can hold (core.storage.journal_format.check_payload), "
+               "or how many there are.");
     module.def("trading_messages", &trading_messages, "engine_id"_a, "quoted_engine_id"_a, "epoch"_a,
                "first_sequence"_a, "payloads"_a, "hashes"_a,
                nb::sig("def trading_messages(engine_id: str, quoted_engine_id: bytes, epoch: int, first_sequence: int, "

@@ -44,10 +44,16 @@ public:
         if (recv_window_ms_ < 0) throw nb::value_error("recv_window_ms is negative");
     }
 
-    nb::list frames(nb::list intents, std::uint64_t first_id, std::int64_t timestamp_ms, nb::object sign) {
-        nb::list made;
-        for (std::size_t i = 0; i < intents.size(); ++i)
-            made.append(frame(intents[i], first_id + i, {method_, api_key_, recv_window_ms_, timestamp_ms}, sign));
+    nb::dict frames(nb::list intents, std::uint64_t first_id, std::int64_t timestamp_ms, nb::object sign) {
+        nb::dict made;
+        for (std::size_t i = 0; i < intents.size(); ++i) {
+            const std::uint64_t id = first_id + i;
+            const nb::object intent = intents[i];
+            const nb::object one = frame(intent, id, {method_, api_key_, recv_window_ms_, timestamp_ms}, sign);
+            if (one.is_none()) continue;
+            const std::string id_text = std::to_string(id);
+            made[intent.attr("client_order_id")] = nb::make_tuple(nb::str(id_text.data(), id_text.size()), one);
+        }
         return made;
     }
 
@@ -140,8 +146,9 @@ void bind_wire(nb::module_ &module) {
         .def(nb::init<std::string, std::string, std::int64_t>(), "method"_a, "api_key"_a, "recv_window_ms"_a)
         .def("frames", &OrderRequests::frames, "intents"_a, "first_id"_a, "timestamp_ms"_a, "sign"_a.none(),
              nb::sig("def frames(self, intents: list[core.types.orders.OrderIntent], first_id: int, timestamp_ms: int, "
-                     "sign: HmacSha256 | collections.abc.Callable[[str], str] | None) -> list[bytes | None]"),
-             "A frame of each, whose ids follow each other; None for an order that isn't plain. sign makes the\n"
+                     "sign: HmacSha256 | collections.abc.Callable[[str], str] | None) -> dict[str, tuple[str, bytes]]"),
+             "Request id and frame of each by its clientOrderId, without those that aren't plain; the ids follow each\n"
+             "other in the order of the intents, those left out have theirs as well. sign makes the\n"
              "signature of a payload; it is None where the connection has a session. Raises what sign raises.");
     nb::class_<Answers>(module, "Answers", "The acknowledgements among what comes on one connection.")
         .def(nb::init<>())

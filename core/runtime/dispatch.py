@@ -204,9 +204,10 @@ class Dispatcher:
         """As one, because they mostly come in bursts and are acknowledgements."""
 
         def decision(now_ns: int) -> list[JournalEvent]:
-            return [
-                event for intent, result in answers for event in self._answered(intent.client_order_id, result, now_ns)
-            ]
+            events: list[JournalEvent] = []
+            for intent, result in answers:
+                events += self._answered(intent.client_order_id, result, now_ns)
+            return events
 
         for intent, result in answers:
             _tell_unknown(intent.client_order_id, result)
@@ -218,14 +219,17 @@ class Dispatcher:
             for answer in answers:
                 self._record_answers([answer])
             return
+        halted: dict[str, bool] = {}
         for intent, _ in answers:
-            self._answer_recorded(intent, outcome)
+            is_awaited = self._sent.pop(intent.client_order_id, None) is not None
+            self._answer_recorded(intent, outcome, halted, is_awaited=is_awaited)
         if not self._sent and self._all_recorded is not None:
             self._all_recorded.set()
 
-    def _answer_recorded(self, intent: OrderIntent, outcome: Outcome) -> None:
+    def _answer_recorded(
+        self, intent: OrderIntent, outcome: Outcome, halted: dict[str, bool], *, is_awaited: bool
+    ) -> None:
         order_id = intent.client_order_id
-        is_awaited = self._sent.pop(order_id, None) is not None
         if isinstance(outcome, JournalUnavailableError):
             _tell_not_recorded(order_id, outcome)
         elif isinstance(outcome, Exception):
@@ -235,15 +239,18 @@ class Dispatcher:
             # Recorded, but after the stop: nothing more is begun.
             return
         self.on_order_changed(order_id)
-        if self._is_to_be_cancelled(intent):
+        if self._is_to_be_cancelled(intent, halted):
             self.spawn(self.cancel(intent.symbol, order_id), "cancel", order_id)
 
-    def _is_to_be_cancelled(self, intent: OrderIntent) -> bool:
-        """A cancel that overtook its order found nothing at the venue."""
+    def _is_to_be_cancelled(self, intent: OrderIntent, halted: dict[str, bool]) -> bool:
+        """A cancel that overtook its order found nothing at the venue. halted: by account, as found in this step."""
+        account_id = intent.account_id
+        is_halted = halted.get(account_id)
+        if is_halted is None:
+            is_halted = self._kernel.effective_kill_switch(account_id) is KillSwitch.HALTED
+            halted[account_id] = is_halted
         order = self._kernel.orders.get(intent.client_order_id)
-        if order is None or order.status.is_final:
-            return False
-        return order.cancel_requested or self._kernel.effective_kill_switch(intent.account_id) is KillSwitch.HALTED
+        return order is not None and (is_halted or order.cancel_requested) and not order.status.is_final
 
     async def _submit(self, intent: OrderIntent) -> None:
         order_id = intent.client_order_id
@@ -252,7 +259,7 @@ class Dispatcher:
         _tell_unknown(order_id, result)
         await self._record_answer(order_id, lambda now_ns: self._answered(order_id, result, now_ns))
         self.on_order_changed(order_id)
-        if self._is_to_be_cancelled(intent):
+        if self._is_to_be_cancelled(intent, {}):
             await self.cancel(intent.symbol, order_id)
 
     def _stopped(self, intent: OrderIntent) -> Refusal | None:

@@ -10,18 +10,17 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from operator import itemgetter
 from queue import SimpleQueue
 from threading import Thread
 from typing import Protocol
 
 import msgspec
 
-from core._native import encode_group
+from core._native import encode_group, first_unfit
 from core.storage.journal_archive import SegmentView
 from core.storage.journal_commit import Commit, post
 from core.storage.journal_errors import JournalUnavailableError, TornTail
-from core.storage.journal_format import RECORD_LIMIT_BYTES, UNFIT_LAST_BYTES, check_payload
+from core.storage.journal_format import RECORD_LIMIT_BYTES, check_payload
 from core.storage.journal_group import NO_RECORDS, Records
 from core.storage.journal_segments import READ_BATCH_RECORDS, Anchor
 from core.types.events import JournalEntry
@@ -29,9 +28,6 @@ from core.types.events import JournalEntry
 WAITING_APPENDS_LIMIT = 10_000
 GROUP_LIMIT_RECORDS = 4_096
 GROUP_LIMIT_BYTES = 32 * 1024 * 1024
-FEW_RECORDS = 4
-"""So few are checked faster one by one."""
-_LAST_BYTE = itemgetter(-1)
 
 
 class _Waiting(msgspec.Struct):
@@ -306,21 +302,11 @@ class JournalReader:
 
 def check_group(payloads: Sequence[bytes]) -> None:
     """Raises ValueError for records that can't be written, or not together."""
-    if len(payloads) <= FEW_RECORDS:
-        for payload in payloads:
-            check_payload(payload)
-        return
-    sizes = list(map(len, payloads))
-    if len(sizes) > GROUP_LIMIT_RECORDS or sum(sizes) > GROUP_LIMIT_BYTES:
+    if len(payloads) > GROUP_LIMIT_RECORDS or sum(map(len, payloads)) > GROUP_LIMIT_BYTES:
         raise ValueError(f"at most {GROUP_LIMIT_RECORDS} records and {GROUP_LIMIT_BYTES} bytes are appended together")
-    if (
-        min(sizes) < 1
-        or max(sizes) > RECORD_LIMIT_BYTES
-        or b"\0" in b"".join(payloads)
-        or not UNFIT_LAST_BYTES.isdisjoint(map(_LAST_BYTE, payloads))
-    ):
-        for payload in payloads:
-            check_payload(payload)
+    unfit = first_unfit(payloads, RECORD_LIMIT_BYTES)
+    if unfit < len(payloads):
+        check_payload(payloads[unfit])
 
 
 def _fail(future: asyncio.Future[tuple[JournalEntry, ...]], error: Exception) -> None:

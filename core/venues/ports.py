@@ -14,7 +14,7 @@ from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInF
 from core.types.venues import VenueCapabilities
 
 
-class Submitted(msgspec.Struct, frozen=True):
+class Submitted(msgspec.Struct, frozen=True, gc=False):
     """The venue accepted the order. Its fills arrive on the user data stream."""
 
     venue_order_id: str

@@ -96,10 +96,10 @@ void keep(Luck &luck) {
     const std::string payload(luck() % 300, 'x'), head(1 + luck() % 9, 'y');
     require(crc32c(payload, crc32c(head)) == crc32c(head + payload), "a checksum goes on from the one before");
     Sha256::Digest previous{};
-    std::string group;
-    append_record(group, head, true, previous);
-    append_record(group, payload, false, previous);
-    require(group.size() == 80 + head.size() + payload.size(), "a group's length");
+    const std::size_t size = 2 * kRecordOverheadBytes + head.size() + payload.size();
+    const auto group = std::make_unique<char[]>(size);
+    char *end = write_record(write_record(group.get(), head, true, previous), payload, false, previous);
+    require(end == group.get() + size, "a group's length");
     const std::string event = R"({"kind":")" + head + "\"}";
     require(event_kind_of(event) == head && event_kind_of(payload).empty(), "an event's kind");
     std::string body;

@@ -56,7 +56,7 @@ USDM_CAPABILITIES = VenueCapabilities(
 )
 
 
-class NewOrderAck(msgspec.Struct, rename="camel"):
+class NewOrderAck(msgspec.Struct, rename="camel", gc=False):
     order_id: int
     symbol: str = ""
     client_order_id: str = ""

@@ -191,12 +191,13 @@ class OrderSocket:
         self._next_id += len(intents)
         signer = self._credential.signer
         sign = None if self._has_session else signer.native if isinstance(signer, HmacSigner) else signer.sign
-        made = self._requests.frames(list(intents), first, clock.now_ms(), sign)
-        frames = {}
-        for number, (intent, plain) in enumerate(zip(intents, made, strict=True), first):
-            frame = plain or self._frame_of(str(number), intent, parameters_of)
-            if frame is not None:
-                frames[intent.client_order_id] = str(number), frame
+        frames = self._requests.frames(list(intents), first, clock.now_ms(), sign)
+        if len(frames) < len(intents):
+            for number, intent in enumerate(intents, first):
+                if intent.client_order_id not in frames:
+                    frame = self._frame_of(str(number), intent, parameters_of)
+                    if frame is not None:
+                        frames[intent.client_order_id] = str(number), frame
         return PreparedOrders(connection, frames, clock.monotonic_ns())
 
     def _frame_of(

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core._native import HmacSha256, crc32c, encode_group
+from core._native import HmacSha256, crc32c, encode_group, first_unfit
 from core.storage import journal_format
 from core.storage.journal_format import GENESIS_HASH, RECORD_LIMIT_BYTES, decode_record
 from core.storage.journal_group import NO_RECORDS, Records
@@ -43,6 +43,20 @@ def test_a_groups_bytes_are_the_plain_encoders_and_read_back(previous: bytes, pa
         assert (record.payload, record.hash) == (payload, digest)
         offset, before = record.end, record.hash
     assert offset == len(data)
+
+
+@settings(max_examples=200, deadline=None)
+@given(payloads=st.lists(st.binary(max_size=9), max_size=4), limit=st.integers(1, 9))
+def test_the_first_payload_that_doesnt_fit_is_the_first_that_python_refuses(payloads: list[bytes], limit: int) -> None:
+    def fits(payload: bytes) -> bool:
+        try:
+            journal_format.check_payload(payload)
+        except ValueError:
+            return False
+        return len(payload) <= limit
+
+    expected = next((at for at, payload in enumerate(payloads) if not fits(payload)), len(payloads))
+    assert first_unfit(payloads, limit) == expected
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 63, 64, 65, 4_096, RECORD_LIMIT_BYTES])

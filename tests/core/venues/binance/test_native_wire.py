@@ -61,16 +61,21 @@ def in_python(intent: OrderIntent, request_id: int, now_ms: int, *, has_session:
 
 
 @settings(max_examples=300, deadline=None)
-@given(orders=st.lists(intents, min_size=1, max_size=4), first_id=st.integers(0, 2**63), now_ms=st.integers(0, 10**14))
+@given(
+    orders=st.lists(intents, min_size=1, max_size=4, unique_by=lambda order: order.client_order_id),
+    first_id=st.integers(0, 2**63),
+    now_ms=st.integers(0, 10**14),
+)
 @pytest.mark.parametrize("has_session", [False, True])
 def test_a_plain_orders_frame_is_what_python_would_send(
     orders: list[OrderIntent], first_id: int, now_ms: int, has_session: bool
 ) -> None:
     requests = OrderRequests(METHOD, API_KEY, WINDOW_MS)
     frames = requests.frames(orders, first_id, now_ms, None if has_session else CREDENTIAL.signer.sign)
-    assert len(frames) == len(orders)
-    for number, (order, frame) in enumerate(zip(orders, frames, strict=True), first_id):
-        assert frame is not None
+    assert len(frames) == len({order.client_order_id for order in orders})
+    for number, order in enumerate(orders, first_id):
+        request_id, frame = frames[order.client_order_id]
+        assert request_id == str(number)
         assert payload_of(frame) == in_python(order, number, now_ms, has_session=has_session)
         assert usdm_parameters(order) == spot_parameters(order), "one frame for both products"
 
@@ -97,14 +102,16 @@ def test_a_plain_orders_frame_is_what_python_would_send(
 )
 def test_what_isnt_plain_is_left_to_python(changes: dict[str, object]) -> None:
     odd = msgspec.structs.replace(PLAIN, **changes)
-    first, second = OrderRequests(METHOD, API_KEY, WINDOW_MS).frames([odd, PLAIN], 1, 1, None)
-    assert first is None
-    assert second is not None
-    assert payload_of(second) == in_python(PLAIN, 2, 1, has_session=True)
+    plain = msgspec.structs.replace(PLAIN, client_order_id="vz-plain")
+    frames = OrderRequests(METHOD, API_KEY, WINDOW_MS).frames([odd, plain], 1, 1, None)
+    assert list(frames) == ["vz-plain"]
+    request_id, frame = frames["vz-plain"]
+    assert request_id == "2"
+    assert payload_of(frame) == in_python(plain, 2, 1, has_session=True)
 
 
 def test_a_key_that_would_need_escapes_makes_nothing_plain_and_a_failed_signature_is_told() -> None:
-    assert OrderRequests(METHOD, 'a"b', WINDOW_MS).frames([PLAIN], 1, 1, None) == [None]
+    assert OrderRequests(METHOD, 'a"b', WINDOW_MS).frames([PLAIN], 1, 1, None) == {}
 
     def fails(_payload: str) -> str:
         raise RuntimeError("planted")
@@ -115,8 +122,9 @@ def test_a_key_that_would_need_escapes_makes_nothing_plain_and_a_failed_signatur
 
 def test_no_two_frames_have_the_same_mask() -> None:
     """Of 4,000 random masks of 32 bits some three pairs in a thousand runs' would be equal; blocks are refilled."""
-    frames = OrderRequests(METHOD, API_KEY, WINDOW_MS).frames([PLAIN] * 100, 1, 1, None)
-    masks = {frame[4:8] for frame in frames if frame is not None}
+    orders = [msgspec.structs.replace(PLAIN, client_order_id=f"vz{number}") for number in range(100)]
+    frames = OrderRequests(METHOD, API_KEY, WINDOW_MS).frames(orders, 1, 1, None)
+    masks = {frame[4:8] for _, frame in frames.values()}
     assert len(masks) >= 99
 
 

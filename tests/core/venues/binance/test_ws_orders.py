@@ -17,7 +17,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from core.types.clock import SystemClock
 from core.types.codes import ReasonCode, RefusalError
-from core.types.orders import OrderIntent, OrderStatus
+from core.types.orders import OrderIntent, OrderStatus, OrderType, TimeInForce
 from core.venues.binance import ws_orders
 from core.venues.binance.adapter import BinanceSpot
 from core.venues.binance.limits import RateRule
@@ -379,6 +379,30 @@ async def test_orders_that_are_begun_together_leave_together_and_each_has_its_an
             await over.wait()
         assert [request["params"]["newClientOrderId"] for request in script.requests] == ["one", "two"]
         assert answers == {"one": Submitted("7"), "two": Submitted("7")}
+
+
+async def test_orders_that_need_more_than_a_price_leave_with_the_plain_ones() -> None:
+    async with scripted(accepted) as (script, adapter, _):
+        plain, last = order("one", "60000"), order("three", "60000")
+        stop = order("two", "60000", order_type=OrderType.STOP_LIMIT, stop_price=5_900_000)
+        unfit = order("four", "60000", time_in_force=TimeInForce.GTD)
+        orders, over = [plain, stop, last, unfit], asyncio.Event()
+        answers: dict[str, SubmitResult] = {}
+
+        def take(told: Sequence[tuple[OrderIntent, SubmitResult]]) -> None:
+            answers.update({intent.client_order_id: result for intent, result in told})
+            if len(answers) == 3:
+                over.set()
+
+        assert adapter.begin(orders, adapter.prepare(orders), take) == [unfit]
+        adapter.flush()
+        async with asyncio.timeout(DEADLINE_S):
+            await over.wait()
+        assert answers == dict.fromkeys(("one", "two", "three"), Submitted("7"))
+        asked = {request["params"]["newClientOrderId"]: request for request in script.requests}
+        assert list(asked) == ["one", "two", "three"]
+        assert asked["two"]["params"]["stopPrice"] == "59000"
+        assert len({request["id"] for request in script.requests}) == 3
 
 
 async def test_a_burst_of_answers_is_told_at_once_and_an_order_that_the_limits_hold_back_isnt_begun() -> None:
