@@ -24,6 +24,7 @@ from core.runtime import views
 from core.runtime.dispatch import Dispatcher, TradingBus
 from core.runtime.explain import explain
 from core.runtime.limit_use import limit_use
+from core.runtime.outcomes import journal_refusal, outcome_of
 from core.runtime.portfolio_reader import PortfolioReader
 from core.runtime.sequencer import Decision, Recorded, Sequencer
 from core.runtime.surroundings import Marks, Rates, Surroundings
@@ -535,11 +536,11 @@ class EngineService:
         for sequence, event in enumerate(recorded.events, recorded.first_sequence or 0):
             match event:
                 case ApprovalDecided():
-                    return _outcome(sequence, caused_order_id(event), event.refusal, event, now_ns)
+                    return outcome_of(sequence, caused_order_id(event), event.refusal, event, now_ns)
                 case OrderIntended():
-                    return _outcome(sequence, event.intent.client_order_id, None, event, now_ns)
+                    return outcome_of(sequence, event.intent.client_order_id, None, event, now_ns)
                 case OrderRefused():
-                    return _outcome(sequence, None, event.refusal, event, now_ns)
+                    return outcome_of(sequence, None, event.refusal, event, now_ns)
         # Asked for before: the first order is the answer.
         order_id = None if first_order_id is None else first_order_id()
         return ExecutionOutcomeView(True, None, order_id, None, (), now_ns)
@@ -594,30 +595,6 @@ class EngineService:
 
 async def _not_following(_dry_run: bool, _requested_by: str) -> ReconciliationView:
     raise refuse(ReasonCode.MARKET_NO_DATA, "The engine doesn't follow its venue yet; ask again in a moment.")
-
-
-def journal_refusal(error: JournalUnavailableError) -> Refusal:
-    return Refusal(
-        ReasonCode.SERVICE_JOURNAL_UNAVAILABLE,
-        f"The engine can't record orders, so it takes none: {error} Nothing was sent.",
-    )
-
-
-def _outcome(
-    sequence: int,
-    client_order_id: str | None,
-    refusal: Refusal | None,
-    event: ApprovalDecided | OrderIntended | OrderRefused,
-    now_ns: int,
-) -> ExecutionOutcomeView:
-    return ExecutionOutcomeView(
-        consumed=True,
-        journal_sequence=sequence,
-        client_order_id=client_order_id,
-        refusal=refusal,
-        checks=views.check_views(event.checks),
-        as_of_ns=now_ns,
-    )
 
 
 def _torn_tail(journal: JournalStore) -> str | None:
