@@ -156,7 +156,8 @@ def backtest_text(d: dict[str, Any]) -> str:
         f"Assumed: fees {terms['maker_fee_bps']} bps maker and {terms['taker_fee_bps']} bps taker, slippage "
         f"{terms['slippage_bps']} bps, latency {terms['latency_ms']} ms.",
         f"To hold against it: {', '.join(caution['code'] for caution in report['warnings'][:WARNINGS_SHOWN])}. "
-        f"Tries on these bars: {b['tries']}. A past result promises nothing.",
+        f"Tries on these bars: {b['tries']}. Mode {report['mode']}: nothing of it was traded, and a past result "
+        "promises nothing.",
     ]
     return "\n".join(lines)
 

@@ -20,6 +20,7 @@ WAIT_LIMIT_S = 600.0
 CHART_WIDTH = 60
 CHART_STEPS = "▁▂▃▄▅▆▇█"
 BAR_WIDTH = 30
+SPANS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 OPEN = frozenset({"queued", "running"})
 METRICS = (
     ("net return", "net_return_percent", "%"),
@@ -159,15 +160,29 @@ def report_lines(report: dict[str, Any], backtest: dict[str, Any]) -> list[str]:
         f"  {metrics['capital_quote']} -> {metrics['final_equity_quote']}",
         "",
     ]
-    lines += [
-        f"  {label:<20} {'-' if metrics[name] is None else metrics[name] + unit}" for label, name, unit in METRICS
-    ]
+    lines += [f"  {label:<20} {_shown(name, metrics[name], unit)}" for label, name, unit in METRICS]
     lines += ["", *(f"! {caution['code']}: {caution['message']}" for caution in report["warnings"])]
     if int(backtest["tries"]) > 1:
         lines.append(
             f"! TRIED_BEFORE: this was try {backtest['tries']} on this symbol and interval; the best of many is luck."
         )
     return [*lines, "", f"report {backtest['report_digest']}", f"data   {data['digest']}"]
+
+
+def _shown(name: str, value: str | None, unit: str) -> str:
+    if value is None:
+        return "-"
+    return span_text(int(value)) if name.endswith("_s") else value + unit
+
+
+def span_text(seconds: int) -> str:
+    """The two largest units of a time: 29d 5h."""
+    parts: list[str] = []
+    for name, size_s in SPANS:
+        count, seconds = divmod(seconds, size_s)
+        if count or parts:
+            parts.append(f"{count}{name}")
+    return " ".join(parts[:2]) or "0s"
 
 
 def sparkline(values: Sequence[str], width: int = CHART_WIDTH) -> str:

@@ -10,7 +10,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from api.cli.app import app
-from api.cli.backtests import CHART_WIDTH, numbers, progress_line, report_lines, sparkline
+from api.cli.backtests import CHART_WIDTH, numbers, progress_line, report_lines, span_text, sparkline
 from api.cli.session import CommandError
 from core.backtest.report import plain
 from tests.tools.backtest_doubles import done_report
@@ -43,6 +43,13 @@ def test_a_long_curve_keeps_its_ends() -> None:
 )
 def test_progress_is_a_bar(percent: int, line: str) -> None:
     assert progress_line("running", percent) == line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0s"), (59, "59s"), (3_600, "1h 0m"), (2_524_080, "29d 5h"), (86_400, "1d 0h")]
+)
+def test_a_time_is_told_in_its_largest_units(seconds: int, text: str) -> None:
+    assert span_text(seconds) == text
 
 
 def test_parameters_are_names_and_whole_numbers() -> None:
