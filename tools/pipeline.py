@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import localcontext
 from typing import Any
 
@@ -22,6 +22,7 @@ from core.text.canonical import canonical_json
 from core.text.redaction import Redactor
 from core.types.clock import NS_PER_MS
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
+from core.types.money import decimal_text
 from tools.approval_policy import amount_of, kind_of, noted
 from tools.arguments import as_record, bounded_as_record, plain_text, validate
 from tools.clock_guard import ClockGuard
@@ -56,6 +57,7 @@ class _Attempt:
     account_id: str = ""
     scope: tuple[str, ...] = ()
     arguments: Any = None
+    weighed: dict[str, str] = field(default_factory=dict)
 
     @property
     def tool(self) -> str:
@@ -217,9 +219,13 @@ class ToolGateway:
 
         def weigh(suggestion: Suggestion) -> Suggestion:
             assert attempt.policy is not None, "set when the call was authorised"
-            known = msgspec.structs.replace(facts, amount_quote=amount_of(suggestion))
+            amount_quote, kind = amount_of(suggestion), kind_of(suggestion)
+            known = msgspec.structs.replace(facts, amount_quote=amount_quote)
+            attempt.weighed = {"amount_quote": decimal_text(amount_quote), "suggestion_kind": kind}
             self._restrict(attempt, known)
-            return noted(suggestion, attempt.policy, attempt.policy.weigh(known, kind_of(suggestion)))
+            due = attempt.policy.weigh(known, kind)
+            attempt.weighed["approvals_due"] = str(due.count)
+            return noted(suggestion, attempt.policy, due)
 
         return replace(self._ports, suggestion_writer=self._ports.suggestion_writer.weighing(weigh))
 
@@ -399,6 +405,7 @@ class ToolGateway:
             "principal_kind": call.principal.kind,
             "model": plain_text(call.model, NAME_LIMIT_CHARS),
             "provider": plain_text(call.provider, NAME_LIMIT_CHARS),
+            **attempt.weighed,
             **cells,
         }
         return {

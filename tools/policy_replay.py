@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -39,6 +40,9 @@ class RecordedCall(msgspec.Struct, frozen=True):
     model: str
     provider: str
     policy_version: str | None
+    amount_quote: str | None = None
+    suggestion_kind: str | None = None
+    approvals_due: str | None = None
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -56,7 +60,9 @@ class Change(msgspec.Struct, frozen=True):
 
 class DryRun(msgspec.Struct, frozen=True):
     """undecided are calls whose record says too little: of an earlier release, of tools that there aren't any more, or
-    refused before the policy was asked."""
+    refused before the policy was asked. other_approvals are suggestions that would take another number of approvals.
+    unweighed are suggestions whose record, of an earlier release, doesn't say what they were worth: what the policy has
+    to say of amounts and approvals isn't asked of those."""
 
     calls: int
     same: int
@@ -64,6 +70,8 @@ class DryRun(msgspec.Struct, frozen=True):
     newly_denied: int
     newly_allowed: int
     otherwise_denied: int
+    other_approvals: int
+    unweighed: int
     changes: tuple[Change, ...]
 
 
@@ -87,13 +95,16 @@ def recorded_call(record: Mapping[str, Any]) -> RecordedCall | None:
         model=str(payload.get("model", "")),
         provider=str(payload.get("provider", "")),
         policy_version=payload.get("policy_version"),
+        amount_quote=payload.get("amount_quote"),
+        suggestion_kind=payload.get("suggestion_kind"),
+        approvals_due=payload.get("approvals_due"),
     )
 
 
 def replay(policy: Policy, registry: Registry, calls: Iterable[RecordedCall]) -> DryRun:
     """Ask the policy about each call as it was recorded: its arguments are the redacted ones."""
     tools = {tool.name: tool for tool in registry}
-    counts = {"calls": 0, "same": 0, "undecided": 0, "newly_denied": 0, "newly_allowed": 0, "otherwise_denied": 0}
+    counts = dict.fromkeys((name for name in DryRun.__struct_fields__ if name != "changes"), 0)
     changes: list[Change] = []
     for call in calls:
         counts["calls"] += 1
@@ -103,11 +114,14 @@ def replay(policy: Policy, registry: Registry, calls: Iterable[RecordedCall]) ->
             counts["undecided"] += 1
             continue
         after, why = _decide(policy, definition, call)
+        counts["unweighed"] += definition.kind == "suggest" and call.outcome == "ok" and call.amount_quote is None
         if after == before:
             counts["same"] += 1
             continue
-        kind = "newly_denied" if before == ALLOWED else "newly_allowed" if after == ALLOWED else "otherwise_denied"
+        kind = _kind_of_change(before, after)
         counts[kind] += 1
+        if kind != "other_approvals":
+            before, after = before.partition(",")[0], after.partition(",")[0]
         if len(changes) < CHANGES_SHOWN_LIMIT:
             changes.append(
                 Change(call.call_id, call.tool, call.role or "", call.actor, call.account_id, before, after, why)
@@ -121,7 +135,22 @@ def _before(call: RecordedCall) -> str | None:
         return call.outcome
     if call.outcome in {ReasonCode.SERVICE_POLICY_INVALID.value, ReasonCode.AUTH_ACCOUNT_OUT_OF_SCOPE.value}:
         return None
-    return ALLOWED
+    return _allowed(call.approvals_due)
+
+
+def _allowed(approvals_due: str | None) -> str:
+    return ALLOWED if approvals_due is None else f"{ALLOWED}, {approvals_due} to approve"
+
+
+def _kind_of_change(before: str, after: str) -> str:
+    match before.startswith(ALLOWED), after.startswith(ALLOWED):
+        case True, True:
+            return "other_approvals"
+        case True, False:
+            return "newly_denied"
+        case False, True:
+            return "newly_allowed"
+    return "otherwise_denied"
 
 
 def _is_decidable(definition: ToolDefinition, call: RecordedCall) -> bool:
@@ -154,4 +183,11 @@ def _decide(policy: Policy, definition: ToolDefinition, call: RecordedCall) -> t
         provider=call.provider,
     )
     refusal = policy.decide(principal, definition, call.account_id or None) or policy.restrict(facts)
-    return (ALLOWED, "") if refusal is None else (refusal.code.value, refusal.message)
+    approvals_due = None
+    if refusal is None and call.amount_quote is not None and call.suggestion_kind is not None:
+        known = msgspec.structs.replace(facts, amount_quote=Decimal(call.amount_quote))
+        refusal = policy.restrict_conditions(known)
+        # How many it took isn't recorded of one that was refused.
+        if call.approvals_due is not None:
+            approvals_due = str(policy.weigh(known, call.suggestion_kind).count)
+    return (_allowed(approvals_due), "") if refusal is None else (refusal.code.value, refusal.message)

@@ -174,9 +174,15 @@ def dry_run(session: Callable[[], Session], file: Path, export: Path | None, lim
     else:
         typer.secho(
             f"{found.calls} calls: {found.same} as before, {found.newly_denied} newly denied, {found.newly_allowed} "
-            f"newly allowed, {found.otherwise_denied} denied otherwise, {found.undecided} that can't be told",
+            f"newly allowed, {found.otherwise_denied} denied otherwise, {found.other_approvals} with other approvals, "
+            f"{found.undecided} that can't be told",
             bold=True,
         )
+        if found.unweighed:
+            told = (
+                "suggestions of an earlier release don't say what they were worth: amounts and approvals weren't asked"
+            )
+            typer.secho(f"{found.unweighed} {told}", fg="yellow")
         for change in found.changes[:CHANGES_SHOWN_LIMIT]:
             told = (
                 f"{change.call_id} {change.tool} {change.role} {change.account_id}: {change.before} -> {change.after}"

@@ -117,6 +117,65 @@ async def test_a_looser_policy_shows_as_newly_allowed() -> None:
     assert (found.newly_allowed, change.before, change.after) == (1, "POLICY_CONDITION_DENIED", ALLOWED)
 
 
+TWO_ABOVE_1000 = """
+[[threshold]]
+name = "test"
+kinds = ["*"]
+accounts = "granted"
+two_above_quote = "1000"
+"""
+
+
+@pytest.mark.parametrize(
+    ("section", "change"),
+    [
+        (condition("amount_quote > 20000.0"), (ALLOWED, ReasonCode.POLICY_CONDITION_DENIED)),
+        (condition("amount_quote > 30000.0"), None),
+        (
+            condition("amount_quote > 20000.0", "require_two"),
+            (f"{ALLOWED}, 1 to approve", f"{ALLOWED}, 2 to approve"),
+        ),
+        (condition("amount_quote > 30000.0", "require_two"), None),
+        (TWO_ABOVE_1000, (f"{ALLOWED}, 1 to approve", f"{ALLOWED}, 2 to approve")),
+    ],
+    ids=["denied above", "not so far", "two above", "one below", "two by threshold"],
+)
+async def test_what_a_policy_says_of_amounts_and_approvals_is_asked_of_what_a_suggestion_was_worth(
+    section: str, change: tuple[str, str] | None
+) -> None:
+    house = House()
+    await house.suggest()
+    (call,) = recorded(house)
+    assert (call.amount_quote, call.suggestion_kind, call.approvals_due) == ("29999.995", "order", "1")
+    found = replay(policy_with(section), REGISTRY, [call])
+    assert [(it.before, it.after) for it in found.changes] == ([] if change is None else [change])
+    assert (found.other_approvals, found.newly_denied) == (
+        int(change is not None and change[1].startswith(ALLOWED)),
+        int(change is not None and not change[1].startswith(ALLOWED)),
+    )
+
+
+async def test_one_that_was_denied_for_its_amount_is_asked_again_with_it() -> None:
+    house = House(policy=policy_with(condition("amount_quote > 1.0")))
+    with pytest.raises(AssertionError):
+        await house.suggest()
+    (call,) = recorded(house)
+    assert call.outcome == ReasonCode.POLICY_CONDITION_DENIED
+    assert replay(policy_with(condition("amount_quote > 1.0")), REGISTRY, [call]).same == 1
+    assert replay(policy_with(), REGISTRY, [call]).newly_allowed == 1
+
+
+async def test_suggestions_of_an_earlier_release_are_counted_as_unweighed_and_judged_by_all_else() -> None:
+    house = House()
+    await house.suggest()
+    (call,) = recorded(house)
+    older = msgspec.structs.replace(call, amount_quote=None, suggestion_kind=None, approvals_due=None)
+    found = replay(policy_with(condition("amount_quote > 1.0")), REGISTRY, [older])
+    assert (found.same, found.unweighed, found.changes) == (1, 1, ())
+    found = replay(policy_with(condition("arguments.symbol == 'BTCUSDT'")), REGISTRY, [older])
+    assert (found.newly_denied, found.unweighed) == (1, 1)
+
+
 async def test_a_record_that_says_too_little_is_told_as_undecided() -> None:
     (call,) = recorded_of_first_release()
     found = replay(policy_with(), REGISTRY, [call])
