@@ -170,7 +170,9 @@ class Dispatcher:
     def _begin_at_once(self, venue: PromptVenue, intents: Sequence[OrderIntent]) -> Sequence[OrderIntent]:
         """Those that go another way: the venue can't take them at once, or the switch was thrown."""
         prepared, self._prepared = self._prepared or self._prepare(venue, intents), None
-        stopped = [intent for intent in intents if self._stopped(intent) is not None]
+        stopped: list[OrderIntent] = []
+        if any(self._kernel.effective_kill_switch(one) is not KillSwitch.NORMAL for one in _accounts_of(intents)):
+            stopped = [intent for intent in intents if self._stopped(intent) is not None]
         going = [intent for intent in intents if intent not in stopped] if stopped else intents
         self._sent.update({intent.client_order_id: intent for intent in going})
         try:
@@ -337,6 +339,10 @@ class Dispatcher:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("task_failed", task=task.get_name(), error=f"{type(error).__name__}: {error}")
+
+
+def _accounts_of(intents: Sequence[OrderIntent]) -> set[str]:
+    return {intent.account_id for intent in intents}
 
 
 def _thrown(what: str, switch: KillSwitch) -> Refusal:

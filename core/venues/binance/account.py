@@ -235,12 +235,12 @@ class BinanceAccount(ABC, Generic[TradeBody]):
         def take(answers: OrderAnswers) -> None:
             told([(intent, self._submitted(intent, answer)) for intent, answer in answers])
 
-        by_priority: dict[Priority, list[OrderIntent]] = {}
-        for intent in intents:
-            by_priority.setdefault(_priority_of(intent), []).append(intent)
         left: list[OrderIntent] = []
-        for priority, some in by_priority.items():
-            left += socket.begin(some, prepared, self._order_endpoint, priority, take)
+        reducing = [intent for intent in intents if intent.reduce_only]
+        others = [intent for intent in intents if not intent.reduce_only] if reducing else intents
+        for some in (reducing, others):
+            if some:
+                left += socket.begin(some, prepared, self._order_endpoint, _priority_of(some[0]), take)
         return left
 
     def flush(self) -> None:

@@ -383,7 +383,7 @@ async def test_orders_that_are_begun_together_leave_together_and_each_has_its_an
 
 async def test_orders_that_need_more_than_a_price_leave_with_the_plain_ones() -> None:
     async with scripted(accepted) as (script, adapter, _):
-        plain, last = order("one", "60000"), order("three", "60000")
+        plain, last = order("one", "60000"), order("three", "60000", reduce_only=True)
         stop = order("two", "60000", order_type=OrderType.STOP_LIMIT, stop_price=5_900_000)
         unfit = order("four", "60000", time_in_force=TimeInForce.GTD)
         orders, over = [plain, stop, last, unfit], asyncio.Event()
@@ -400,7 +400,7 @@ async def test_orders_that_need_more_than_a_price_leave_with_the_plain_ones() ->
             await over.wait()
         assert answers == dict.fromkeys(("one", "two", "three"), Submitted("7"))
         asked = {request["params"]["newClientOrderId"]: request for request in script.requests}
-        assert list(asked) == ["one", "two", "three"]
+        assert list(asked) == ["three", "one", "two"], "what only reduces goes first"
         assert asked["two"]["params"]["stopPrice"] == "59000"
         assert len({request["id"] for request in script.requests}) == 3
 
