@@ -182,10 +182,8 @@ class ResultReads(Protocol):
     async def get(self, account_ids: tuple[str, ...], call_id: str) -> StoredResult | None: ...
 
 
-class SuggestionStore(Protocol):
-    """Suggestions inside an account scope. Raises RefusalError(SERVICE_DATABASE_UNAVAILABLE)."""
-
-    async def insert(self, suggestion: Suggestion) -> None: ...
+class SuggestionReads(Protocol):
+    """What tools may read of suggestions, in an account scope. Raises RefusalError(SERVICE_DATABASE_UNAVAILABLE)."""
 
     async def get(
         self, account_ids: tuple[str, ...], suggestion_id: str, version: int | None = None
@@ -204,6 +202,12 @@ class SuggestionStore(Protocol):
         """Newest first; ids are ULIDs, so before_id is the cursor."""
         ...
 
+
+class SuggestionStore(SuggestionReads, Protocol):
+    """All of them. Raises as SuggestionReads does."""
+
+    async def insert(self, suggestion: Suggestion) -> None: ...
+
     async def mark_viewed(
         self, account_ids: tuple[str, ...], suggestion_id: str, version: int, user_id: str, at_ns: int
     ) -> Suggestion | None:
@@ -218,23 +222,6 @@ class SuggestionStore(Protocol):
         What Decision records is durable when the block ends without an exception; None when there is no such row.
         """
         ...
-
-
-class SuggestionReads(Protocol):
-    """What tools may read of suggestions."""
-
-    async def get(
-        self, account_ids: tuple[str, ...], suggestion_id: str, version: int | None = None
-    ) -> Suggestion | None: ...
-
-    async def list(
-        self,
-        account_ids: tuple[str, ...],
-        *,
-        status: SuggestionStatus | None = None,
-        before_id: str | None = None,
-        limit: int = 50,
-    ) -> list[Suggestion]: ...
 
 
 class FillRow(msgspec.Struct, frozen=True, kw_only=True):

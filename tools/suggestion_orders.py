@@ -172,6 +172,26 @@ class WhatIfCells(Cells):
     position_after: DecimalText
     notional_quote: DecimalText
 
+    @classmethod
+    def of(
+        cls,
+        side: Side,
+        quantity: Decimal,
+        held: Decimal,
+        notional_quote: Decimal,
+        sweep: ExecutionEstimateView | None,
+        *,
+        crosses: bool,
+    ) -> WhatIfCells:
+        """What an order would do to a position of held in its instrument; sweep is None where nothing is swept."""
+        return cls(
+            crosses=crosses,
+            estimate=None if sweep is None else estimate_cells(sweep),
+            position_before=held,
+            position_after=held + (quantity if side is Side.BUY else -quantity),
+            notional_quote=notional_quote,
+        )
+
 
 class SuggestOrderOutput(MarketSuggestionOutput):
     what_if: WhatIfCells
@@ -193,12 +213,8 @@ async def _suggest_order(context: ToolContext, arguments: SuggestOrderInput) -> 
     terms = await _terms(context, arguments, around)
     proposal = _proposal(context, arguments, around, terms)
     held = await held_quantity(context, around.instrument.symbol)
-    what_if = WhatIfCells(
-        crosses=terms.crosses,
-        estimate=None if terms.estimate is None else estimate_cells(terms.estimate),
-        position_before=held,
-        position_after=held + (arguments.quantity if arguments.side is Side.BUY else -arguments.quantity),
-        notional_quote=terms.notional_quote,
+    what_if = WhatIfCells.of(
+        arguments.side, arguments.quantity, held, terms.notional_quote, terms.estimate, crosses=terms.crosses
     )
     return SuggestOrderOutput(
         **await propose(context, proposal, arguments, around=around, what_if=what_if, notes=terms.notes)

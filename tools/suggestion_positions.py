@@ -232,14 +232,7 @@ async def _order_terms(
         "post_only": flag(False),
         "notional_quote": decimal_text(notional),
     }
-    what_if = WhatIfCells(
-        crosses=is_taking,
-        estimate=None if sweep is None else estimate_cells(sweep),
-        position_before=held,
-        position_after=held + (quantity if side is Side.BUY else -quantity),
-        notional_quote=notional,
-    )
-    return terms, what_if, notes
+    return terms, WhatIfCells.of(side, quantity, held, notional, sweep, crosses=is_taking), notes
 
 
 class EntryType(StrEnum):

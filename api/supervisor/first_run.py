@@ -155,13 +155,6 @@ def _seed_user(
     connection.execute(
         "INSERT INTO account_grants (user_id, account_id) VALUES (%s, %s) ON CONFLICT DO NOTHING", (user_id, ACCOUNT_ID)
     )
-    if key_id := login.get("key_id"):
-        public = bytes.fromhex(public_key_hex(settings.read_secret(f"{key_id}.key")))
-        connection.execute(
-            "INSERT INTO approver_keys (key_id, user_id, public_key, label, paper_only)"
-            " VALUES (%s, %s, %s, %s, true) ON CONFLICT DO NOTHING",
-            (key_id, user_id, public, f"Demo key of {login['username']}, for paper only"),
-        )
 
 
 def _demo_roster(paths: HomePaths) -> Roster:

@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 import uvicorn
 from argon2 import PasswordHasher
 
 from agent.planner.app import PlannerApp
 from api.app import create_app
 from api.services import Services, open_services
+from api.supervisor.nats import EmbeddedNats
 from core.config import Settings
 from core.types.clock import SystemClock
 from core.types.ids import SystemIdSource
 from core.venues.paper.server import PaperVenue
 from tests.core.engine_support import NO_NATS, RunningEngine, make_home, settings_for
-from tests.postgres import PostgresDatabase
+from tests.postgres import PostgresDatabase, PostgresServer
 
 IDS = SystemIdSource()
 PASSWORD = "correct horse battery staple"
@@ -186,6 +188,26 @@ async def open_house(home: Path, postgres: PostgresDatabase, nats_url: str, nats
                 pass
         yield House(api, engine, venue, model, settings, postgres)
         model.go.set()
+
+
+def embedded_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """For a fixture: an embedded NATS, its URL and token."""
+    folder = tmp_path_factory.mktemp("nats")
+    server = EmbeddedNats(folder / "data", folder / "secrets")
+    server.start()
+    yield server.url, (folder / "secrets" / "nats.token").read_text().strip()
+    server.stop()
+
+
+async def house_of_its_own(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer, nats: tuple[str, str]
+) -> AsyncIterator[House]:
+    """For a fixture: a running api with a database of its own."""
+    database = postgres_server.create_database()
+    folder: Path = tmp_path_factory.mktemp("house")
+    async with open_house(folder / "home", database, *nats) as opened:
+        yield opened
+    postgres_server.drop_database(database)
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from api.suggestions.repository import SqlSuggestionStore
 from api.supervisor.nats import EmbeddedNats
 from core.authority.proposal import proposal_bytes, proposal_digest
 from core.authority.roster import render_signed_roster, sign_roster
-from core.authority.signatures import public_key_hex, sign_digest
+from core.authority.signatures import sign_digest
 from core.types.clock import SystemClock
 from core.types.codes import ReasonCode
 from core.types.events import ApprovalDecided, JournalEvent, OrderIntended, RiskRulesInstalled, RosterInstalled
@@ -155,13 +155,9 @@ async def test_a_row_that_was_altered_after_it_was_signed_is_refused(prey: Prey)
     assert await prey.orders() == []
 
 
-async def test_rows_that_say_it_was_approved_enrol_a_key_or_add_a_signature_send_nothing(prey: Prey) -> None:
-    with prey.database.connect("owner") as connection:
-        connection.execute(
-            "INSERT INTO approver_keys (key_id, user_id, public_key, label, paper_only) "
-            "VALUES ('attacker', 'user-approver', %s, 'mine', false)",
-            [bytes.fromhex(public_key_hex(SEED))],
-        )
+async def test_rows_that_say_it_was_approved_or_add_a_signature_send_nothing_nor_does_a_key_of_no_roster(
+    prey: Prey,
+) -> None:
     enrolled = await stored(prey)
     outcome = await prey.approvals().approve(
         APPROVER_PRINCIPAL,

@@ -95,10 +95,6 @@ def test_the_demo_tenancy_is_seeded_and_the_passwords_work(seeded: Settings, pos
         ("acct-demo", "paper", "venue-paper", "PAPER")
     ]
     assert len(rows(postgres, "SELECT user_id FROM account_grants WHERE account_id = 'acct-demo'")) == 3
-    assert {row[0] for row in rows(postgres, "SELECT key_id FROM approver_keys WHERE paper_only")} == {
-        "demo-approver",
-        "demo-trader",
-    }
 
 
 def test_seeding_again_keeps_a_changed_password(seeded: Settings, postgres: PostgresDatabase) -> None:
