@@ -11,15 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.authority.mandate import mandate_bytes
 from core.backtest.bars import BARS_LIMIT, BarSeries, BarsError, Row
 from core.backtest.report import CURVE_POINTS_LIMIT, TRADES_SHOWN_LIMIT, Report, report_digest
 from core.backtest.running import Specification, StoppedError, TooFewBarsError, run_backtest
 from core.backtest.strategies import STRATEGY_NAMES, Wish, make_strategy, parse_parameters
 from core.backtest.trading import TooManyOrdersError
+from core.kernel.decide import decide_started
+from core.kernel.decide_authority import decide_mandate
 from core.risk.rules import render_default_rules
 from core.types.authority import MandateAuthority
 from core.types.clock import format_utc_us
-from core.types.codes import ReasonCode
+from core.types.codes import ReasonCode, Refusal
 from core.types.orders import Side
 from tests.core.backtest.support import BTC, FREE, MINUTE_NS, START_NS, USUAL, desk_of, flat, played, series, walk
 from tests.core.backtest.support import specification as spec
@@ -152,6 +155,24 @@ def test_an_order_is_asked_for_under_a_mandate_of_the_strategy() -> None:
     state = desk.kernel.mandates["mandate-1"]
     assert (state.mandate.strategy_id, len(state.signatures)) == ("scripted", 1)
     assert Decimal(state.notional_used_quote) == Decimal(order.notional_quote)
+    assert (state.mandate.engine_id, state.mandate.environment) == ("backtest", "backtest")
+
+
+def test_a_mandate_of_a_backtest_is_refused_by_any_other_engine() -> None:
+    desk = played(bars(walk(3, 1)), {0: Wish(Side.BUY, 100)}, USUAL)
+    state = desk.kernel.mandates["mandate-1"]
+    signatures = [(record.key_id, bytes.fromhex(record.signature_hex)) for record in state.signatures]
+    arguments = mandate_bytes(state.mandate), signatures, state.installed_ns
+    another = desk_of(bars(walk(3, 1)))
+    assert not isinstance(decide_mandate(another.kernel, *arguments), Refusal), "as a backtest it is a mandate"
+    another.kernel.apply(
+        decide_started(
+            engine_id="engine-1", epoch=2, environment="paper", mode="PAPER", software_version="1", now_ns=START_NS
+        )
+    )
+    refused = decide_mandate(another.kernel, *arguments)
+    assert isinstance(refused, Refusal)
+    assert refused.code is ReasonCode.AUTHORITY_WRONG_ENGINE
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,25 @@ def test_a_worker_reads_what_was_recorded_and_refuses_what_is_too_little(tmp_pat
     assert "veloz record" in refusal.message
 
 
+def test_a_worker_ends_when_nobody_reads_any_more() -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "core.backtest.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    worker.stdout.close()
+    worker.stdin.write(msgspec.json.encode(Job(BTC, "1m", "test", specification(), walk(5_000, 1))))
+    worker.stdin.close()
+    assert worker.wait(30) == 1
+
+
+def test_more_orders_than_may_be_are_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.backtest.trading.ORDERS_LIMIT", 3)
+    refusal = answered(Job(BTC, "1m", "test", specification(fast=1, slow=2), walk(500, 1))).refusal
+    assert refusal is not None
+    assert (refusal.code, refusal.unit) == (ReasonCode.TOOL_ARGUMENTS_INVALID, "orders")
+
+
 def test_a_damaged_catalog_is_a_refusal(tmp_path: Path) -> None:
     where = Stored(str(tmp_path), Recorded("binance", "trade", 0, 1), 0, EVER)
     folder = Catalog(tmp_path).partition("binance", "BTCUSDT", Kind.TRADE, "2023-11-14")
