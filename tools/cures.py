@@ -139,8 +139,8 @@ CURES: dict[ReasonCode, Cure] = {
         "lower the quantity, or give a limit price",
     ),
     ReasonCode.MARKET_NO_DATA: Cure(
-        "nothing is known of that yet",
-        "ask again in a moment",
+        "nothing, or too little, is known of that yet",
+        "ask again in a moment; for a backtest record or import more",
     ),
     ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER: Cure(
         "one order is worth too much",

@@ -16,7 +16,6 @@ from core.backtest.strategies import Parameters, make_strategy, parse_parameters
 from core.backtest.trading import TradingDesk
 from core.risk.rules import render_default_rules
 from core.text.canonical import canonical_json
-from core.types.money import to_scaled
 
 PROGRESS_INTERVAL_BARS = 2_000
 CAPITAL_LEAST_QUOTE = Decimal(10)
@@ -93,7 +92,10 @@ def _capital(series: BarSeries, capital_quote: str) -> int:
     amount = Decimal(capital_quote)
     if not CAPITAL_LEAST_QUOTE <= amount <= CAPITAL_LIMIT_QUOTE:
         raise ValueError(f"capital_quote must be from {CAPITAL_LEAST_QUOTE} to {CAPITAL_LIMIT_QUOTE}")
-    return to_scaled(amount, series.instrument.notional_scale)
+    scaled = amount.scaleb(series.instrument.notional_scale)
+    if scaled != scaled.to_integral_value():
+        raise ValueError(f"capital_quote has more than {series.instrument.notional_scale} decimal places")
+    return int(scaled)
 
 
 def specification_of(fields: Mapping[str, Any]) -> Specification:

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import msgspec
 
-from core.backtest.bars import BarSeries, BarsError
+from core.backtest.bars import BarSeries
 from core.backtest.job import Job, Line, too_few
 from core.backtest.report import report_digest
 from core.backtest.running import TooFewBarsError, run_backtest
-from core.backtest.strategies import StrategyError
 from core.backtest.trading import ORDERS_LIMIT, TooManyOrdersError
 from core.storage.catalog import Catalog, CatalogError
 from core.types.codes import ReasonCode, Refusal
@@ -78,7 +77,7 @@ def answer(job: Job, tell: Callable[[Line], None]) -> Line:
                 unit="orders",
             )
         )
-    except (StrategyError, BarsError, CatalogError, OSError) as error:
+    except (ValueError, CatalogError, OSError) as error:
         return Line(refusal=Refusal(ReasonCode.TOOL_ARGUMENTS_INVALID, f"It can't be run: {error}."[:500]))
     return Line(report=report, digest=report_digest(report))
 

@@ -161,6 +161,24 @@ def test_more_orders_than_may_be_are_a_refusal(monkeypatch: pytest.MonkeyPatch) 
     assert (refusal.code, refusal.unit) == (ReasonCode.TOOL_ARGUMENTS_INVALID, "orders")
 
 
+@pytest.mark.parametrize(
+    ("capital", "says"), [("10.00000001", "more than 7 decimal places"), ("9", "from 10 to 1000000000")]
+)
+def test_a_capital_that_cannot_be_is_a_refusal(capital: str, says: str) -> None:
+    wanted = msgspec.structs.replace(specification("buy_and_hold"), capital_quote=capital)
+    refusal = answered(Job(BTC, "1m", "test", wanted, walk(60, 1))).refusal
+    assert refusal is not None
+    assert (refusal.code, says in refusal.message) == (ReasonCode.TOOL_ARGUMENTS_INVALID, True)
+
+
+def test_a_market_of_many_decimal_places_can_be_run() -> None:
+    fine = msgspec.structs.replace(BTC, price_scale=9, quantity_scale=9, tick_size=1, lot_size=1, max_quantity=10**15)
+    rows = [(at, *(price * 10**4 for price in prices), volume * 10**6) for at, *prices, volume in walk(80, 1)]
+    line = answered(Job(fine, "1m", "test", specification("buy_and_hold", share_bps=100), rows))  # type: ignore[arg-type]
+    assert line.report is not None, line.refusal
+    assert line.report.metrics.fills == "1"
+
+
 def test_a_damaged_catalog_is_a_refusal(tmp_path: Path) -> None:
     where = Stored(str(tmp_path), Recorded("binance", "trade", 0, 1), 0, EVER)
     folder = Catalog(tmp_path).partition("binance", "BTCUSDT", Kind.TRADE, "2023-11-14")
