@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.frames import Frame, Opcode
 
 from core.types.clock import SystemClock
 from core.types.codes import ReasonCode, RefusalError
@@ -427,6 +428,39 @@ async def test_a_burst_of_answers_is_told_at_once_and_an_order_that_the_limits_h
         assert [name for names in told for name in names] == ["one", "two", "three"]
         used = {(item.kind, item.window_s): item.used for item in limiter.state().buckets}
         assert used["ORDERS", 86_400] == 3
+
+
+async def test_answers_of_one_read_are_told_together_and_each_gives_its_leave_back() -> None:
+    """The venue's count of the day is the highest that it told, whatever comes last; an answer that nobody waits for is
+    passed over."""
+    async with scripted(lambda _request: None) as (_, adapter, _rest):
+        limiter, socket = adapter.rest.limiter, adapter.order_socket
+        assert socket is not None
+        assert isinstance(socket._connection, ws_orders.OrderConnection)
+        limiter.configure([RateRule("ORDERS", "DAY", 1, 100)])
+        orders = [order(name, "60000") for name in ("one", "two", "three")]
+        told: list[dict[str, SubmitResult]] = []
+
+        def take(answers: Sequence[tuple[OrderIntent, SubmitResult]]) -> None:
+            told.append({intent.client_order_id: result for intent, result in answers})
+
+        assert adapter.begin(orders, adapter.prepare(orders), take) == []
+        adapter.flush()
+        read = b""
+        for request_id, name, count in zip(
+            [*socket._pending, "999"], ("one", "two", "other", "x"), (7, 9, 8, 50), strict=True
+        ):
+            limits = [{"rateLimitType": "ORDERS", "interval": "DAY", "intervalNum": 1, "limit": 100, "count": count}]
+            asked = {"id": request_id, "params": {"newClientOrderId": name}}
+            read += Frame(Opcode.TEXT, accepted(asked, rateLimits=limits).encode()).serialize(mask=False)
+        socket._connection.data_received(read)
+        (answers,) = told
+        assert list(answers) == ["one", "two", "three"]
+        assert (answers["one"], answers["two"]) == (Submitted("7"), Submitted("7"))
+        assert isinstance(answers["three"], SubmitUnknown), "another order was acknowledged than was sent"
+        assert socket._pending == {}
+        used = {(item.kind, item.window_s): item.used for item in limiter.state().buckets}
+        assert used["ORDERS", 86_400] == 9
 
 
 async def test_an_answer_that_cant_be_taken_leaves_the_others_theirs() -> None:
