@@ -201,10 +201,11 @@ class Reconciler:
         orders: dict[tuple[str, str], list[VenueTrade]] = {}
         for trade in missing_trades(kernel, truth.trades):
             orders.setdefault((trade.symbol, trade.venue_order_id), []).append(trade)
-        self._untold_since_s = {key: self._untold_since_s.get(key, now_s) for key in orders}
+        # Kept here too: another comparison may begin while this one waits for the venue.
+        untold_since_s = self._untold_since_s = {key: self._untold_since_s.get(key, now_s) for key in orders}
         # The next turn finds those beyond the limit.
         for key, trades in list(orders.items())[:ORDERS_OF_FILLS_LIMIT]:
-            await self._take_fills(trades, self._untold_since_s[key])
+            await self._take_fills(trades, untold_since_s[key])
 
     async def _take_fills(self, trades: Sequence[VenueTrade], untold_since_s: float) -> None:
         """Of one order at the venue, which is adopted first when it isn't known here."""

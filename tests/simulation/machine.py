@@ -136,9 +136,15 @@ class Life:
         )
         self.keeper = SnapshotKeeper(self.kernel, self.journal, folder, self.service.sequencer)
         self.main = self.loop.create_task(self._main(), name="engine")
+        self.main.add_done_callback(self._ended)
 
     def spawn(self, work: Any, name: str) -> None:
         self.loop.create_task(work, name=name)
+
+    def _ended(self, main: asyncio.Task[None]) -> None:
+        error = None if self.loop.is_dead or main.cancelled() else main.exception()
+        if error is not None:
+            self.machine.crashed(f"the engine ended: {error!r}")
 
     async def _main(self) -> None:
         """As core.runtime.engine.main, without what only a real process has."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from decimal import Decimal
 
@@ -187,3 +188,31 @@ def test_a_fill_that_comes_while_the_last_one_is_taken_over_freezes_nothing(hous
         assert not house.kernel.frozen
         held = house.kernel.positions[ACCOUNT, "paper", "BTCUSDT"].quantity
         assert (asked - 1) * 100 <= held <= asked * 100
+
+
+def test_a_comparison_that_overtakes_another_one_doesnt_end_the_engine(house: House) -> None:
+    """given fills of orders that the venue doesn't tell of, and one comparison that waits for it while another finds
+    others, when it is answered, then it goes on, and so does the engine."""
+    following = house.follow()
+    house.wait(1)
+    fills = [
+        VenueTrade("BTCUSDT", number, str(number), f"gone-{number}", Side.SELL, 6_000_000, 200, Decimal(0), "USDT",
+                   False, NOW_NS)
+        for number in (41, 42, 43)
+    ]  # fmt: skip
+    gate: asyncio.Future[None] = house.loop.create_future()
+
+    async def order(_symbol: str, order_id: str) -> None:
+        if order_id == "gone-41":
+            await gate
+
+    house.venue.order = order  # type: ignore[method-assign]
+    house.venue.trades = fills[:2]
+    first = house.loop.create_task(house.service.reconcile(dry_run=False, requested_by="user-trader"))
+    house.run(asyncio.sleep(0), 0.1)
+    house.venue.trades = fills[2:]
+    house.run(house.service.reconcile(dry_run=False, requested_by="user-trader"), 0.1)
+    gate.set_result(None)
+    house.run(asyncio.sleep(0), 0.1)
+    assert {item.kind for item in first.result().differences} == {"fill.missing"}
+    assert not following.done()
