@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from api.backtests.service import DEADLINE_S
 from core.backtest.bars import BarSeries, Row
 from core.backtest.fills import Terms
-from core.backtest.running import Specification, run_backtest
+from core.backtest.running import run_backtest
+from core.backtest.specification import Specification
 from core.types.clock import NS_PER_S
 from core.types.instruments import Instrument
 

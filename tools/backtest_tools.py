@@ -11,7 +11,7 @@ from core.backtest.bars import Row
 from core.backtest.fills import Terms
 from core.backtest.job import Job, Stored, too_few
 from core.backtest.recorded import Recorded
-from core.backtest.running import CAPITAL_LEAST_QUOTE, CAPITAL_LIMIT_QUOTE, Specification
+from core.backtest.specification import CAPITAL_LEAST_QUOTE, CAPITAL_LIMIT_QUOTE, Specification
 from core.backtest.strategies import STRATEGY_NAMES, StrategyName, parse_parameters, shortest_run_bars
 from core.market.intervals import NS_PER_DAY
 from core.market.intervals import Interval as Bars

@@ -7,7 +7,7 @@ import msgspec
 from core.backtest.bars import Row
 from core.backtest.recorded import Recorded
 from core.backtest.report import Report
-from core.backtest.running import Specification
+from core.backtest.specification import Specification
 from core.types.codes import ReasonCode, Refusal
 from core.types.instruments import Instrument
 

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
-
-import msgspec
 
 from core.backtest.bars import BarSeries
-from core.backtest.fills import Terms
-from core.backtest.report import Report, Run, report_of
+from core.backtest.report import Report
+from core.backtest.reporting import Run, report_of
+from core.backtest.specification import CAPITAL_LEAST_QUOTE, CAPITAL_LIMIT_QUOTE, Specification
 from core.backtest.strategies import Parameters, make_strategy, parse_parameters, shortest_run_bars
 from core.backtest.trading import TradingDesk
 from core.risk.rules import render_default_rules
 from core.text.canonical import canonical_json
 
 PROGRESS_INTERVAL_BARS = 2_000
-CAPITAL_LEAST_QUOTE = Decimal(10)
-CAPITAL_LIMIT_QUOTE = Decimal(1_000_000_000)
-
-
-class Specification(msgspec.Struct, frozen=True):
-    """What is to be run, the bars aside. parameters are the strategy's, as parse_parameters takes them."""
-
-    strategy: str
-    parameters: Mapping[str, int | None]
-    capital_quote: str
-    terms: Terms
 
 
 class TooFewBarsError(Exception):
@@ -96,8 +83,3 @@ def _capital(series: BarSeries, capital_quote: str) -> int:
     if scaled != scaled.to_integral_value():
         raise ValueError(f"capital_quote has more than {series.instrument.notional_scale} decimal places")
     return int(scaled)
-
-
-def specification_of(fields: Mapping[str, Any]) -> Specification:
-    """From JSON. Raises msgspec.ValidationError."""
-    return msgspec.convert(fields, Specification)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from core.backtest.bars import BarSeries, Row
 from core.backtest.fills import Terms
-from core.backtest.running import Specification
+from core.backtest.specification import Specification
 from core.backtest.strategies import Wish
 from core.backtest.trading import TradingDesk
 from core.risk.rules import render_default_rules

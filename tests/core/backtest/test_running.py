@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from core.authority.mandate import mandate_bytes
 from core.backtest.bars import BARS_LIMIT, BarSeries, BarsError, Row
 from core.backtest.report import CURVE_POINTS_LIMIT, TRADES_SHOWN_LIMIT, Report, report_digest
-from core.backtest.running import Specification, StoppedError, TooFewBarsError, run_backtest
+from core.backtest.running import StoppedError, TooFewBarsError, run_backtest
+from core.backtest.specification import Specification
 from core.backtest.strategies import STRATEGY_NAMES, Wish, make_strategy, parse_parameters
 from core.backtest.trading import TooManyOrdersError
 from core.kernel.decide import decide_started
