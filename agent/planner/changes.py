@@ -18,6 +18,7 @@ from agent.planner.classifier import Intent
 class Request(StrEnum):
     """What grammar alone reads; no classifier ever guesses one of these."""
 
+    STOP_ORDER = "suggest_order"
     BRACKET = "suggest_bracket"
     CLOSE = "suggest_close"
     HEDGE = "suggest_hedge"
@@ -102,6 +103,8 @@ class Change(msgspec.Struct, frozen=True):
     state: str = "HALTED"
     scope: str = "ACCOUNT"
     ratio_bps: int | None = 10_000
+    order_type: str = ""
+    trailing_offset_bps: int | None = None
     stop_price: Decimal | None = None
     target_price: Decimal | None = None
 
@@ -129,6 +132,11 @@ def read_change(text: str, masked: str) -> tuple[Request, Change] | None:
     if _CLOSE.search(plain):
         return Request.CLOSE, Change(ratio_bps=_ratio_bps(text, plain))
     return None
+
+
+def is_unplain(masked: str) -> bool:
+    """Whether a masked clause sets a condition, asks or doubts, so that it is no plain request."""
+    return _NOT_PLAIN.search(masked) is not None
 
 
 def read_exits(text: str) -> tuple[Change, str] | None:

@@ -12,10 +12,11 @@ from functools import cache
 import msgspec
 
 from agent.planner.backtests import asks_for_backtest
-from agent.planner.changes import SUGGESTING, Change, Request, read_change, read_exits
+from agent.planner.changes import SUGGESTING, Change, Request, is_unplain, read_change, read_exits
 from agent.planner.classifier import Intent, IntentClassifier
 from agent.planner.recognising import recognise
 from agent.planner.slots import Slots, mask, read_slots, side_of_cash
+from agent.planner.stops import read_stop
 
 CLAUSES_LIMIT = 6
 SYMBOLS_LIMIT = 5
@@ -154,11 +155,8 @@ class Reader:
     def _clause_of_now(self, text: str) -> Clause:
         slots = read_slots(text)
         masked = mask(text)
-        polite = _ASKED_POLITELY.search(masked) is not None
-        if polite or not text.rstrip().endswith("?"):
-            change = read_change(text, _strip_polite(masked))
-            if change is not None:
-                return Clause(text, change[0], slots, change=change[1])
+        if (request := _requested(text, masked, slots)) is not None:
+            return request
         order, conditional = asks_for_order(masked, asked=text.rstrip().endswith("?"))
         exits = read_exits(text) if order else None
         if exits is not None:
@@ -223,6 +221,17 @@ def asks_for_order(masked: str, *, asked: bool) -> tuple[bool, bool]:
     if _CONDITION.search(text):
         return False, True
     return True, False
+
+
+def _requested(text: str, masked: str, slots: Slots) -> Clause | None:
+    """A plain request that grammar alone reads."""
+    if text.rstrip().endswith("?") and _ASKED_POLITELY.search(masked) is None:
+        return None
+    change = read_change(text, _strip_polite(masked))
+    if change is not None:
+        return Clause(text, change[0], slots, change=change[1])
+    stop = None if is_unplain(masked) else read_stop(_strip_polite(text))
+    return None if stop is None else Clause(text, Request.STOP_ORDER, read_slots(stop[1]), change=stop[0])
 
 
 def _strip_polite(text: str) -> str:

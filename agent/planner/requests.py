@@ -34,6 +34,11 @@ WHICH_EXITS = (
     "Do you want an entry with a stop or a take-profit behind it? Then say: with a stop at a price, and take profit at "
     "a price. Or one order that waits for its price? I don't read that from words; `veloz orders place` takes it."
 )
+AT_WHICH_PRICE = "At what price shall it trigger? Say for example: stop sell 0.1 BTC at the price you mean."
+AT_WHICH_PRICES = (
+    "At what price shall it trigger, and at what limit? Say: stop limit sell, how much, at one, limit the other."
+)
+HOW_FAR = "By how much shall it follow the best price? Say one percentage, in whole basis points up to all of it."
 HOW_MUCH = "How much of it? I don't work out parts of a position: say the quantity, or close all of it."
 HOW_MUCH_HEDGE = "How much of it? Say all of it, half of it, or a percentage; the size follows from the exposure."
 
@@ -59,6 +64,8 @@ def plan_request(clause: Clause, results: Results, tools: Tools) -> Wanted:
             return _close(clause, clause.change, results, tools)
         case Request.HEDGE:
             return _hedge(clause, clause.change)
+        case Request.STOP_ORDER:
+            return _stop_order(clause, clause.change, results, tools)
         case Request.BRACKET:
             return _bracket(clause, clause.change, results, tools)
 
@@ -140,6 +147,37 @@ def _hedge(clause: Clause, change: Change) -> Wanted:
     if len(slots.symbols) > 1:
         wanted["hedged_symbol"] = slots.symbols[0]
     return _suggest(clause, wanted)
+
+
+def _stop_order(clause: Clause, change: Change, results: Results, tools: Tools) -> Wanted:
+    missing = missing_of_order(clause, tools)
+    if missing is not None:
+        return Wanted(ask=missing)
+    levels: dict[str, Any]
+    if change.order_type == "TRAILING_STOP":
+        levels = {"trailing_offset_bps": change.trailing_offset_bps}
+        unclear = HOW_FAR
+    elif change.order_type == "STOP_LIMIT":
+        levels = {"stop_price": _text(change.stop_price), "price": _text(change.new_price)}
+        unclear = AT_WHICH_PRICES
+    else:
+        levels = {"stop_price": _text(change.stop_price)}
+        unclear = AT_WHICH_PRICE
+    if None in levels.values() or clause.slots.price is not None or clause.slots.price_rule is not None:
+        return Wanted(ask=unclear)
+    symbol, side = clause.slots.symbols[0], clause.slots.side
+    assert side is not None
+    needed, quantity = quantity_of(symbol, side, clause.slots, results)
+    if quantity is None:
+        return Wanted(tuple(needed))
+    if quantity <= 0:
+        return Wanted(tuple(needed), ask="That amount is less than the smallest quantity step of the instrument.")
+    wanted = {"symbol": symbol, "side": side, "order_type": change.order_type, "quantity": format(quantity, "f")}
+    return _suggest(clause, wanted | levels, tuple(needed))
+
+
+def _text(value: Decimal | None) -> str | None:
+    return None if value is None else format(value, "f")
 
 
 def _bracket(clause: Clause, change: Change, results: Results, tools: Tools) -> Wanted:

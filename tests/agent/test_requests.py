@@ -23,6 +23,16 @@ ORDERS = [
 ]
 
 
+STOP = {"symbol": "BTCUSDT", "side": "SELL", "order_type": "STOP", "quantity": "0.1", "stop_price": "60000"}
+TRAILING = {
+    "symbol": "BTCUSDT",
+    "side": "SELL",
+    "order_type": "TRAILING_STOP",
+    "quantity": "0.1",
+    "trailing_offset_bps": 200,
+}
+
+
 @pytest.fixture(scope="module")
 def reader() -> Reader:
     return trained_reader()
@@ -99,6 +109,16 @@ def planned(reader: Reader, ask: str, *found: Done) -> tuple[dict[str, Any] | No
             },
         ),
         ("halt trading", {"state": "HALTED", "scope": "ACCOUNT"}),
+        ("stop sell 0.1 BTC at 60000", STOP),
+        ("please place a stop-loss order to sell 0.1 BTC at $60,000", STOP),
+        ("can you suggest a stop to sell 0.1 BTC at 60000?", STOP),
+        ("stop order at 60000 to sell 0.1 BTC", STOP),
+        ("take profit sell 0.1 BTC at 70000", STOP | {"order_type": "TAKE_PROFIT", "stop_price": "70000"}),
+        ("stop limit sell 0.1 BTC at 60000 limit 59900", STOP | {"order_type": "STOP_LIMIT", "price": "59900"}),
+        ("stop-limit sell 0.1 BTC, limit 59900, stop 60000", STOP | {"order_type": "STOP_LIMIT", "price": "59900"}),
+        ("trailing stop sell 0.1 BTC 2%", TRAILING),
+        ("set a trailing stop of 2% to sell 0.1 BTC", TRAILING),
+        ("trailing stop sell 0.1 BTC by 50 bps", TRAILING | {"trailing_offset_bps": 50}),
         ("stop all trading", {"state": "HALTED", "scope": "ACCOUNT"}),
         ("activate the kill switch for the whole engine", {"state": "HALTED", "scope": "ENGINE"}),
         ("set the account to reduce-only", {"state": "REDUCE_ONLY", "scope": "ACCOUNT"}),
@@ -162,6 +182,15 @@ def test_the_position_to_close_is_the_only_one_or_asked_for(
         "sell 0.5 BTC stop at 59000",
         "buy 0.1 BTC with a trailing stop",
         "buy BTC with a stop at 59000",
+        "stop sell 0.1 BTC",
+        "stop sell BTC at 60000",
+        "stop sell 0.1 at 60000",
+        "stop sell 0.1 BTC at 60000 at 59000",
+        "stop limit sell 0.1 BTC at 60000",
+        "trailing stop sell 0.1 BTC",
+        "trailing stop sell 0.1 BTC 200%",
+        "trailing stop sell 0.1 BTC 2% 3%",
+        "stop sell 0.1 BTC 2%",
     ],
 )
 def test_what_isnt_plain_is_asked_for_and_never_guessed(reader: Reader, ask: str) -> None:
@@ -193,6 +222,10 @@ def test_what_isnt_plain_is_asked_for_and_never_guessed(reader: Reader, ask: str
         "close price of BTC",
         "what would hedging my BTC cost",
         "stop",
+        "stop selling",
+        "should I place a stop sell at 60000",
+        "if BTC falls stop sell 0.1 BTC at 60000",
+        "why did my stop sell at 60000",
         "show me the order book",
     ],
 )
