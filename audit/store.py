@@ -208,8 +208,7 @@ class PostgresAuditSink:
         """Over a connection that has to be opened first, or one record after the other."""
         try:
             if self._connection.is_ready:
-                for waiting in batch:
-                    await self._write_group([waiting])
+                await self._write_one_by_one(batch)
             else:
                 await self._write_group(batch)
         except Exception as error:
@@ -231,10 +230,14 @@ class PostgresAuditSink:
             if len(batch) == 1:
                 _settle(batch, _refused(batch, error))
                 return
-            for waiting in batch:
-                await self._write_group([waiting])
+            await self._write_one_by_one(batch)
         else:
             _settle(batch, None)
+
+    async def _write_one_by_one(self, batch: list[_Waiting]) -> None:
+        for waiting in batch:
+            if not waiting.done():  # as in _take
+                await self._write_group([waiting])
 
 
 def _refused(batch: Sequence[_Waiting], error: Exception) -> RefusalError:

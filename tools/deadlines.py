@@ -21,6 +21,7 @@ class Within(AbstractAsyncContextManager[None]):
 
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
+        self._task: asyncio.Task[object] | None = None
         self._is_over = False
         self.has_expired = False
 
@@ -28,6 +29,7 @@ class Within(AbstractAsyncContextManager[None]):
         return self._is_over
 
     def expire(self) -> None:
+        assert self._task is not None, "only what was entered can expire"
         self._is_over = self.has_expired = True
         self._task.cancel()
 
@@ -40,9 +42,11 @@ class Within(AbstractAsyncContextManager[None]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
+        task, self._task = self._task, None  # it isn't kept for as long as this is
+        assert task is not None, "left once, after it was entered"
         self._is_over = True
         # A task that somebody else cancelled as well stays cancelled.
-        is_ours = self.has_expired and self._task.uncancel() <= self._cancelling
+        is_ours = self.has_expired and task.uncancel() <= self._cancelling
         if is_ours and kind is not None and issubclass(kind, asyncio.CancelledError):
             raise TimeoutError from error
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from audit.deadlines import Deadlines
+from audit.deadlines import KEPT_AT_LEAST, Deadlines
 
 LONG_S = 3_600.0
 
@@ -62,3 +62,21 @@ async def test_what_is_done_is_not_kept() -> None:
         Wait(deadlines).future.set_result(None)
     assert len(deadlines._waiting) == 1
     deadlines.end()
+
+
+async def test_what_is_done_behind_one_that_is_not_is_not_kept_either() -> None:
+    deadlines = Deadlines(LONG_S)
+    first = Wait(deadlines).future
+    for _ in range(10 * KEPT_AT_LEAST):
+        Wait(deadlines).future.set_result(None)
+    last = Wait(deadlines).future
+    assert len(deadlines._waiting) <= KEPT_AT_LEAST + 1
+    deadlines.end()
+    assert [type(future.exception()) for future in (first, last)] == [TimeoutError] * 2
+
+
+async def test_none_that_is_not_done_is_lost_however_many_there_are() -> None:
+    deadlines = Deadlines(0.01)
+    waits = [Wait(deadlines).future for _ in range(3 * KEPT_AT_LEAST)]
+    outcomes = await asyncio.gather(*waits, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {TimeoutError}

@@ -170,6 +170,30 @@ async def test_a_writer_that_breaks_refuses_and_goes_on(parts: Parts, monkeypatc
     assert len(stored(parts.database)) == 2
 
 
+async def test_who_stopped_waiting_while_a_refused_group_is_written_one_by_one_is_left_out(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await parts.sink.append(record("record-1"))
+    connection = parts.sink._connection
+    executed: list[str] = []
+    real = connection.execute
+
+    async def execute(name: str, values: Any) -> None:
+        executed.append(name)
+        leaving.cancel()
+        await real(name, values)
+
+    monkeypatch.setattr(connection, "execute", execute)
+    # The first goes alone; of those that wait meanwhile half are a group, which holds one that is there already.
+    appends = [asyncio.create_task(parts.sink.append(record(f"record-{number}"))) for number in (2, 1, 3, 4)]
+    leaving = appends[2]
+    outcomes = await asyncio.gather(*appends, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [*(type(None), RefusalError, asyncio.CancelledError, type(None))]
+    assert executed == ["one_record"]
+    written = [parse_record(canonical).record_id for canonical, _ in stored(parts.database)]
+    assert written == ["record-1", "record-2", "record-4"]
+
+
 async def test_a_closed_sink_refuses(parts: Parts) -> None:
     await parts.sink.close()
     with pytest.raises(RefusalError, match="shutting down"):
