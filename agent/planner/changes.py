@@ -13,12 +13,14 @@ from enum import StrEnum
 import msgspec
 
 from agent.planner.classifier import Intent
+from agent.planner.strategies import StrategyRequest
 
 
 class Request(StrEnum):
     """What grammar alone reads; no classifier ever guesses one of these."""
 
     STOP_ORDER = "suggest_order"
+    STRATEGY = "suggest_strategy_change"
     BRACKET = "suggest_bracket"
     CLOSE = "suggest_close"
     HEDGE = "suggest_hedge"
@@ -107,6 +109,7 @@ class Change(msgspec.Struct, frozen=True):
     trailing_offset_bps: int | None = None
     stop_price: Decimal | None = None
     target_price: Decimal | None = None
+    strategy: StrategyRequest | None = None
 
 
 def read_change(text: str, masked: str) -> tuple[Request, Change] | None:

@@ -17,6 +17,7 @@ from agent.planner.classifier import Intent, IntentClassifier
 from agent.planner.recognising import recognise
 from agent.planner.slots import Slots, mask, read_slots, side_of_cash
 from agent.planner.stops import read_stop
+from agent.planner.strategies import read_strategy_request
 
 CLAUSES_LIMIT = 6
 SYMBOLS_LIMIT = 5
@@ -227,11 +228,14 @@ def _requested(text: str, masked: str, slots: Slots) -> Clause | None:
     """A plain request that grammar alone reads."""
     if text.rstrip().endswith("?") and _ASKED_POLITELY.search(masked) is None:
         return None
-    change = read_change(text, _strip_polite(masked))
-    if change is not None:
+    plain = "" if is_unplain(masked) else _strip_polite(text)
+    if (strategy := read_strategy_request(plain)) is not None:
+        return Clause(text, Request.STRATEGY, Slots(), change=Change(strategy=strategy))
+    if (change := read_change(text, _strip_polite(masked))) is not None:
         return Clause(text, change[0], slots, change=change[1])
-    stop = None if is_unplain(masked) else read_stop(_strip_polite(text))
-    return None if stop is None else Clause(text, Request.STOP_ORDER, read_slots(stop[1]), change=stop[0])
+    if (stop := read_stop(plain)) is not None:
+        return Clause(text, Request.STOP_ORDER, read_slots(stop[1]), change=stop[0])
+    return None
 
 
 def _strip_polite(text: str) -> str:

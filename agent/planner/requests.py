@@ -19,6 +19,7 @@ from agent.planner.planning import (
     which_instrument,
 )
 from agent.planner.reading import Clause
+from tools.untrusted import CLOSING, OPENING
 
 REASON_LIMIT_CHARS = 300
 ORDERS_NAMED_LIMIT = 10
@@ -38,6 +39,11 @@ AT_WHICH_PRICE = "At what price shall it trigger? Say for example: stop sell 0.1
 AT_WHICH_PRICES = (
     "At what price shall it trigger, and at what limit? Say: stop limit sell, how much, at one, limit the other."
 )
+END_OR_LOWER = (
+    "A strategy isn't paused, and I don't work out a part of a limit. Its mandate can be ended, or a limit lowered: "
+    "say end strategy and its name, or lower the order limit of strategy, its name, and to how much."
+)
+WHICH_LIMIT = "Which limit? The order limit, the position limit, the total limit or the open orders limit."
 HOW_FAR = "By how much shall it follow the best price? Say one percentage, in whole basis points up to all of it."
 HOW_MUCH = "How much of it? I don't work out parts of a position: say the quantity, or close all of it."
 HOW_MUCH_HEDGE = "How much of it? Say all of it, half of it, or a percentage; the size follows from the exposure."
@@ -64,6 +70,8 @@ def plan_request(clause: Clause, results: Results, tools: Tools) -> Wanted:
             return _close(clause, clause.change, results, tools)
         case Request.HEDGE:
             return _hedge(clause, clause.change)
+        case Request.STRATEGY:
+            return _strategy(clause, clause.change, results, tools)
         case Request.STOP_ORDER:
             return _stop_order(clause, clause.change, results, tools)
         case Request.BRACKET:
@@ -174,6 +182,36 @@ def _stop_order(clause: Clause, change: Change, results: Results, tools: Tools) 
         return Wanted(tuple(needed), ask="That amount is less than the smallest quantity step of the instrument.")
     wanted = {"symbol": symbol, "side": side, "order_type": change.order_type, "quantity": format(quantity, "f")}
     return _suggest(clause, wanted | levels, tuple(needed))
+
+
+def _strategy(clause: Clause, change: Change, results: Results, tools: Tools) -> Wanted:
+    asked = change.strategy
+    assert asked is not None, "read with the request"
+    if asked.action == "UNCLEAR":
+        return Wanted(ask=END_OR_LOWER)
+    if asked.action == "TIGHTEN" and asked.limit is None:
+        return Wanted(ask=WHICH_LIMIT)
+    listing = Call("list_strategies", {})
+    if listing.tool not in tools:
+        return Wanted(ask=NOT_OPEN)
+    done = results.find(listing)
+    if done is None or done.refusal is not None:
+        return Wanted((listing,))
+    wanted = asked.name.lower()
+    running = [row for row in done.data.get("strategies") or [] if row["state"] == "in force"]
+    found = [row for row in running if wanted in {str(row["mandate_id"]).lower(), _name_of(row).lower()}]
+    if len(found) != 1:
+        ids = ", ".join(str(row["mandate_id"]) for row in (found or running)[:ORDERS_NAMED_LIMIT])
+        return Wanted((listing,), ask=f"Which mandate do you mean? In force: {ids or 'none'}. Nothing was suggested.")
+    terms: dict[str, Any] = {"mandate_id": found[0]["mandate_id"], "action": asked.action}
+    if asked.limit is not None and asked.value is not None:
+        terms[asked.limit] = format(asked.value, "f")
+    return _suggest(clause, {**terms, "reason": clause.text[:REASON_LIMIT_CHARS]}, (listing,))
+
+
+def _name_of(row: dict[str, Any]) -> str:
+    """Without the delimiters that a strategy's name comes in: it is only compared."""
+    return str(row["strategy_id"]).removeprefix(OPENING).removesuffix(CLOSING)
 
 
 def _text(value: Decimal | None) -> str | None:

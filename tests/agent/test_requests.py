@@ -11,11 +11,20 @@ from agent.planner.changes import SUGGESTING, Request
 from agent.planner.planning import Call, Done, Results
 from agent.planner.reading import Reader, trained_reader
 from agent.planner.requests import plan_request
+from tools.untrusted import envelope
 
 ID = "vz0123456789abcdef0123456789abcdef"
 TOOLS: dict[str, dict[str, Any]] = {
     name: {}
-    for name in ("get_open_orders", "get_positions", "get_ticker", "list_instruments", "suggest_order", *Request)
+    for name in (
+        "list_strategies",
+        "get_open_orders",
+        "get_positions",
+        "get_ticker",
+        "list_instruments",
+        "suggest_order",
+        *Request,
+    )
 }
 ORDERS = [
     {"client_order_id": "vz-1", "symbol": "BTCUSDT", "side": "BUY", "quantity": "0.5"},
@@ -152,6 +161,40 @@ def test_which_order_is_meant_is_looked_up_and_asked_when_it_could_be_another(
     assert bool(question) is (wanted is None)
 
 
+STRATEGIES = [
+    {"strategy_id": envelope("grid-1"), "mandate_id": "man-1", "state": "in force"},
+    {"strategy_id": envelope("maker"), "mandate_id": "man-2", "state": "in force"},
+    {"strategy_id": envelope("maker"), "mandate_id": "man-3", "state": "revoked"},
+]
+
+
+@pytest.mark.parametrize(
+    ("ask", "wanted"),
+    [
+        ("end strategy grid-1", {"mandate_id": "man-1", "action": "REVOKE"}),
+        ("please stop the strategy maker", {"mandate_id": "man-2", "action": "REVOKE"}),
+        ("revoke the mandate man-1", {"mandate_id": "man-1", "action": "REVOKE"}),
+        ("end the mandate of strategy grid-1.", {"mandate_id": "man-1", "action": "REVOKE"}),
+        (
+            "lower the order limit of strategy grid-1 to 500 USDT",
+            {"mandate_id": "man-1", "action": "TIGHTEN", "max_order_notional_quote": "500"},
+        ),
+        (
+            "reduce the open orders limit of strategy maker to 2",
+            {"mandate_id": "man-2", "action": "TIGHTEN", "max_open_orders": "2"},
+        ),
+        ("end strategy arbitrage", None),
+        ("end strategy man-3", None),
+    ],
+)
+def test_a_strategys_mandate_is_looked_up_by_its_own_or_the_strategys_name(
+    reader: Reader, ask: str, wanted: dict[str, Any] | None
+) -> None:
+    assert planned(reader, ask) == (None, None)
+    found, question = planned(reader, ask, done("list_strategies", {"strategies": STRATEGIES}))
+    assert (found, bool(question)) == (wanted, wanted is None)
+
+
 @pytest.mark.parametrize(
     ("positions", "wanted"),
     [
@@ -191,6 +234,9 @@ def test_the_position_to_close_is_the_only_one_or_asked_for(
         "trailing stop sell 0.1 BTC 200%",
         "trailing stop sell 0.1 BTC 2% 3%",
         "stop sell 0.1 BTC 2%",
+        "pause strategy grid-1",
+        "halve the limit of strategy grid-1",
+        "lower the limit of strategy grid-1 to 500",
     ],
 )
 def test_what_isnt_plain_is_asked_for_and_never_guessed(reader: Reader, ask: str) -> None:
@@ -223,6 +269,9 @@ def test_what_isnt_plain_is_asked_for_and_never_guessed(reader: Reader, ask: str
         "what would hedging my BTC cost",
         "stop",
         "stop selling",
+        "how do I stop the strategy grid-1",
+        "which strategy made the most",
+        "show me my strategy grid-1",
         "should I place a stop sell at 60000",
         "if BTC falls stop sell 0.1 BTC at 60000",
         "why did my stop sell at 60000",

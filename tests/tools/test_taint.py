@@ -338,3 +338,31 @@ async def test_a_kill_switch_is_suggested_as_far_as_the_human_said(
     house = await read(asked)
     result = await house.ask("suggest_kill_switch", run_id=RUN, state=state, reason="asked for")
     assert (result.refusal and result.refusal.unit) == field, result.refusal
+
+
+@pytest.mark.parametrize(
+    ("asked", "change", "refused"),
+    [
+        ("end the mandate of strategy grid-1", {"action": "REVOKE"}, None),
+        (
+            "lower the order limit of strategy grid-1 to 500 USDT",
+            {"action": "TIGHTEN", "max_order_notional_quote": "500"},
+            None,
+        ),
+        (
+            "lower the order limit of strategy grid-1 to 500 USDT",
+            {"action": "TIGHTEN", "max_order_notional_quote": "400"},
+            "max_order_notional_quote",
+        ),
+        ("how does strategy grid-1 do", {"action": "REVOKE"}, "action"),
+    ],
+)
+async def test_a_strategys_change_is_the_humans_to_ask_for_and_its_mandate_is_looked_up(
+    asked: str, change: dict[str, Any], refused: str | None
+) -> None:
+    house = exposed((asked,), "nothing of use")
+    (running,) = (await house.ask("list_strategies", run_id=RUN)).data["strategies"]
+    result = await house.ask(
+        "suggest_strategy_change", run_id=RUN, mandate_id=running["mandate_id"], reason=asked, **change
+    )
+    assert (result.refusal and result.refusal.unit) == refused, result.refusal
