@@ -2,7 +2,7 @@
 
 Deciding is in core.kernel.decide and its neighbours: pure functions from this state, a command and the market inputs to
 events. The same kernel serves live, paper, backtest and simulation. What it keeps doesn't grow with the orders that
-ever were: final ones leave memory beyond FINAL_ORDERS_KEPT, and approvals once they are expired.
+ever were: final ones leave memory beyond FINAL_ORDERS_KEPT, and approvals a day after they were used.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import TypeVar, assert_never
 
 import msgspec
 
+from core.authority.documents import CLOCK_SKEW_NS
 from core.authority.proposal import decode_proposal
 from core.authority.proposal_kinds import Proposal
 from core.authority.state import MandateState, SessionState
+from core.authority.verify import PROPOSAL_LONGEST_NS
 from core.kernel.effects import AmendOrder, CancelOrder, Effect, ReviewGroup, SubmitOrder
 from core.kernel.holdings import Holdings, short_id
 from core.kernel.records import (
@@ -304,7 +306,9 @@ class Kernel(Holdings):
         intent = event.intent
         if intent is not None and self.knows_order(intent.client_order_id):
             raise ImpossibleTransitionError(f"order {intent.client_order_id} is intended twice")
-        self._state.put(self.consumptions, event.suggestion_id, Consumed(event.version, proposal.expires_ns))
+        # Another version that was signed by now may hold longer than this one.
+        until_ns = event.ts_ns + PROPOSAL_LONGEST_NS + CLOCK_SKEW_NS
+        self._state.put(self.consumptions, event.suggestion_id, Consumed(event.version, until_ns))
         if intent is None:
             return tuple(effect for caused in event.caused for effect in self._apply(caused))
         assert isinstance(proposal, Proposal), "only an order goes to the venue at once"

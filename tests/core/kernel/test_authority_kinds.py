@@ -16,6 +16,7 @@ from core.authority.session import SESSION_LONGEST_NS, grant_bytes, sign_session
 from core.authority.verify import PROPOSAL_LONGEST_NS
 from core.kernel import decide_approvals, decide_authority
 from core.kernel import decide_void as decide_void_module
+from core.kernel import kernel as kernel_module
 from core.kernel.kernel import Kernel
 from core.types.authority import (
     ApprovalAuthority,
@@ -37,6 +38,7 @@ from tests.core.approvals import (
     SECOND_SEED,
     TRADER_SEED,
     entry,
+    equity,
     proposal,
 )
 from tests.core.kernel.desk import Desk, grant, mandate, opened, rules
@@ -172,6 +174,34 @@ def test_a_version_that_was_made_void_is_approved_by_nobody_and_the_next_one_is(
     assert desk.void("sug-a", voided) is None
     assert desk.approved(suggestion_id="sug-a", version=version) is code
     assert desk.approved(suggestion_id="sug-a", version=str(voided + 1)) in desk.kernel.orders
+
+
+@pytest.mark.parametrize("later_ns", [0, 301 * NS_PER_S, PROPOSAL_LONGEST_NS - 1])
+def test_a_used_suggestion_stays_used_for_as_long_as_another_version_of_it_could_hold(
+    monkeypatch: pytest.MonkeyPatch, later_ns: int
+) -> None:
+    """given two versions that were signed before either was used, the one that holds longer can't wait for the engine
+    to forget the other."""
+    monkeypatch.setattr(kernel_module, "TIDY_INTERVAL_EVENTS", 1)
+    desk = opened()
+    assert desk.approved(suggestion_id="sug-a") in desk.kernel.orders
+    desk.now_ns += later_ns
+    desk.apply(msgspec.structs.replace(equity(), ts_ns=desk.now_ns))
+    holds_ns = {"created_at_ns": str(NOW_NS), "expires_at_ns": str(NOW_NS + PROPOSAL_LONGEST_NS)}
+    assert desk.approved(suggestion_id="sug-a", version="2", **holds_ns) is C.APPROVAL_ALREADY_CONSUMED
+
+
+@pytest.mark.parametrize(("later_ns", "is_known"), [(-1, True), (0, False)])
+def test_a_used_suggestion_is_forgotten_once_no_version_of_that_time_can_hold(
+    monkeypatch: pytest.MonkeyPatch, later_ns: int, is_known: bool
+) -> None:
+    monkeypatch.setattr(kernel_module, "TIDY_INTERVAL_EVENTS", 1)
+    desk = opened()
+    assert desk.approved(suggestion_id="sug-a") in desk.kernel.orders
+    decided_ns = desk.events[-1].ts_ns
+    after_ns = decided_ns + PROPOSAL_LONGEST_NS + CLOCK_SKEW_NS + later_ns
+    desk.apply(msgspec.structs.replace(equity(), ts_ns=after_ns))
+    assert ("sug-a" in desk.kernel.consumed) is is_known
 
 
 def test_what_was_used_cant_be_made_void_and_asking_again_writes_nothing() -> None:
