@@ -222,7 +222,11 @@ class Reconciler:
             await self._look_up(order_id)
         elif not order_id or is_over or asyncio.get_running_loop().time() >= untold_since_s + ORDER_TOLD_WITHIN_S:
             order_id = order_id or order_id_of(first)
-            await self.adopt(_made_of(trades, order_id))
+            # A later order may answer to its id by now, and none to the venue's own.
+            seen = await self._service.venue.order_by_venue_id(first.symbol, first.venue_order_id)
+            is_told = seen is not None and None not in (seen.side, seen.order_type, seen.quantity)
+            told = msgspec.structs.replace(seen, client_order_id=order_id) if seen is not None and is_told else None
+            await self.adopt(told or _made_of(trades, order_id))
         if order_id in kernel.orders:
             for trade in trades:
                 # An order says at most so many of its fills, and an old one none.

@@ -65,19 +65,29 @@ class ReusedIds:
     async def order(self, symbol: str, client_order_id: str) -> VenueOrder | None:
         """When the venue tells of a later order under that id, the one that is meant has ended: what its fills say."""
         seen = await self._venue.order(symbol, _there(client_order_id))
+        known = self._kernel.orders.get(client_order_id)
         if seen is None:
-            return None
+            return None if known is None else await self._by_number(known)
         if self._here(seen.client_order_id, seen.venue_order_id) == client_order_id:
             return msgspec.structs.replace(seen, client_order_id=client_order_id)
-        known = self._kernel.orders.get(client_order_id)
         if known is None or not _is_later(seen, known):
             return None
         return await self._ended(known, seen)
 
+    async def _by_number(self, known: Order) -> VenueOrder | None:
+        """Somebody else's order by the venue's own id; of ours the clientOrderId is all that is asked by (I4)."""
+        if not isinstance(known.authority, ExternalAuthority) or not known.venue_order_id:
+            return None
+        told = await self._venue.order_by_venue_id(known.intent.symbol, known.venue_order_id)
+        return None if told is None else msgspec.structs.replace(told, client_order_id=known.intent.client_order_id)
+
     async def _ended(self, known: Order, later: VenueOrder) -> VenueOrder:
-        """Ids are unique among open orders, so a later one of the same id proves the end of the one before it. Whether
-        it was cancelled or expired, nobody says any more."""
+        """Ids are unique among open orders, so a later one of the same id proves the end of the one before it. Where
+        the venue doesn't tell of it by its own id either, nobody says whether it was cancelled or expired."""
         intent, venue_order_id = known.intent, known.venue_order_id or ""
+        told = await self._by_number(known)
+        if told is not None and told.status.is_final:
+            return told
         trades = await self._venue.trades_of(intent.symbol, venue_order_id)
         filled = sum(trade.quantity for trade in trades)
         return VenueOrder(
@@ -93,6 +103,10 @@ class ReusedIds:
             quantity=intent.quantity,
             price=intent.price,
         )
+
+    async def order_by_venue_id(self, symbol: str, venue_order_id: str) -> VenueOrder | None:
+        seen = await self._venue.order_by_venue_id(symbol, venue_order_id)
+        return None if seen is None else self._named(seen)
 
     async def open_orders(self, symbol: str) -> list[VenueOrder]:
         return [self._named(order) for order in await self._venue.open_orders(symbol)]

@@ -143,6 +143,10 @@ class VenuePort(Protocol):
         """None when the venue knows no such order."""
         ...
 
+    async def order_by_venue_id(self, symbol: str, venue_order_id: str) -> VenueOrder | None:
+        """The same by the id that the venue gave it, which never comes again. None also where the venue can't say."""
+        ...
+
     async def open_orders(self, symbol: str) -> list[VenueOrder]: ...
     async def all_open_orders(self) -> list[VenueOrder]:
         """Of every symbol, with their terms."""

@@ -259,6 +259,14 @@ class SimVenue:
 
         return await self._read(look)
 
+    async def order_by_venue_id(self, symbol: str, venue_order_id: str) -> VenueOrder | None:
+        def look() -> VenueOrder | None:
+            views = (self._exchange.view_at(held, self._shown_ns()) for held in self._exchange.history)
+            found = (view for view in views if view is not None and view.venue_order_id == venue_order_id)
+            return next((view for view in found if view.symbol == symbol), None)
+
+        return await self._read(look)
+
     async def open_orders(self, symbol: str) -> list[VenueOrder]:
         return [order for order in await self.all_open_orders() if order.symbol == symbol]
 

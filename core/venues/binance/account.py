@@ -293,6 +293,9 @@ class BinanceAccount(ABC, Generic[TradeBody]):
         """None when the venue knows no such order. Soon after a submit that proves nothing (I5)."""
         return await self._order(symbol, {"origClientOrderId": client_order_id})
 
+    async def order_by_venue_id(self, symbol: str, venue_order_id: str) -> VenueOrder | None:
+        return await self._order(symbol, {"orderId": venue_order_id})
+
     async def open_orders(self, symbol: str) -> list[VenueOrder]:
         instrument = await self._known_instrument(symbol)
         bodies = await self.rest.read(
@@ -379,7 +382,7 @@ class BinanceAccount(ABC, Generic[TradeBody]):
         known = self._client_ids.get((symbol, venue_order_id))
         if known is not None:
             return known
-        order = await self._order(symbol, {"orderId": venue_order_id})
+        order = await self.order_by_venue_id(symbol, venue_order_id)
         return None if order is None else order.client_order_id
 
     def _remember(self, symbol: str, venue_order_id: str, client_order_id: str) -> None:

@@ -221,6 +221,22 @@ class CcxtVenue:
             except (ccxt.BaseError, OSError, TimeoutError) as error:
                 raise VenueUnavailableError(f"{self._exchange.id} cancel_order {symbol}: {explain(error)}") from error
 
+    async def order_by_venue_id(self, symbol: str, venue_order_id: str) -> VenueOrder | None:
+        exchange = self._exchange
+        instrument = await self._instrument(symbol)
+        if not exchange.has.get("fetchOrder"):
+            return None
+
+        async def look() -> dict[str, Any] | None:
+            try:
+                found: dict[str, Any] = await exchange.fetch_order(venue_order_id, symbol)
+            except ccxt_module().OrderNotFound:
+                return None
+            return found
+
+        body = await ask(exchange, "fetch_order", look)
+        return None if body is None else _order_of(body, instrument, body.get("clientOrderId") or "")
+
     async def trades_of(self, symbol: str, venue_order_id: str) -> list[VenueTrade]:
         exchange = self._exchange
         instrument = await self._instrument(symbol)

@@ -15,8 +15,8 @@ from core.runtime.reconcile import DRIFT_TURNS_LIMIT, FREEZE_REASON
 from core.types.authority import DerivedAuthority
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import FreezeChanged, OrderIntended
-from core.types.orders import OrderIntent, OrderStatus, OrderType, Side
-from core.venues.ports import SubmitRefused, SubmitResult, Submitted, VenueTrade
+from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
+from core.venues.ports import SubmitRefused, SubmitResult, Submitted, VenueOrder, VenueTrade
 from tests.core.approvals import ACCOUNT, NOW_NS, decide_on, proposal
 from tests.core.runtime.test_follow import House, house, shown
 
@@ -130,6 +130,28 @@ def test_fills_whose_order_the_venue_tells_of_no_more_are_taken_over_once(
         order = house.kernel.orders[order_id or "venue-99"]
         assert (order.status, order.trade_ids, order.venue_order_id) == (OrderStatus.FILLED, (41, 42), "99")
         assert house.kernel.positions[ACCOUNT, "paper", "BTCUSDT"].quantity == -400
+        assert not house.kernel.frozen
+
+
+@pytest.mark.parametrize("order_id", ["", "long-gone"])
+def test_an_order_that_only_the_venues_own_number_finds_keeps_its_terms(house: House, order_id: str) -> None:
+    """given fills of an order that no id of its owner's finds any more, when the venue tells of it by its number, then
+    it is here as it is there: cancelled with a part of it filled."""
+    accepted(house)
+    house.venue.trades = [
+        VenueTrade("BTCUSDT", 41, "99", order_id, Side.SELL, 6_000_000, 200, Decimal(0), "USDT", False, NOW_NS)
+    ]
+    terms = (Side.SELL, OrderType.LIMIT, TimeInForce.GTC, 500, 6_000_000)
+    house.venue.numbered["99"] = VenueOrder(
+        "BTCUSDT", order_id or "web-9", "99", OrderStatus.CANCELED, 200, NOW_NS, *terms
+    )
+    house.wait(SWEEP_INTERVAL_S)
+    house.wait(DRIFT_SWEEP_INTERVAL_S)
+    for _ in range(2):
+        house.wait(SWEEP_INTERVAL_S)
+        order = house.kernel.orders[order_id or "venue-99"]
+        assert (order.status, order.filled_quantity, order.intent.quantity) == (OrderStatus.CANCELED, 200, 500)
+        assert house.kernel.positions[ACCOUNT, "paper", "BTCUSDT"].quantity == -200
         assert not house.kernel.frozen
 
 

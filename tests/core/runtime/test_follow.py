@@ -23,6 +23,7 @@ from core.runtime.follow import (
     VenueFollower,
 )
 from core.runtime.reconcile import FREEZE_REASON
+from core.runtime.reused_ids import ReusedIds
 from core.runtime.service import EngineService
 from core.storage.journal import Journal, JournalUnavailableError
 from core.types.clock import NS_PER_S, ManualClock
@@ -62,6 +63,7 @@ class Venue:
 
     def __init__(self) -> None:
         self.shown: dict[str, VenueOrder] = {}
+        self.numbered: dict[str, VenueOrder] = {}
         self.trades: list[VenueTrade] = []
         self.cancels: list[str] = []
         self.is_answering = True
@@ -101,6 +103,9 @@ class Venue:
 
     def end(self, order_id: str) -> None:
         self.shown[order_id] = msgspec.structs.replace(self.shown[order_id], status=OrderStatus.CANCELED)
+
+    async def order_by_venue_id(self, _symbol: str, venue_order_id: str) -> VenueOrder | None:
+        return self.numbered.get(venue_order_id)
 
     async def open_orders(self, _symbol: str) -> list[VenueOrder]:
         return [order for order in self.shown.values() if not order.status.is_final]
@@ -159,7 +164,8 @@ class House:
         self.disk = MemoryDisk()
         journal = Journal.open(self.disk.folder(), ENGINE_ID, inline=True)
         hub = MarketHub([BTC], self.clock, 2_000)
-        self.service = EngineService(self.kernel, journal, self.venue, hub, self.clock, NoBus(), account_id=ACCOUNT)
+        venue = ReusedIds(self.venue, self.kernel)
+        self.service = EngineService(self.kernel, journal, venue, hub, self.clock, NoBus(), account_id=ACCOUNT)
 
         async def silent_feed(_hub: MarketHub, until: asyncio.Event) -> None:
             await until.wait()

@@ -30,9 +30,13 @@ class Venue:
         self.seen = VenueOrder("BTCUSDT", "web-1", venue_order_id, S.ACCEPTED, 0, NOW_NS)
         self.filled = filled
         self.amended: OrderIntent | None = None
+        self.told: dict[str, VenueOrder] = {}
 
     async def order(self, _symbol: str, client_order_id: str) -> VenueOrder | None:
         return msgspec.structs.replace(self.seen, client_order_id=client_order_id)
+
+    async def order_by_venue_id(self, _symbol: str, venue_order_id: str) -> VenueOrder | None:
+        return self.told.get(venue_order_id)
 
     async def trades_of(self, symbol: str, venue_order_id: str) -> list[VenueTrade]:
         return [
@@ -81,6 +85,27 @@ def test_a_later_order_of_the_same_id_proves_the_end_of_the_one_before_it(
     assert (told and told.status) == status
     if told is not None:
         assert (told.client_order_id, told.venue_order_id, told.filled_quantity) == ("web-1", known_id, sum(filled))
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "quantity"),
+    [
+        # Of its own number the venue tells all of it.
+        (VenueOrder("BTCUSDT", "web-1", "5", S.EXPIRED, 100, NOW_NS, quantity=400), S.EXPIRED, 400),
+        # A query that lags may show it as it was; that it has ended is proved.
+        (VenueOrder("BTCUSDT", "web-1", "5", S.PARTIALLY_FILLED, 100, NOW_NS, quantity=400), S.CANCELED, 300),
+    ],
+    ids=["ended", "lagging"],
+)
+def test_an_order_whose_id_came_again_is_asked_for_by_the_venues_own(
+    told: VenueOrder, status: OrderStatus, quantity: int
+) -> None:
+    venue: Any = Venue("6", (100,))
+    venue.told["5"] = told
+    seen = asyncio.run(ReusedIds(venue, adopted("web-1", "5")).order("BTCUSDT", "web-1"))
+    assert seen is not None
+    assert (seen.client_order_id, seen.venue_order_id) == ("web-1", "5")
+    assert (seen.status, seen.filled_quantity, seen.quantity) == (status, 100, quantity)
 
 
 def test_of_our_own_orders_another_number_proves_nothing() -> None:

@@ -151,6 +151,7 @@ async def test_a_resting_order_is_seen_and_cancelled(adapter: BinanceSpot) -> No
     gone = await adapter.order("BTCUSDT", "resting")
     assert gone is not None
     assert gone.status is OrderStatus.CANCELED
+    assert await adapter.order_by_venue_id("BTCUSDT", submitted.venue_order_id) == gone
     assert await adapter.open_orders("BTCUSDT") == []
     with pytest.raises(RefusalError) as refused:
         await adapter.cancel("BTCUSDT", "resting")
@@ -206,6 +207,7 @@ async def test_a_lost_user_stream_says_so_once_and_comes_back_complete(tmp_path:
 
 async def test_an_order_the_venue_does_not_know_is_none(adapter: BinanceSpot) -> None:
     assert await adapter.order("BTCUSDT", "never-sent") is None
+    assert await adapter.order_by_venue_id("BTCUSDT", "999999999") is None
 
 
 @pytest.mark.parametrize("ahead_s", [-90, 90])

@@ -120,6 +120,8 @@ async def test_an_order_rests_is_found_and_is_cancelled(adapter: CcxtVenue) -> N
     after = await adapter.order(SYMBOL, "vz-rests")
     assert after is not None
     assert after.status is OrderStatus.CANCELED
+    assert await adapter.order_by_venue_id(SYMBOL, submitted.venue_order_id) == after
+    assert await adapter.order_by_venue_id(SYMBOL, "999999999") is None
     assert await adapter.open_orders(SYMBOL) == []
 
 
