@@ -264,11 +264,13 @@ class Sequencer:
         flight = _Flight([], is_safety, kernel.savepoint(), len(self._unrecorded), asyncio.get_running_loop().time())
         # All of a batch is decided at one time.
         now_ns, self.gathered = self._clock.now_ns(), {}
-        while queue and len(flight.items) < BATCH_LIMIT:
-            item = queue.popleft()
-            if self._decide_one(item, now_ns):
-                flight.items.append(item)
-        self.gathered = None
+        try:
+            while queue and len(flight.items) < BATCH_LIMIT:
+                item = queue.popleft()
+                if self._decide_one(item, now_ns):
+                    flight.items.append(item)
+        finally:
+            self.gathered = None
         return flight
 
     def _decide_one(self, item: _Item, now_ns: int) -> bool:
