@@ -32,7 +32,7 @@ from core.venues.ports import (
     SubmitUnknown,
 )
 from tests.core.venues.binance.support import DEADLINE_S, HttpRequest, Listener, answer, scripted_http
-from tests.core.venues.binance.test_paper_venue import ED25519, order, paper, spot
+from tests.core.venues.binance.test_paper_venue import ED25519, early_in_a_minute, order, paper, spot
 from tests.core.venues.chaos import ChaosProxy, Link
 from tests.core.venues.paper.support import CREDENTIALS
 
@@ -105,9 +105,10 @@ async def connected(adapter: BinanceSpot) -> None:
 async def test_orders_are_placed_amended_and_cancelled_over_the_socket_with_either_kind_of_key(
     tmp_path: Path, key: str
 ) -> None:
-    async with paper(tmp_path) as venue, ChaosProxy(venue.port) as proxy:
+    async with paper(tmp_path, early_in_a_minute()) as venue, ChaosProxy(venue.port) as proxy:
         api_url = f"{proxy.websocket_url}/ws-api/v3"
         async with spot(venue, key, websocket_api_url=api_url) as adapter, Listener(adapter) as listener:
+            await adapter.rest.sync_time()
             await connected(adapter)
             assert adapter.order_socket is not None
             assert adapter.order_socket._has_session is (key == ED25519.key)
