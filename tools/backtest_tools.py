@@ -137,7 +137,10 @@ async def _run_backtest(context: ToolContext, arguments: RunBacktestInput) -> Ru
         rows=rows if chosen is None else [],
         stored=None if chosen is None else Stored("", chosen, max(0, chosen.last_ns - span_ns), FAR_AHEAD_NS),
     )
-    started = await context.ports.backtests.start(context.account_id, context.principal.user_id, job)
+    principal = context.principal
+    started = await context.ports.backtests.start(
+        context.account_id, principal.user_id, job, person_id=principal.person_id
+    )
     return RunBacktestOutput(
         as_of_ns=now_ns,
         account_id=context.account_id,

@@ -45,10 +45,11 @@ class BacktestJobs(Protocol):
         """What recorded trades there are of it, the longest first. Raises RefusalError(MARKET_NO_DATA)."""
         ...
 
-    async def start(self, account_id: str, user_id: str, job: Job) -> Backtest:
-        """Queue it: the row is durable when this returns. The root of job.stored is filled in here.
+    async def start(self, account_id: str, user_id: str, job: Job, *, person_id: str = "") -> Backtest:
+        """Queue it: the row is durable when this returns. The root of job.stored is filled in here. person_id is who
+        answers for it, an agent's owner; left out, the user.
 
-        Raises RefusalError(SERVICE_OVERLOADED) when too many wait.
+        Raises RefusalError(SERVICE_OVERLOADED) when too many wait, or too many of that person's.
         """
         ...
 

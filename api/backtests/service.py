@@ -27,6 +27,8 @@ from tools.backtests import Backtest
 AT_ONCE = 1
 """In one api process. Trading shares the machine."""
 WAITING_LIMIT = 8
+EACH_LIMIT = 3
+"""Of one person's, what runs included: the other places are left to others."""
 DEADLINE_S = 120.0
 """Of a run, its waiting aside: some times what the largest takes (docs/backtests.md)."""
 RENEW_INTERVAL_S = LEASE_S / 6
@@ -48,6 +50,7 @@ class _Running(msgspec.Struct):
 
     backtest_id: str
     account_id: str
+    person_id: str
     job: bytes
     stop: asyncio.Event
     under_way: asyncio.Event
@@ -67,6 +70,7 @@ class BacktestService:
         deadline_s: float = DEADLINE_S,
         lease_s: float = LEASE_S,
         waiting_limit: int = WAITING_LIMIT,
+        each_limit: int = EACH_LIMIT,
         command: tuple[str, ...] = COMMAND,
     ) -> None:
         self._repository = SqlBacktests(transactions, LOST, lease_s)
@@ -75,10 +79,12 @@ class BacktestService:
         self._deadline_s = deadline_s
         self._renew_interval_s = min(RENEW_INTERVAL_S, lease_s / 6)
         self._waiting_limit = waiting_limit
+        self._each_limit = each_limit
         self._command = command
         self._places = asyncio.Semaphore(AT_ONCE)
         self._jobs: dict[str, tuple[_Running, asyncio.Task[None]]] = {}
-        self._starting = 0
+        self._starting: list[str] = []
+        """Whose: their rows aren't durable yet."""
 
     async def recorded(self, symbol: str) -> list[Recorded]:
         try:
@@ -88,22 +94,15 @@ class BacktestService:
                 ReasonCode.MARKET_NO_DATA, f"The recorded data can't be read: {error}. See `veloz data verify`."[:500]
             ) from error
 
-    async def start(self, account_id: str, user_id: str, job: Job) -> Backtest:
-        taken = len(self._jobs) + self._starting
-        if taken >= AT_ONCE + self._waiting_limit:
-            raise refuse(
-                ReasonCode.SERVICE_OVERLOADED,
-                "Too many backtests wait here already. Try again when some are done.",
-                limit=str(self._waiting_limit),
-                actual=str(taken - AT_ONCE),
-                unit="backtests",
-                retry_after_ms=int(self._deadline_s * 1_000),
-            )
+    async def start(self, account_id: str, user_id: str, job: Job, *, person_id: str = "") -> Backtest:
+        person_id = person_id or user_id
+        self._refuse_too_many(person_id)
         if job.stored is not None:
             stored = msgspec.structs.replace(job.stored, root=str(self._data_folder))
             job = msgspec.structs.replace(job, stored=stored)
-        running = _Running(self._ids.new_ulid(), account_id, msgspec.json.encode(job), asyncio.Event(), asyncio.Event())
-        self._starting += 1
+        content = msgspec.json.encode(job)
+        running = _Running(self._ids.new_ulid(), account_id, person_id, content, asyncio.Event(), asyncio.Event())
+        self._starting.append(person_id)
         try:
             row = await self._repository.insert(
                 running.backtest_id,
@@ -115,7 +114,7 @@ class BacktestService:
                 specification=msgspec.json.encode(job.specification),
             )
         finally:
-            self._starting -= 1
+            self._starting.remove(person_id)
         task = asyncio.create_task(self._live(running), name=f"backtest {running.backtest_id}")
         self._jobs[running.backtest_id] = (running, task)
         return row
@@ -140,6 +139,30 @@ class BacktestService:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _refuse_too_many(self, person_id: str) -> None:
+        """Raises RefusalError(SERVICE_OVERLOADED): of this person's, or of all."""
+        owners = [running.person_id for running, _ in self._jobs.values()] + self._starting
+        own = owners.count(person_id)
+        if own >= self._each_limit:
+            raise refuse(
+                ReasonCode.SERVICE_OVERLOADED,
+                "You have as many backtests queued or running here as one person may. Wait until one is done, or end "
+                "one with stop_backtest; list_backtests names them.",
+                limit=str(self._each_limit),
+                actual=str(own),
+                unit="backtests of one person",
+                retry_after_ms=int(self._deadline_s * 1_000),
+            )
+        if len(owners) >= AT_ONCE + self._waiting_limit:
+            raise refuse(
+                ReasonCode.SERVICE_OVERLOADED,
+                "Too many backtests wait here already. Try again when some are done.",
+                limit=str(self._waiting_limit),
+                actual=str(len(owners) - AT_ONCE),
+                unit="backtests",
+                retry_after_ms=int(self._deadline_s * 1_000),
+            )
 
     async def _live(self, running: _Running) -> None:
         """From the queue to the end, with the lease renewed meanwhile."""

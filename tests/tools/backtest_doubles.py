@@ -50,12 +50,14 @@ class MemoryBacktests:
         )
         self.rows: dict[str, Backtest] = {DONE_BACKTEST: done}
         self.jobs: list[Job] = []
+        self.people: list[tuple[str, str]] = []
+        """Who asked, and who answers for it."""
         self.recordings = [Recorded("binance", "trade", now_ns - 10 * 86_400 * NS_PER_S, now_ns)]
 
     async def recorded(self, symbol: str) -> list[Recorded]:
         return self.recordings
 
-    async def start(self, account_id: str, user_id: str, job: Job) -> Backtest:
+    async def start(self, account_id: str, user_id: str, job: Job, *, person_id: str = "") -> Backtest:
         row = Backtest(
             backtest_id=self._ids.new_ulid(),
             account_id=account_id,
@@ -70,6 +72,7 @@ class MemoryBacktests:
             created_ns=self._now_ns,
         )
         self.jobs.append(job)
+        self.people.append((user_id, person_id))
         self.rows[row.backtest_id] = row
         return row
 

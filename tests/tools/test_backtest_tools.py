@@ -10,7 +10,7 @@ import pytest
 from audit.record import Action
 from core.types.codes import ReasonCode
 from tests.tools.backtest_doubles import DONE_BACKTEST, done_report
-from tests.tools.doubles import NOW_NS, TRADER, House
+from tests.tools.doubles import NOW_NS, TRADER, House, call
 
 MINUTE_NS = 60_000_000_000
 
@@ -35,6 +35,14 @@ async def test_the_engines_bars_go_into_the_job_exactly() -> None:
     assert (job.instrument.tick_size, job.instrument.min_notional) == (1, 5 * 10**7)
     assert (result.data["source_of_bars"], result.data["bars_known"]) == ("engine", "3")
     assert (result.data["backtest"]["status"], result.data["backtest"]["tries"]) == ("queued", "1")
+
+
+async def test_an_agents_backtest_is_its_owners_to_answer_for() -> None:
+    house = House()
+    agent = msgspec.structs.replace(TRADER, user_id="agent-1", kind="agent", on_behalf_of="user-owner")
+    asked = call("run_backtest", {"symbol": "BTCUSDT", "strategy": "buy_and_hold"}, agent)
+    assert (await house.gateway.call(asked)).refusal is None
+    assert house.backtests.people == [("agent-1", "user-owner")]
 
 
 async def test_a_recording_is_taken_where_it_reaches_farther() -> None:

@@ -205,6 +205,31 @@ async def test_no_more_wait_than_may(database: Database) -> None:
     await service.close()
 
 
+async def test_one_person_leaves_places_to_others_and_an_agent_counts_as_its_owner(database: Database) -> None:
+    service = service_of(database, HANGS)
+    first = await service.start(ACCOUNT, USER, JOB)
+    await service.start(ACCOUNT, USER, JOB)
+    await service.start(ACCOUNT, "agent-1", JOB, person_id=USER)
+    for user, person in ((USER, ""), ("agent-2", USER)):
+        with pytest.raises(RefusalError) as refused:
+            await service.start(ACCOUNT, user, JOB, person_id=person)
+        refusal = refused.value.refusal
+        assert (refusal.code, refusal.limit, refusal.actual) == (ReasonCode.SERVICE_OVERLOADED, "3", "3")
+        assert "stop_backtest" in refusal.message
+    await service.start(ACCOUNT, "user-other", JOB)
+    await service.stop(ACCOUNT, first.backtest_id)
+    await service.start(ACCOUNT, USER, JOB)
+    await service.close()
+
+
+async def test_asked_for_at_once_one_person_gets_no_more_either(database: Database) -> None:
+    service = service_of(database, HANGS)
+    asked = await asyncio.gather(*(service.start(ACCOUNT, USER, JOB) for _ in range(9)), return_exceptions=True)
+    refused = [answer.refusal.unit for answer in asked if isinstance(answer, RefusalError)]
+    assert refused == ["backtests of one person"] * 6
+    await service.close()
+
+
 async def test_nobody_sees_or_stops_those_of_another_account(database: Database) -> None:
     service = service_of(database, HANGS)
     started = await service.start(ACCOUNT, USER, JOB)
