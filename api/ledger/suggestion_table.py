@@ -35,6 +35,8 @@ NOT_ONE_ORDER = (*CHANGES, BRACKET)
 """Suggestions that follow something else than the one order that they name."""
 AT_ONCE = frozenset({"kill_switch", "strategy_change"})
 """What is so as soon as the engine has decided."""
+ALREADY_SO = frozenset({"kill_switch"})
+"""What may lead to nothing, because it was so before."""
 OPEN = ("consumed", "needs_review")
 
 # Who asked for it has set its own status, unless they went away meanwhile.
@@ -84,12 +86,17 @@ async def project_suggestion(connection: AsyncConnection, event: JournalEvent) -
 
 async def _project_approval(connection: AsyncConnection, event: ApprovalDecided) -> None:
     kind = kind_of(msgspec.json.decode(event.proposal, type=_Schema).schema)
-    status = "executed" if kind in AT_ONCE else "consumed"
+    if event.refusal is not None or (event.intent is None and not event.caused and kind not in ALREADY_SO):
+        # Without a refusal: what it was about fell away with a record that a disk refused, as journals of earlier
+        # releases have it.
+        status = "failed"
+    else:
+        status = "executed" if kind in AT_ONCE else "consumed"
     parameters = {
         "id": event.suggestion_id,
         "version": event.version,
         "kind": kind,
-        "status": status if event.refusal is None else "failed",
+        "status": status,
         "client_order_id": caused_order_id(event),
         "refusal_code": event.refusal.code.value if event.refusal else None,
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from core.authority.proposal_kinds import AnyProposal
+from core.kernel.decide import unknown_order
+from core.kernel.decide_authority import unknown_mandate
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
 from core.risk.checks import RiskDecision
@@ -62,17 +64,20 @@ def refused(refusal: Refusal) -> Caused:
 
 def without_what_never_was(kernel: Kernel, event: ApprovalDecided) -> ApprovalDecided:
     """What is left of a safety command that went ahead when a record before it was undone: the approval is used all the
-    same, and only what it did to orders and mandates that are not there any more falls away."""
-    return msgspec.structs.replace(
-        event, caused=tuple(caused for caused in event.caused if _has_subject(kernel, caused))
-    )
+    same, and only what it did to orders and mandates that are not there any more falls away. Where that was all, its
+    record says what was missing."""
+    missing = [_missing(kernel, caused) for caused in event.caused]
+    left = tuple(caused for caused, refusal in zip(event.caused, missing, strict=True) if refusal is None)
+    return msgspec.structs.replace(event, caused=left, refusal=missing[0] if missing and not left else event.refusal)
 
 
-def _has_subject(kernel: Kernel, caused: CausedEvent) -> bool:
+def _missing(kernel: Kernel, caused: CausedEvent) -> Refusal | None:
     match caused:
         case CancelRequested() | OrderClosed() | OrderAmendRequested():
-            return caused.client_order_id in kernel.orders
+            order_id = caused.client_order_id
+            return None if order_id in kernel.orders else unknown_order(order_id)
         case MandateRevoked() | MandateTightened():
-            return caused.mandate_id in kernel.mandates
+            mandate_id = caused.mandate_id
+            return None if mandate_id in kernel.mandates else unknown_mandate(mandate_id)
         case _:
-            return True
+            return None

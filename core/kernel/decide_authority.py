@@ -109,15 +109,19 @@ def decide_mandate(
     )
 
 
+def unknown_mandate(mandate_id: str) -> Refusal:
+    return Refusal(
+        ReasonCode.AUTHORITY_MANDATE_UNKNOWN, f"There is no mandate {mandate_id[:64]}.", actual=mandate_id[:64]
+    )
+
+
 def decide_mandate_revoke(
     kernel: Kernel, mandate_id: str, requested_by: str, reason: str, now_ns: int
 ) -> Refusal | tuple[MandateRevoked, ...]:
     """Safety: taking a mandate away only reduces."""
     mandate = kernel.mandates.get(mandate_id)
     if mandate is None:
-        return Refusal(
-            ReasonCode.AUTHORITY_MANDATE_UNKNOWN, f"There is no mandate {mandate_id[:64]}.", actual=mandate_id[:64]
-        )
+        return unknown_mandate(mandate_id)
     if mandate.revoked:
         return ()
     return (MandateRevoked(ts_ns=now_ns, mandate_id=mandate_id, requested_by=requested_by, reason=reason),)

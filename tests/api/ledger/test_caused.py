@@ -8,6 +8,7 @@ import pytest
 from api.ledger.projection import Projection
 from audit.record import Action
 from core.types.authority import ApprovalAuthority, SafetyAuthority
+from core.types.codes import ReasonCode, Refusal
 from core.types.events import (
     ApprovalDecided,
     CancelRequested,
@@ -195,6 +196,33 @@ async def test_what_is_so_at_once_is_executed_at_once(
     record = trail(with_suggestion)[-1]
     assert (record.action, record.suggestion_id, record.account_id) == (action, "sugg-1", "acct-demo")
     assert record.payload["authority"]["id"] == "approval:sugg-1"
+
+
+MISSING = Refusal(ReasonCode.ORDER_UNKNOWN, "no")
+
+
+@pytest.mark.parametrize(
+    ("kind", "refusal", "status", "code"),
+    [
+        ("cancel", MISSING, "failed", "ORDER_UNKNOWN"),
+        # As earlier releases have it in their journals.
+        ("cancel", None, "failed", None),
+        ("strategy-change", None, "failed", None),
+        ("kill-switch", None, "executed", None),
+    ],
+)
+async def test_a_change_whose_subject_a_disk_undid_has_failed(
+    with_suggestion: PostgresDatabase,
+    projection: Projection,
+    kind: str,
+    refusal: Refusal | None,
+    status: str,
+    code: str | None,
+) -> None:
+    """Nothing else ever says what became of it. A switch that was so already is no failure."""
+    await project(projection, msgspec.structs.replace(change(kind, suggestion_id="sugg-1"), refusal=refusal))
+    assert rows(with_suggestion, "SELECT status, refusal_code FROM suggestions") == [(status, code)]
+    assert rows(with_suggestion, "SELECT suggestion_id FROM consumed_approvals") == [("sugg-1",)]
 
 
 async def test_a_mandate_in_sql_is_tightened_too(with_suggestion: PostgresDatabase, projection: Projection) -> None:

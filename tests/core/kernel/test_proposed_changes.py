@@ -16,12 +16,13 @@ from core.authority.proposal import (
     proposal_bytes,
 )
 from core.kernel import decide_approvals
+from core.kernel.approval import without_what_never_was
 from core.kernel.effects import AmendOrder, CancelOrder
 from core.kernel.kernel import Kernel
 from core.orders.machine import Amendment
 from core.risk.kill_switch import KillSwitch
 from core.types.codes import ReasonCode as C
-from core.types.events import ApprovalDecided
+from core.types.events import ApprovalDecided, KillSwitchChanged
 from core.types.orders import OrderStatus, OrderType, Side
 from tests.core.approvals import ABLE, APPROVER_SEED, NOW_NS, approve, started_events
 from tests.core.authority.proposals import LIMITS, example
@@ -365,3 +366,33 @@ def test_what_a_change_is_worth_decides_how_many_sign_it() -> None:
         )
         assert (checked.refusal, checked.approvals_due) == (None, 1)
     assert Decimal(desk.kernel.orders[order_id].notional_quote) == 6_000
+
+
+# what went ahead of an order or a mandate that a disk undid
+
+
+@pytest.mark.parametrize(
+    ("asked", "left", "code"),
+    [
+        (lambda desk: cancel(desk, desk.resting()), [], C.ORDER_UNKNOWN),
+        (lambda desk: strategy(desk, action="revoke"), [], C.AUTHORITY_MANDATE_UNKNOWN),
+        (lambda desk: strategy(desk, **TIGHTER), [], C.AUTHORITY_MANDATE_UNKNOWN),
+        (kill, [KillSwitchChanged], None),
+    ],
+    ids=["cancel", "revoke", "tighten", "halt"],
+)
+def test_what_is_left_of_a_command_whose_subject_never_was_says_so(asked: Any, left: list[Any], code: C | None) -> None:
+    desk = opened()
+    asked(desk)
+    decided = desk.events[-1]
+    assert isinstance(decided, ApprovalDecided)
+    assert decided.refusal is None
+    assert decided.caused
+    assert without_what_never_was(desk.kernel, decided) == decided, "while its subject is there"
+    without = Kernel()
+    without.replay(started_events())
+    rest = without_what_never_was(without, decided)
+    assert [type(event) for event in rest.caused] == left
+    assert (rest.refusal and rest.refusal.code) == code
+    without.apply(rest)
+    assert without.consumed == {"sug-1": 1}
