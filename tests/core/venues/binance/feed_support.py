@@ -16,7 +16,7 @@ from websockets.http11 import Request, Response
 
 from core.market.hub import MarketHub
 from core.market.sync import StateChanged
-from core.types.clock import Clock, SystemClock
+from core.types.clock import NS_PER_MS, Clock, SystemClock
 from core.types.instruments import Instrument, Product
 from core.venues.binance.backoff import AttemptBudget
 from core.venues.binance.connection import FeedTimes
@@ -27,15 +27,38 @@ from tests.core.venues.binance.support import DEADLINE_S, Signal
 Send = Callable[[bytes], Awaitable[None]]
 Play = Callable[[Send], Awaitable[None]]
 
+PATIENCE_S = 120.0
+MOMENT_NS = 100 * NS_PER_MS
 QUICK = FeedTimes(
+    silence_limit_s=PATIENCE_S,
+    pong_limit_s=PATIENCE_S,
+    quiet_limit_s=PATIENCE_S,
+    answer_limit_s=PATIENCE_S,
     reconnect_base_s=0.01,
     reconnect_cap_s=0.05,
     snapshot_pause_s=0.02,
     snapshot_pause_cap_s=0.1,
     tick_interval_s=0.02,
 )
-"""The feed's delays cut down, so that tests see in a moment what takes longer; limits on others' silence are not, so
-that a busy machine isn't taken for a dead peer."""
+"""The feed's delays cut down, so that tests see in a moment what takes longer; limits on others' silence are drawn out,
+so that a machine that stalls isn't taken for a dead peer."""
+
+
+class PatientClock:
+    """The machine's clock, to which a machine that stalled for seconds between two looks has stalled for a moment.
+
+    For tests that are about a short silence of one among others: the others aren't silent because the machine is.
+    """
+
+    def __init__(self) -> None:
+        self._source = SystemClock()
+        self._seen_ns = self._now_ns = self._source.now_ns()
+
+    def now_ns(self) -> int:
+        seen_ns = self._source.now_ns()
+        self._now_ns += min(seen_ns - self._seen_ns, MOMENT_NS)
+        self._seen_ns = seen_ns
+        return self._now_ns
 
 
 def instrument(symbol: str = "BTCUSDT", product: Product = Product.SPOT) -> Instrument:
@@ -162,7 +185,7 @@ class Follower:
         venue: Venue,
         instruments: Sequence[Instrument] = (BTCUSDT,),
         followed: Sequence[str] | None = None,
-        stale_after_ms: int = 5_000,
+        stale_after_ms: int = int(PATIENCE_S * 1_000),
         times: FeedTimes = QUICK,
         clock: Clock | None = None,
         budget: AttemptBudget | None = None,

@@ -16,7 +16,10 @@ from core.types.orders import OrderStatus
 from core.venues.binance.account import BinanceAccount
 from core.venues.ports import ExecutionReport, UserEvent, UserStreamConnected
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
+"""How long something is waited for that comes: it only ends a test that hangs."""
+NO_ANSWER_S = 0.3
+"""How long something is waited for that doesn't come."""
 CLOSE_BEFORE_ANSWER = b""
 RESET = b"reset"
 DRIP = b"drip"
@@ -46,6 +49,7 @@ class ScriptedHttp:
 
     def __init__(self, respond: Callable[[HttpRequest], bytes | None]) -> None:
         self._respond = respond
+        self._arrived = Signal()
         self.requests: list[HttpRequest] = []
         self.connections = 0
         self.time_requests = 0
@@ -91,7 +95,12 @@ class ScriptedHttp:
         parameters = {key: value[0] for key, value in parse_qs(url.query).items()}
         request = HttpRequest(method, url.path, parameters, url.query, fields.get("x-mbx-apikey", ""))
         self.requests.append(request)
+        self._arrived.ring()
         return self._respond(request)
+
+    async def asked(self) -> None:
+        """Until a request has arrived: whoever gave up waiting for its answer may be ahead of that."""
+        await self._arrived.until(lambda: bool(self.requests))
 
 
 @asynccontextmanager

@@ -34,6 +34,7 @@ from core.venues.ports import (
 from tests.core.venues.binance.support import (
     CLOSE_BEFORE_ANSWER,
     DEADLINE_S,
+    NO_ANSWER_S,
     HttpRequest,
     Signal,
     answer,
@@ -42,6 +43,7 @@ from tests.core.venues.binance.support import (
 )
 from tests.core.venues.paper.support import CREDENTIALS, ScriptedMarket
 
+HALF_ACCEPTED = answer(200, {"orderId": 7})[:40]
 BTCUSDT = Instrument("paper", "BTCUSDT", "BTC", "USDT", 2, 5, 1, 1, 1, 900_000_000, 50_000_000)
 
 
@@ -63,7 +65,7 @@ def spot(rest_url: str, websocket_url: str = "ws://127.0.0.1:9", clock: Clock | 
         clock or SystemClock(),
         venue="paper",
         websocket_url=websocket_url,
-        read_timeout_s=0.3,
+        read_timeout_s=DEADLINE_S,
         random=Random(1),
     )
 
@@ -249,15 +251,19 @@ async def test_a_repeated_open_order_is_unknown_because_the_first_one_lives(adap
         (answer(500, {"code": -1000, "msg": "Unknown."}), SubmitUnknown),
         (answer(503, {"code": -2010, "msg": "Unknown error, please check."}), SubmitUnknown),
         (answer(504, b"gateway"), SubmitUnknown),
-        (answer(200, {"orderId": 7})[:40], SubmitUnknown),
+        (HALF_ACCEPTED, SubmitUnknown),
         (CLOSE_BEFORE_ANSWER, SubmitUnknown),
         (None, SubmitUnknown),
     ],
 )
 async def test_every_end_of_a_submit_is_told_apart_and_sent_once(reply: bytes | None, outcome: type) -> None:
     async with scripted_http(lambda _: reply) as script, closing(spot(script.url)) as adapter:
+        await adapter.rest.sync_time()
+        if reply in (HALF_ACCEPTED, None):
+            adapter.rest._client.timeout = NO_ANSWER_S
         result = await adapter.submit(order("one"))
         assert isinstance(result, outcome), result
+        await script.asked()
         assert [request.method for request in script.requests] == ["POST"]
 
 

@@ -17,14 +17,15 @@ from core.types.clock import NS_PER_S, Clock, SystemClock
 from core.venues.binance.connection import FeedTimes
 from core.venues.paper.market_synthetic import SyntheticMarket
 from core.venues.paper.server import PaperVenue
-from tests.core.venues.binance.feed_support import QUICK, Follower, following, instrument
+from tests.core.venues.binance.feed_support import QUICK, Follower, PatientClock, following, instrument
 from tests.core.venues.chaos import ChaosProxy, Link
 from tests.core.venues.paper.support import CREDENTIALS
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 INSTRUMENTS = [instrument(symbol) for symbol in SYMBOLS]
-IMPATIENT = msgspec.structs.replace(QUICK, silence_limit_s=0.7, pong_limit_s=0.5)
+IMPATIENT = msgspec.structs.replace(QUICK, silence_limit_s=0.3, pong_limit_s=2.0)
 HOUR_NS = 3_600 * NS_PER_S
+RETRY_AFTER_S = 3
 CLOSE_CODES = (*range(1000, 1015), 3000, 4000)
 TOO_LARGE = bytes([0x81, 127]) + (1 << 40).to_bytes(8, "big")
 """The head of a frame of a tebibyte."""
@@ -159,7 +160,9 @@ async def test_a_lost_message_is_a_gap_of_its_symbol_and_of_no_other(tmp_path: P
 
 async def test_a_symbol_whose_streams_fall_silent_is_asked_for_anew(tmp_path: Path) -> None:
     times = msgspec.structs.replace(QUICK, resubscribe_after_s=0.2)
-    async with venue_behind_proxy(tmp_path) as proxy, watched(proxy, stale_after_ms=1_500, times=times) as follower:
+    async with venue_behind_proxy(tmp_path) as proxy, watched(
+        proxy, stale_after_ms=1_500, times=times, clock=PatientClock()
+    ) as follower:
         await follower.live()
         proxy.websockets[0].drop_frames(1_000_000, b"ethusdt@")
         await follower.signal.until(lambda: ("STALE", "SILENCE") in follower.states_of("ETHUSDT"))
@@ -206,17 +209,15 @@ async def test_a_rate_limit_is_waited_out_while_live_books_stay_live(tmp_path: P
     async with venue_behind_proxy(tmp_path) as proxy, watched(proxy) as follower:
         await follower.live()
         asked = sum(target.startswith("/api/v3/depth") for target in proxy.requests)
-        proxy.answer("/api/v3/depth", status, body, {"retry-after": "1"}, times=1_000)
+        proxy.answer("/api/v3/depth", status, body, {"retry-after": str(RETRY_AFTER_S)})
         limited_ns = SystemClock().now_ns()
         proxy.websockets[0].drop_frames(1, b"ethusdt@depth")
         await proxy.until(lambda: follower.feed.counters.rate_limited == 1)
-        for canned in proxy._answers:
-            canned.times = 0
         assert follower.hub.book_states() == {"BTCUSDT": "LIVE", "ETHUSDT": "STALE", "SOLUSDT": "LIVE"}
         assert follower.feed.snapshots.paused_s > 0
         assert follower.hub.market_inputs("ETHUSDT").mid_price is None
         await follower.live()
-        assert SystemClock().now_ns() - limited_ns >= NS_PER_S
+        assert SystemClock().now_ns() - limited_ns >= RETRY_AFTER_S * NS_PER_S
         assert sum(target.startswith("/api/v3/depth") for target in proxy.requests) == asked + 2
         assert follower.states_of("BTCUSDT") == [("LIVE", None)]
 
@@ -252,7 +253,7 @@ async def test_the_venues_wrong_clock_changes_nothing(tmp_path: Path, shift_ns: 
         await follower.live()
         await agrees_with_its_tickers(follower)
         assert follower.states == [("LIVE", None)] * len(SYMBOLS)
-        assert follower.hub.market_inputs("BTCUSDT").book_age_ms < 5_000
+        assert follower.hub.market_inputs("BTCUSDT").book_age_ms < 60_000
 
 
 async def test_our_own_clock_leaping_ahead_is_silence_and_heals(tmp_path: Path) -> None:

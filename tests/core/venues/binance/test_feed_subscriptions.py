@@ -20,6 +20,7 @@ from tests.core.venues.binance.feed_support import (
     instrument,
     snapshot_body,
 )
+from tests.core.venues.binance.support import DEADLINE_S
 
 
 def names(*symbols: str) -> list[str]:
@@ -199,7 +200,7 @@ async def test_backfill_is_asked_for_once_a_symbol_and_again_when_it_fails(monke
         venue,
         following(venue, instruments=[instrument(), instrument("ETHUSDT")], backfill=backfill) as follower,
     ):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             await done.wait()
         assert sorted(asked) == ["BTCUSDT", "ETHUSDT", "ETHUSDT"]
         await follower.live()

@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from core.types.clock import NS_PER_S, Clock, SystemClock
+from core.types.clock import NS_PER_S, Clock, ManualClock, SystemClock
 from core.types.codes import ReasonCode
 from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
 from core.venues.binance.adapter import BinanceSpot
@@ -29,7 +29,7 @@ from core.venues.ports import (
     VenueRateLimitedError,
     VenueUnavailableError,
 )
-from tests.core.venues.binance.support import Listener
+from tests.core.venues.binance.support import DEADLINE_S, Listener
 from tests.core.venues.paper.support import CREDENTIALS, Client, ScriptedMarket
 
 ED25519_KEY = Ed25519PrivateKey.generate()
@@ -42,16 +42,16 @@ SECRETS = {CREDENTIALS.key: CREDENTIALS.secret, ED25519.key: PEM}
 class MovableClock:
     """The venue's clock, which a test sets apart from ours."""
 
-    def __init__(self, ahead_s: int = 0) -> None:
+    def __init__(self, ahead_s: int) -> None:
         self.ahead_s = ahead_s
 
     def now_ns(self) -> int:
         return SystemClock().now_ns() + self.ahead_s * NS_PER_S
 
 
-def early_in_a_minute() -> MovableClock:
-    """No window of the limits turns while the test runs."""
-    return MovableClock(5 - SystemClock().now_ns() // NS_PER_S % 60)
+def still_clock() -> ManualClock:
+    """Give it to venue and adapter: no window of the limits turns while the test runs, however long that takes."""
+    return ManualClock(SystemClock().now_ns())
 
 
 @asynccontextmanager
@@ -62,17 +62,23 @@ async def paper(folder: Path, clock: Clock | None = None) -> AsyncIterator[Paper
 
 
 @asynccontextmanager
-async def spot(venue: PaperVenue, key: str = CREDENTIALS.key, **options: Any) -> AsyncIterator[BinanceSpot]:
+async def spot(
+    venue: PaperVenue, key: str = CREDENTIALS.key, clock: ManualClock | None = None, **options: Any
+) -> AsyncIterator[BinanceSpot]:
+    """clock: its time in every respect, the monotonic one too."""
     adapter = BinanceSpot(
         venue.base_url,
         key,
         options.pop("secret", None) or SECRETS[key],
-        SystemClock(),
+        clock or SystemClock(),
         venue="paper",
         websocket_url=venue.websocket_url,
+        read_timeout_s=options.pop("read_timeout_s", DEADLINE_S),
         random=Random(1),
         **options,
     )
+    if clock is not None:
+        adapter.rest.clock._monotonic_ns = clock.now_ns
     try:
         yield adapter
     finally:
@@ -153,7 +159,8 @@ async def test_a_wrong_symbol_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_busy_client_gives_way_by_itself_and_never_meets_a_429(tmp_path: Path) -> None:
-    async with paper(tmp_path, early_in_a_minute()) as venue, spot(venue) as adapter:
+    clock = still_clock()
+    async with paper(tmp_path, clock) as venue, spot(venue, clock=clock) as adapter:
         limiter = adapter.rest.limiter
         await adapter.rest.sync_time()
 
@@ -173,7 +180,8 @@ async def test_a_busy_client_gives_way_by_itself_and_never_meets_a_429(tmp_path:
 
 
 async def test_an_address_that_others_have_used_up_is_found_out_and_left_alone(tmp_path: Path) -> None:
-    async with paper(tmp_path, early_in_a_minute()) as venue, spot(venue) as adapter:
+    clock = still_clock()
+    async with paper(tmp_path, clock) as venue, spot(venue, clock=clock) as adapter:
         assert isinstance(await adapter.submit(order("before", "90")), Submitted)
         other = Client(venue.base_url)
         while (await other.http.get("/api/v3/depth?symbol=BTCUSDT&limit=5000")).status_code != 429:

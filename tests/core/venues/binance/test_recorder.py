@@ -26,7 +26,7 @@ from core.venues.paper.market_synthetic import SyntheticMarket
 from core.venues.paper.server import PaperVenue
 from tests.core.venues.paper.support import CREDENTIALS
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 SPEED = Decimal(1)
 
 

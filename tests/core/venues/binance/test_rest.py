@@ -37,7 +37,9 @@ from core.venues.ports import (
 )
 from tests.core.venues.binance.support import (
     CLOSE_BEFORE_ANSWER,
+    DEADLINE_S,
     DRIP,
+    NO_ANSWER_S,
     RESET,
     HttpRequest,
     ScriptedHttp,
@@ -51,6 +53,9 @@ SECRET = "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j"
 ACCEPTED = answer(200, {"orderId": 7})
 NO_BALANCES = answer(200, {"balances": []})
 MISDATED = answer(400, {"code": -1021, "msg": "Timestamp for this request is outside of the recvWindow."})
+HALF_ACCEPTED = ACCEPTED[:40]
+HALF_BALANCES = NO_BALANCES[:-5]
+ENDLESS = (DRIP, None, HALF_ACCEPTED, HALF_BALANCES)
 ADAPTERS: dict[Product, type[BinanceAccount[Any]]] = {Product.SPOT: BinanceSpot, Product.USDM: BinanceUsdm}
 
 
@@ -80,7 +85,7 @@ async def adapter_on(url: str, product: Product = Product.SPOT, **options: Any) 
         options.pop("clock", SystemClock()),
         venue="binance",
         websocket_url="ws://127.0.0.1:9",
-        read_timeout_s=options.pop("read_timeout_s", 0.3),
+        read_timeout_s=DEADLINE_S,
         random=Random(1),
         **options,
     )
@@ -363,7 +368,7 @@ async def test_no_secret_reaches_a_log_an_error_or_a_representation(caplog: pyte
         (answer(400, {"code": -4116, "msg": "ClientOrderId is duplicated."}), 0, 0),
         (answer(400, {"code": -2019, "msg": "Margin is insufficient."}), 1, 1),
         (answer(400, {"code": -4061, "msg": "Order's position side does not match user's setting."}), 1, 1),
-        (answer(200, {"orderId": 7})[:40], 0, 0),
+        (HALF_ACCEPTED, 0, 0),
         (RESET, 0, 0),
         (DRIP, 0, 0),
         (None, 0, 0),
@@ -372,24 +377,35 @@ async def test_no_secret_reaches_a_log_an_error_or_a_representation(caplog: pyte
 async def test_what_an_answer_says_of_a_submit_is_as_the_venue_documents_it(
     reply: bytes | None, spot: int, usdm: int, product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rest_module, "REQUEST_DEADLINE_S", 0.5)
     async with both(lambda _: reply, product) as (script, adapter):
+        await adapter.rest.sync_time()
+        if reply in ENDLESS:
+            monkeypatch.setattr(rest_module, "REQUEST_DEADLINE_S", NO_ANSWER_S)
         result = await adapter.submit(order())
         is_refused = bool(usdm if product is Product.USDM else spot)
         assert isinstance(result, SubmitRefused if is_refused else SubmitUnknown), result
+        await script.asked()
         assert len(script.requests) == 1
 
 
 SENSELESS = (answer(200, b"{"), answer(200, b'{"balances":[{"asset":"\xff"}]}'))
 
 
-@pytest.mark.parametrize("reply", [RESET, DRIP, answer(200, {"balances": []})[:-5] + b"", None, *SENSELESS])
+@pytest.mark.parametrize("reply", [RESET, DRIP, HALF_BALANCES, None, *SENSELESS])
 async def test_a_read_that_breaks_off_is_repeated_and_one_that_makes_no_sense_is_not(
     reply: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rest_module, "REQUEST_DEADLINE_S", 0.5)
     replies = iter([reply, NO_BALANCES])
-    async with both(lambda _: next(replies)) as (script, adapter):
+
+    def respond(_: HttpRequest) -> bytes | None:
+        # The second attempt, which has yet to begin, has all the time it needs.
+        monkeypatch.setattr(rest_module, "REQUEST_DEADLINE_S", DEADLINE_S)
+        return next(replies)
+
+    async with both(respond) as (script, adapter):
+        await adapter.rest.sync_time()
+        if reply in ENDLESS:
+            monkeypatch.setattr(rest_module, "REQUEST_DEADLINE_S", NO_ANSWER_S)
         if reply in SENSELESS:
             with pytest.raises(VenueUnavailableError, match="can't be read"):
                 await adapter.balances()
@@ -447,7 +463,7 @@ async def test_time_is_kept_for_those_who_only_read() -> None:
     async with both(lambda _: ACCEPTED) as (_, adapter):
         adapter.rest.report_clock_offset(lambda _: reported.set())
         keeping = asyncio.create_task(adapter.rest.keep_time())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             await reported.wait()
         keeping.cancel()
         assert adapter.rest.clock_offset_ms != 0
