@@ -37,7 +37,7 @@ from tests.core.venues.paper.support import CREDENTIALS, ScriptedMarket, d
 
 CLOCK = SystemClock()
 SYMBOL = "BTC/USDT"
-DEADLINE_S = 30
+DEADLINE_S = 60
 
 
 def exchange_at(venue: PaperVenue, secret: str = CREDENTIALS.secret) -> Any:

@@ -17,7 +17,7 @@ from core.venues.paper.server import PaperVenue
 from core.venues.paper.signing import Credentials
 from tests.core.venues.paper.support import d
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 SYMBOL = "BTCUSDT"
 
 

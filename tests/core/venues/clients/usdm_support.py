@@ -16,7 +16,7 @@ from core.venues.paper.usdm.marks import FundingTerms
 from tests.core.venues.paper.support import CREDENTIALS, d
 from tests.core.venues.paper.usdm.support import ScriptedPerpetual, ticker, trade
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 FLOW_INTERVAL_S = 0.02
 TAKER, MAKER = Decimal("0.0005"), Decimal("0.0002")
 START = Decimal(100_000)

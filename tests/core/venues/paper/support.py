@@ -8,12 +8,19 @@ from urllib.parse import urlencode
 
 import httpx2
 
-from core.types.clock import NS_PER_MS, SystemClock
+from core.types.clock import NS_PER_MS, NS_PER_S, Clock, ManualClock, SystemClock
 from core.venues.paper.events import MarketEvent, Publish, StartBook
 from core.venues.paper.signing import Credentials, sign
 
 UNIT = 10**8
 CREDENTIALS = Credentials("test-key", "test-secret")
+ANSWER_TIMEOUT_S = 60
+MIDDLE_OF_A_MINUTE_NS = 1_790_000_010 * NS_PER_S
+
+
+def still_clock() -> ManualClock:
+    """A venue's clock on which no window, interval or day turns while a test runs, however long that takes."""
+    return ManualClock(MIDDLE_OF_A_MINUTE_NS)
 
 
 def d(text: str) -> int:
@@ -53,12 +60,14 @@ class ScriptedMarket:
 class Client:
     """Signs as Binance's documentation says, nothing more."""
 
-    def __init__(self, base_url: str, credentials: Credentials = CREDENTIALS) -> None:
-        self.http = httpx2.AsyncClient(base_url=base_url)
+    def __init__(self, base_url: str, credentials: Credentials = CREDENTIALS, clock: Clock | None = None) -> None:
+        """clock: the venue's, where that isn't the machine's."""
+        self.http = httpx2.AsyncClient(base_url=base_url, timeout=ANSWER_TIMEOUT_S)
         self._credentials = credentials
+        self._clock = clock or SystemClock()
 
     async def signed(self, method: str, path: str, **parameters: Any) -> httpx2.Response:
-        parameters.setdefault("timestamp", SystemClock().now_ns() // NS_PER_MS)
+        parameters.setdefault("timestamp", self._clock.now_ns() // NS_PER_MS)
         query = urlencode(parameters)
         return await self.http.request(
             method,

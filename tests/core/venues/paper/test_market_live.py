@@ -20,7 +20,7 @@ from core.venues.paper.server import PaperVenue
 from tests.core.venues.paper.support import CREDENTIALS, ScriptedMarket, d
 
 CLOCK = SystemClock()
-DEADLINE_S = 20
+DEADLINE_S = 60
 PACE_S = 0.02
 INSTRUMENT = Instrument("paper", "BTCUSDT", "BTC", "USDT", 2, 5, 1, 1, 1, 10**12, 1)
 
@@ -29,7 +29,7 @@ class WatchedHub(MarketHub):
     """Tells when a depth message was taken."""
 
     def __init__(self) -> None:
-        super().__init__((INSTRUMENT,), CLOCK, 5_000)
+        super().__init__((INSTRUMENT,), CLOCK, 60_000)
         self.moved = asyncio.Event()
 
     def on_depth(self, update: DepthUpdateLike):  # type: ignore[no-untyped-def]

@@ -26,8 +26,10 @@ from core.venues.paper.server import PaperVenue, main
 from core.venues.paper.signing import sign
 from tests.core.venues.paper.support import CREDENTIALS, Client, ScriptedMarket, d
 from tests.core.venues.paper.test_market_recording import excerpt
+from tests.ports import unused_port
 
 Scripted = tuple[PaperVenue, ScriptedMarket, Client]
+TIMEOUT_S = 60.0
 LIMIT = {"type": "LIMIT", "timeInForce": "GTC"}
 
 
@@ -64,7 +66,7 @@ class LocalBook:
 
 async def test_binances_local_book_procedure_succeeds_on_the_recording_and_over_its_loops(tmp_path: Path) -> None:
     market = RecordingMarket([excerpt(tmp_path, 4_000)], Decimal(50), SystemClock())
-    async with PaperVenue(market, tmp_path / "venue.sqlite3", CREDENTIALS) as venue, httpx2.AsyncClient() as http:
+    async with PaperVenue(market, tmp_path / "venue.sqlite3", CREDENTIALS) as venue, httpx2.AsyncClient(timeout=TIMEOUT_S) as http:
         url = f"{venue.websocket_url}/stream?streams=btcusdt@depth@100ms/btcusdt@bookTicker"
         async with websockets.connect(url, max_queue=None) as stream:
             buffered = [json.loads(await stream.recv())]
@@ -220,10 +222,9 @@ async def test_a_signed_body_is_accepted_like_a_query(scripted: Scripted) -> Non
 async def test_weights_are_counted_and_end_in_429(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     _, _, client = scripted
     monkeypatch.setattr(limits, "MAX_WEIGHT_PER_MINUTE", 600)
-    answers = []
-    for _ in range(6):  # The minute may turn once meanwhile.
-        answers.append(await client.http.get("/api/v3/depth?symbol=BTCUSDT&limit=5000"))
-    over = next(answer for answer in answers if answer.status_code == 429)
+    answers = [await client.http.get("/api/v3/depth?symbol=BTCUSDT&limit=5000") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    over = answers[-1]
     assert over.json()["code"] == -1003
     assert over.headers["X-MBX-USED-WEIGHT-1M"] == "750"
     assert int(over.headers["Retry-After"]) <= 60
@@ -232,10 +233,10 @@ async def test_weights_are_counted_and_end_in_429(scripted: Scripted, monkeypatc
 async def test_orders_are_counted_and_end_in_429(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     _, _, client = scripted
     monkeypatch.setattr(limits, "MAX_ORDERS_PER_10_S", 3)
-    answers = []
-    for _ in range(8):  # The ten seconds may turn once meanwhile.
-        answers.append(await client.order(side="BUY", quantity="0.1", price="99.00", timeInForce="IOC", type="LIMIT"))
-    over = next(answer for answer in answers if answer.status_code == 429)
+    order = {"side": "BUY", "quantity": "0.1", "price": "99.00", "timeInForce": "IOC", "type": "LIMIT"}
+    answers = [await client.order(**order) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    over = answers[-1]
     assert over.json() == {"code": -1015, "msg": "Too many new orders; current limit is 3 orders per 10 SECOND."}
     assert over.headers["X-MBX-ORDER-COUNT-10S"] == "3"
 
@@ -357,14 +358,12 @@ def settings_for(home: Path, port: int) -> Settings:
 
 
 async def test_the_process_serves_the_synthetic_market_until_told_to_stop(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = unused_port()
     stop, is_ready = asyncio.Event(), asyncio.Event()
     ready: Callable[[], None] = is_ready.set
     process = asyncio.create_task(main(settings_for(tmp_path, port), stop, ready))
-    await asyncio.wait_for(is_ready.wait(), 10)
-    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+    await asyncio.wait_for(is_ready.wait(), TIMEOUT_S)
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT_S) as http:
         info = (await http.get("/api/v3/exchangeInfo")).json()
         assert [row["symbol"] for row in info["symbols"]] == ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
         filters = {one["filterType"]: one for one in info["symbols"][0]["filters"]}
@@ -375,7 +374,7 @@ async def test_the_process_serves_the_synthetic_market_until_told_to_stop(tmp_pa
     async with websockets.connect(f"ws://127.0.0.1:{port}/ws/solusdt@depth@100ms") as stream:
         assert json.loads(await stream.recv())["s"] == "SOLUSDT"
     stop.set()
-    await asyncio.wait_for(process, 10)
+    await asyncio.wait_for(process, TIMEOUT_S)
 
 
 async def test_a_taken_port_is_named_with_its_setting(tmp_path: Path) -> None:
@@ -401,7 +400,7 @@ async def start_process(home: Path, port: int) -> asyncio.subprocess.Process:
         sys.executable, "-c", VENUE_PROCESS, env=environment, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(TIMEOUT_S):
         while b"ready" not in await process.stdout.readline():
             assert not process.stdout.at_eof(), "the venue ended while it started"
     return process
@@ -409,9 +408,7 @@ async def start_process(home: Path, port: int) -> asyncio.subprocess.Process:
 
 async def test_kill_9_loses_no_accepted_order(tmp_path: Path) -> None:
     settings_for(tmp_path, 0)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = unused_port()
     client = Client(f"http://127.0.0.1:{port}")
     process = await start_process(tmp_path, port)
     accepted = []

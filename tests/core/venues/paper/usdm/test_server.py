@@ -20,11 +20,11 @@ from core.venues.paper.market_synthetic import SyntheticMarket
 from core.venues.paper.server import PaperVenue
 from core.venues.paper.usdm import limits
 from core.venues.paper.usdm.marks import FundingTerms
-from tests.core.venues.paper.support import CREDENTIALS, Client
+from tests.core.venues.paper.support import CREDENTIALS, Client, still_clock
 from tests.core.venues.paper.test_market_recording import usdm_excerpt
 from tests.core.venues.paper.usdm.support import SYMBOL, ScriptedPerpetual, ticker, trade
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 Scripted = tuple[PaperVenue, ScriptedPerpetual, Client]
 KEY = {"X-MBX-APIKEY": CREDENTIALS.key}
 
@@ -32,9 +32,9 @@ KEY = {"X-MBX-APIKEY": CREDENTIALS.key}
 @pytest.fixture
 async def scripted(tmp_path: Path) -> AsyncIterator[Scripted]:
     market = ScriptedPerpetual()
-    venue = PaperVenue(market, tmp_path / "venue.sqlite3", CREDENTIALS, usdm_funding=FundingTerms(rate=0))
-    async with venue:
-        client = Client(venue.base_url)
+    clock, terms = still_clock(), FundingTerms(rate=0)
+    async with PaperVenue(market, tmp_path / "venue.sqlite3", CREDENTIALS, clock=clock, usdm_funding=terms) as venue:
+        client = Client(venue.base_url, clock=clock)
         yield venue, market, client
         await client.http.aclose()
 
@@ -73,7 +73,7 @@ class LocalBook:
 @pytest.mark.parametrize("suffix", ["@0ms", "@100ms", ""])
 async def test_the_local_book_procedure_holds_on_the_recording_over_its_loops(tmp_path: Path, suffix: str) -> None:
     market = RecordingMarket([usdm_excerpt(tmp_path, 1_000)], Decimal(20), SystemClock())
-    async with PaperVenue(market, tmp_path / "venue.sqlite3", CREDENTIALS) as venue, httpx2.AsyncClient() as http:
+    async with PaperVenue(market, tmp_path / "venue.sqlite3", CREDENTIALS) as venue, httpx2.AsyncClient(timeout=TIMEOUT_S) as http:
         name = f"btcusdt@depth{suffix}"
         url = f"{venue.usdm_websocket_url}/public/stream?streams={name}"
         async with websockets.connect(url, max_queue=None) as stream:
@@ -90,7 +90,7 @@ async def test_the_local_book_procedure_holds_on_the_recording_over_its_loops(tm
 async def test_a_synthetic_market_has_spot_and_a_perpetual_that_follows_it(tmp_path: Path) -> None:
     market = SyntheticMarket(7, Decimal(1), SystemClock())
     async with PaperVenue(market, tmp_path / "venue.sqlite3", CREDENTIALS) as venue:
-        async with httpx2.AsyncClient(base_url=venue.base_url) as http:
+        async with httpx2.AsyncClient(base_url=venue.base_url, timeout=TIMEOUT_S) as http:
             spot = (await http.get("/api/v3/ticker/bookTicker?symbol=ETHUSDT")).json()
             mark = (await http.get("/fapi/v1/premiumIndex?symbol=ETHUSDT")).json()
             listed = (await http.get("/fapi/v1/exchangeInfo")).json()["symbols"]
@@ -133,7 +133,7 @@ async def test_what_is_asked_wrongly_is_refused_with_its_code(
 async def test_keys_signatures_and_listen_keys_are_checked(scripted: Scripted) -> None:
     _, _, client = scripted
     assert (await client.http.get("/fapi/v2/balance")).json()["code"] == -2014
-    wrong = Client(str(client.http.base_url), type(CREDENTIALS)(CREDENTIALS.key, "wrong"))
+    wrong = Client(str(client.http.base_url), type(CREDENTIALS)(CREDENTIALS.key, "wrong"), still_clock())
     assert (await wrong.signed("GET", "/fapi/v2/balance")).json()["code"] == -1022
     await wrong.http.aclose()
     assert (await client.http.put("/fapi/v1/listenKey", headers=KEY)).json()["code"] == -1125
