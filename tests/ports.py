@@ -7,8 +7,8 @@ import os
 import socket
 
 FIRST, COUNT = 20_000, 1_000
-"""Below what systems give out by themselves (Linux from 32768, macOS from 49152): no connection of anyone else takes one
-between our look and its use."""
+"""Below what systems give out by themselves (Linux from 32768, macOS from 49152): no connection of anyone else takes
+one between our look and its use."""
 WORKERS_LIMIT = 10
 
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS_LIMIT

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from core.types.codes import RefusalError
 from core.types.views import EngineStatusView
 from tests.core.engine_support import NO_NATS, TOKEN, make_home, settings_for
 from tests.crash.products import Product
+from tests.ports import unused_port
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
@@ -76,7 +76,7 @@ class Session:
     def __init__(self, home: Path, product: Product, *, recv_window_ms: int, nats_url: str = NO_NATS) -> None:
         make_home(home)
         (home / "logs").mkdir(mode=0o700)
-        port = _free_port()
+        port = unused_port()
         self.rest_url = f"http://127.0.0.1:{port}"
         variables = {
             "VELOZ_VENUE__PORT": str(port),
@@ -130,9 +130,3 @@ class Session:
         for process in (self.engine, self.venue):
             if process.is_alive:
                 await process.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

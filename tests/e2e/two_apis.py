@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from tests.core.venues.paper.support import Client
 from tests.crash.processes import Process, Session
 from tests.crash.products import SPOT
 from tests.invariants.support import credentials
+from tests.ports import unused_port
 from tests.postgres import PostgresDatabase
 
 APIS = 2
@@ -50,7 +50,7 @@ class TwoApis:
         self.apis: list[Process] = []
         self.clients: list[httpx2.AsyncClient] = []
         for number in range(APIS):
-            port = _free_port()
+            port = unused_port()
             own = {**environment, "VELOZ_API__PORT": str(port)}
             self.apis.append(Process("api", own, home / "logs" / f"api-{number}.log"))
             self.clients.append(httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=READY_TIMEOUT_S))
@@ -161,9 +161,3 @@ async def _is_ready(client: httpx2.AsyncClient) -> bool:
     with contextlib.suppress(httpx2.HTTPError):
         return (await client.get("/readyz")).status_code == 200
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,18 +13,17 @@ import pytest
 from nats.aio.msg import Msg
 
 from core.bus.nats import TRADING_QUEUE_LIMIT, NatsBus
+from tests.ports import unused_port
 
 TOKEN = "test-token"
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class NatsServer:
     """nats-server on a port of its own."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = unused_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self._arguments = ["-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(folder), "--auth", TOKEN]
         self._process: asyncio.subprocess.Process | None = None

@@ -160,9 +160,10 @@ async def test_a_lost_message_is_a_gap_of_its_symbol_and_of_no_other(tmp_path: P
 
 async def test_a_symbol_whose_streams_fall_silent_is_asked_for_anew(tmp_path: Path) -> None:
     times = msgspec.structs.replace(QUICK, resubscribe_after_s=0.2)
-    async with venue_behind_proxy(tmp_path) as proxy, watched(
-        proxy, stale_after_ms=1_500, times=times, clock=PatientClock()
-    ) as follower:
+    async with (
+        venue_behind_proxy(tmp_path) as proxy,
+        watched(proxy, stale_after_ms=1_500, times=times, clock=PatientClock()) as follower,
+    ):
         await follower.live()
         proxy.websockets[0].drop_frames(1_000_000, b"ethusdt@")
         await follower.signal.until(lambda: ("STALE", "SILENCE") in follower.states_of("ETHUSDT"))

@@ -31,7 +31,15 @@ from core.venues.ports import (
     Submitted,
     SubmitUnknown,
 )
-from tests.core.venues.binance.support import DEADLINE_S, NO_ANSWER_S, HttpRequest, Listener, Signal, answer, scripted_http
+from tests.core.venues.binance.support import (
+    DEADLINE_S,
+    NO_ANSWER_S,
+    HttpRequest,
+    Listener,
+    Signal,
+    answer,
+    scripted_http,
+)
 from tests.core.venues.binance.test_paper_venue import ED25519, order, paper, spot, still_clock
 from tests.core.venues.chaos import ChaosProxy, Link
 from tests.core.venues.paper.support import CREDENTIALS

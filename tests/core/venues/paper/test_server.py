@@ -66,7 +66,10 @@ class LocalBook:
 
 async def test_binances_local_book_procedure_succeeds_on_the_recording_and_over_its_loops(tmp_path: Path) -> None:
     market = RecordingMarket([excerpt(tmp_path, 4_000)], Decimal(50), SystemClock())
-    async with PaperVenue(market, tmp_path / "venue.sqlite3", CREDENTIALS) as venue, httpx2.AsyncClient(timeout=TIMEOUT_S) as http:
+    async with (
+        PaperVenue(market, tmp_path / "venue.sqlite3", CREDENTIALS) as venue,
+        httpx2.AsyncClient(timeout=TIMEOUT_S) as http,
+    ):
         url = f"{venue.websocket_url}/stream?streams=btcusdt@depth@100ms/btcusdt@bookTicker"
         async with websockets.connect(url, max_queue=None) as stream:
             buffered = [json.loads(await stream.recv())]

@@ -73,7 +73,10 @@ class LocalBook:
 @pytest.mark.parametrize("suffix", ["@0ms", "@100ms", ""])
 async def test_the_local_book_procedure_holds_on_the_recording_over_its_loops(tmp_path: Path, suffix: str) -> None:
     market = RecordingMarket([usdm_excerpt(tmp_path, 1_000)], Decimal(20), SystemClock())
-    async with PaperVenue(market, tmp_path / "venue.sqlite3", CREDENTIALS) as venue, httpx2.AsyncClient(timeout=TIMEOUT_S) as http:
+    async with (
+        PaperVenue(market, tmp_path / "venue.sqlite3", CREDENTIALS) as venue,
+        httpx2.AsyncClient(timeout=TIMEOUT_S) as http,
+    ):
         name = f"btcusdt@depth{suffix}"
         url = f"{venue.usdm_websocket_url}/public/stream?streams={name}"
         async with websockets.connect(url, max_queue=None) as stream:
