@@ -18,37 +18,44 @@ from core.types.events import (
 
 KIND = "bracket"
 
-# An exit stands when it is armed for what the entry has filled, is at the venue, or is done. One that the engine
-# cancelled gave way to its sister; one that the venue refused or let expire leaves the position without it. What was
-# executed stays so while an exit is only on its way.
+# All orders of a bracket have its group; an amendment may have put another order in the place of one of them. An entry
+# is open as long as one of those that stand for it is, and has filled what all of them did. An exit stands when it is
+# armed for that, is at the venue, or is done. One that the engine cancelled gave way to its sister; one that the venue
+# refused or let expire leaves the position without it, unless another took its place. What was executed stays so while
+# an exit is only on its way.
 _MOVE = text(
     """
-    WITH entry AS (
-        SELECT e.client_order_id, e.status, e.filled_quantity
-        FROM orders o JOIN orders e ON e.client_order_id = coalesce(o.parent_id, o.client_order_id)
+    WITH legs AS (
+        SELECT x.client_order_id, x.role, x.status, x.filled_quantity, x.armed_quantity,
+               EXISTS (SELECT 1 FROM orders r WHERE r.group_id = x.group_id AND r.replaces = x.client_order_id)
+                   AS is_replaced
+        FROM orders o JOIN orders x ON x.group_id = o.group_id
         WHERE o.client_order_id = :client_order_id
+    ), entry AS (
+        SELECT bool_or(status = 'UNKNOWN') AS unknown, sum(filled_quantity) AS filled,
+               bool_and(status IN ('FILLED', 'CANCELED', 'EXPIRED', 'REJECTED')) AS ended
+        FROM legs WHERE role = 'entry'
     ), exits AS (
-        SELECT coalesce(bool_or(x.status = 'UNKNOWN'), false) AS unknown,
-               coalesce(bool_or(x.status IN ('REJECTED', 'EXPIRED')), false)
-                   AND NOT coalesce(bool_or(x.status = 'FILLED'), false) AS failed,
-               coalesce(bool_and(CASE x.status WHEN 'HELD' THEN x.armed_quantity > 0
-                                               ELSE x.status NOT IN ('INTENDED', 'UNKNOWN') END), true) AS placed
-        FROM orders x JOIN entry ON x.parent_id = entry.client_order_id
+        SELECT coalesce(bool_or(status = 'UNKNOWN'), false) AS unknown,
+               coalesce(bool_or(status IN ('REJECTED', 'EXPIRED') AND NOT is_replaced), false)
+                   AND NOT coalesce(bool_or(status = 'FILLED'), false) AS failed,
+               coalesce(bool_and(CASE status WHEN 'HELD' THEN armed_quantity > 0
+                                             ELSE status NOT IN ('INTENDED', 'UNKNOWN') END), true) AS placed
+        FROM legs WHERE role <> 'entry'
     ), stands AS (
-        SELECT entry.client_order_id,
-               CASE WHEN entry.status = 'UNKNOWN' OR exits.unknown THEN 'needs_review'
-                    WHEN entry.status IN ('REJECTED', 'CANCELED', 'EXPIRED') AND entry.filled_quantity = 0 THEN 'failed'
+        SELECT CASE WHEN entry.unknown OR exits.unknown THEN 'needs_review'
+                    WHEN entry.ended AND entry.filled = 0 THEN 'failed'
                     WHEN exits.failed THEN 'needs_review'
-                    WHEN entry.status IN ('FILLED', 'CANCELED', 'EXPIRED') AND exits.placed THEN 'executed'
+                    WHEN entry.ended AND exits.placed THEN 'executed'
                     ELSE 'consumed' END AS status
-        FROM entry, exits
+        FROM entry, exits WHERE entry.ended IS NOT NULL
     )
     UPDATE suggestions s
     SET status = CASE WHEN stands.status = 'consumed' AND s.status = 'executed' THEN s.status ELSE stands.status END,
         refusal_code = CASE WHEN stands.status IN ('failed', 'needs_review')
                             THEN coalesce(:refusal_code, s.refusal_code) ELSE s.refusal_code END
     FROM stands
-    WHERE s.kind = :kind AND s.client_order_id = stands.client_order_id
+    WHERE s.kind = :kind AND s.client_order_id IN (SELECT client_order_id FROM legs WHERE role = 'entry')
       AND s.status IN ('consumed', 'needs_review', 'executed')
     """
 )

@@ -34,9 +34,9 @@ _COLUMNS = """
     ) AS views,
     (SELECT CAST(json_agg(json_build_array(o.role, o.client_order_id, o.status, CAST(trim_scale(o.quantity) AS text),
                                            CAST(trim_scale(o.filled_quantity) AS text))
-                          ORDER BY o.parent_id NULLS FIRST, o.role DESC) AS text)
-     FROM orders o WHERE suggestions.kind = 'bracket'
-       AND (o.client_order_id = suggestions.client_order_id OR o.parent_id = suggestions.client_order_id)
+                          ORDER BY o.parent_id NULLS FIRST, o.role DESC, o.created_sequence) AS text)
+     FROM orders e JOIN orders o ON o.group_id = e.group_id
+     WHERE suggestions.kind = 'bracket' AND e.client_order_id = suggestions.client_order_id
     ) AS legs
 """
 _INSERT = text(

@@ -25,8 +25,12 @@ _LOOK = text(
     SELECT DISTINCT ON (s.id) s.id, s.version, s.status, s.client_order_id, s.refusal_code, s.approvals_due,
            (SELECT count(*) FROM suggestion_signatures g WHERE g.suggestion_id = s.id AND g.version = s.version)
                AS approvals_given,
-           coalesce((SELECT json_object_agg(coalesce(o.role, ''), o.status) FROM orders o WHERE s.kind = 'bracket'
-                     AND (o.client_order_id = s.client_order_id OR o.parent_id = s.client_order_id)), '{}') AS legs
+           coalesce((SELECT json_object_agg(o.role, o.status)
+                     FROM orders e JOIN orders o ON o.group_id = e.group_id
+                     WHERE s.kind = 'bracket' AND e.client_order_id = s.client_order_id
+                       AND NOT EXISTS (SELECT 1 FROM orders r WHERE r.group_id = o.group_id
+                                       AND (r.replaces = o.client_order_id AND o.status <> 'FILLED'
+                                            OR o.replaces = r.client_order_id AND r.status = 'FILLED'))), '{}') AS legs
     FROM suggestions s WHERE s.id = ANY (:ids) ORDER BY s.id, s.version DESC
     """
 )
@@ -36,7 +40,7 @@ _log = structlog.get_logger("suggestions.watch")
 
 class SuggestionState(msgspec.Struct, frozen=True):
     """What can change of a suggestion, of its newest version. legs has the status of each order of a bracket, by its
-    role."""
+    role: after an amendment, of the one that stands for it now."""
 
     id: str
     version: int

@@ -21,6 +21,7 @@ from core.kernel.decide_orders import (
     refused_before,
 )
 from core.kernel.decide_risk import RiskSubject, run_risk, with_held
+from core.kernel.exits import TERMS_OF_A_CHILD, child_refusal
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
 from core.kernel.order_terms import intent_of, is_held_here
@@ -43,19 +44,6 @@ from core.types.orders import (
     requested_order_id,
 )
 from core.types.venues import VenueCapabilities
-
-TERMS_OF_A_CHILD = frozenset(
-    {
-        ReasonCode.ORDER_TICK_SIZE_VIOLATED,
-        ReasonCode.ORDER_LOT_SIZE_VIOLATED,
-        ReasonCode.ORDER_QUANTITY_BELOW_MIN,
-        ReasonCode.ORDER_QUANTITY_ABOVE_MAX,
-        ReasonCode.ORDER_NOTIONAL_BELOW_MIN,
-        ReasonCode.RISK_QUANTITY_EXCEEDS_MAX_PER_ORDER,
-        ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER,
-    }
-)
-"""What can be said of an order whose position isn't there yet; all the rest is checked when it is let go."""
 
 
 def decide_group(
@@ -164,7 +152,7 @@ def leg_decisions(
 def exits_refusal(decisions: dict[OrderRole, RiskDecision]) -> Refusal | None:
     """What can be said already of the orders that wait."""
     exits = list(decisions.items())[1:]
-    refusals = (_child_refusal(role, decision) for role, decision in exits)
+    refusals = (child_refusal(role, decision) for role, decision in exits)
     return next((refusal for refusal in refusals if refusal is not None), None)
 
 
@@ -311,15 +299,6 @@ def _as_leg(request: GroupRequest, role: OrderRole) -> OrderRequest:
     is_exit = request.kind is GroupKind.BRACKET and role is not OrderRole.ENTRY
     order = request.orders[role]
     return msgspec.structs.replace(order, request_id=request.request_id, reduce_only=order.reduce_only or is_exit)
-
-
-def _child_refusal(role: OrderRole, decision: RiskDecision) -> Refusal | None:
-    for check in decision.checks:
-        if not check.passed and check.name in TERMS_OF_A_CHILD:
-            return Refusal(
-                ReasonCode(check.name), f"The {role} can't be taken. Correct it.", check.limit, check.actual, check.unit
-            )
-    return None
 
 
 def _invalid(detail: str) -> Refusal:

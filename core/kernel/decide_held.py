@@ -34,6 +34,7 @@ from core.risk.kill_switch import KillSwitch
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import (
     JournalEvent,
+    OrderAmended,
     OrderArmed,
     OrderClosed,
     OrderRejected,
@@ -140,7 +141,7 @@ def _step(
         return (_closed(held, reason, now_ns),)
     quantity = _due_quantity(kernel, held, parents, sisters)
     if quantity != held.active_quantity:
-        return (OrderArmed(client_order_id=_id(held), quantity=quantity, **_of(held, now_ns)),)
+        return _armed(held, quantity, now_ns)
     if quantity == 0:
         return ()
     inputs = inputs_of(working_intent(held))
@@ -228,7 +229,7 @@ def _step_of_replacement(
     if old.status is OrderStatus.REJECTED or old.status is OrderStatus.FILLED or rest <= 0:
         return (_closed(held, f"the order that it replaces is {old.status}", now_ns),)
     if rest != held.active_quantity:
-        return (OrderArmed(client_order_id=_id(held), quantity=rest, **_of(held, now_ns)),)
+        return _armed(held, rest, now_ns)
     refusal = _mandate_refusal(kernel, held, sisters, now_ns)
     if refusal is not None:
         return (_rejected(held, refusal, now_ns),)
@@ -292,9 +293,7 @@ def _end_reason(kernel: Kernel, held: Order, parents: list[Order], sisters: list
 
 def _due_quantity(kernel: Kernel, held: Order, parents: list[Order], sisters: list[Order]) -> int:
     """How much of a held order may act: what its parent has filled, or all of it, less what its sisters have."""
-    total = held.intent.quantity
-    if parents:
-        total = min(total, _obtained(kernel, parents))
+    total = _obtained(kernel, parents) if parents else held.intent.quantity
     due = max(0, total - sum(sister.filled_quantity for sister in sisters))
     if held.triggered_ns is not None and held.intent.reduce_only:
         # Somebody may have reduced the position by hand. When nothing is left, risk says so.
@@ -396,6 +395,13 @@ def _last_price(order: Order, inputs: DecisionInputs) -> int | None:
 
 def _rejected(held: Order, refusal: Refusal, now_ns: int) -> OrderRejected:
     return OrderRejected(client_order_id=_id(held), refusal=refusal, **_of(held, now_ns))
+
+
+def _armed(held: Order, quantity: int, now_ns: int) -> tuple[JournalEvent, ...]:
+    """Beyond its own quantity in two steps: its entry was made larger."""
+    if quantity > held.intent.quantity:
+        return (OrderAmended(client_order_id=_id(held), quantity=quantity, price=None, **_of(held, now_ns)),)
+    return (OrderArmed(client_order_id=_id(held), quantity=quantity, **_of(held, now_ns)),)
 
 
 def _closed(held: Order, reason: str, now_ns: int) -> OrderClosed:

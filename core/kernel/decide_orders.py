@@ -15,6 +15,7 @@ from core.kernel.decide_authority import (
 )
 from core.kernel.decide_plain import decide_plain
 from core.kernel.decide_risk import RiskSubject, run_risk, with_held
+from core.kernel.exits import enlarging_refusal
 from core.kernel.inputs import DecisionInputs
 from core.kernel.kernel import Kernel
 from core.kernel.order_terms import intent_of, is_held_here
@@ -193,6 +194,9 @@ def amend_events(
     trace_id: str | None,
 ) -> Refusal | tuple[OrderAmendRequested | OrderIntended | CancelRequested | OrderClosed, ...]:
     """What makes a resting order so, in place or by another one; decision has let it through."""
+    refusal = enlarging_refusal(kernel, order, intent, inputs, now_ns)
+    if refusal is not None:
+        return refusal
     if not _amends_in_place(order, intent, capabilities):
         return _replace(kernel, order, intent, authority, decision, inputs, now_ns, trace_id)
     assert decision.notional is not None, "an order that can't be valued doesn't pass risk"

@@ -36,7 +36,17 @@ from core.types.orders import (
     TimeInForce,
 )
 from core.types.venues import VenueCapabilities
-from tests.core.approvals import ACCOUNT, ENGINE_ID, ENVIRONMENT, LIVE_INPUTS, LIVE_MARKET, NOW_NS, started_kernel
+from tests.core.approvals import (
+    ACCOUNT,
+    ENGINE_ID,
+    ENVIRONMENT,
+    LIVE_INPUTS,
+    LIVE_MARKET,
+    NOW_NS,
+    RULES,
+    started_kernel,
+)
+from tests.core.kernel.desk import rules
 
 S, R, T = OrderStatus, OrderRole, OrderType
 MID = 6_000_000
@@ -71,8 +81,8 @@ OCO = GroupRequest("o", GroupKind.OCO, {R.TAKE_PROFIT: PROFIT, R.STOP: STOP})
 class World:
     """A kernel with the shell's part played by hand: reviews run until nothing follows, a test speaks for the venue."""
 
-    def __init__(self) -> None:
-        self.kernel = started_kernel()
+    def __init__(self, rules: str = RULES) -> None:
+        self.kernel = started_kernel(rules=rules)
         self.kernel.apply(MandateInstalled(ts_ns=NOW_NS, mandate=MANDATE, digest_hex="00", signatures=()))
         self.journal: list[bytes] = []
         self.sent: list[OrderIntent] = []
@@ -489,6 +499,76 @@ def test_an_amended_take_profit_keeps_its_stop_and_an_amended_entry_its_exits(wo
     assert world.cancels[-1] == profit
     world.close(profit)
     assert sent_as(world) == (T.MARKET, Side.SELL, QUANTITY, None)
+
+
+MORE = 12_000
+
+
+def enlarge(world: World, order_id: str, how: str) -> None:
+    """The entry to MORE: by a replacement, in place, or at the venue by somebody else."""
+    if how == "at the venue":
+        world.apply(decide.decide_amended(world.kernel, order_id, MORE, None, world.now_ns))
+        return
+    able = msgspec.structs.replace(PLAIN, can_amend_price=how == "in place")
+    decided = decide_amend(world.kernel, order_id, MORE, None, BY, world.inputs_of(), able, world.now_ns)
+    assert not isinstance(decided, Refusal), decided
+    world.apply(decided)
+    if how == "in place":
+        world.apply(decide.decide_amended(world.kernel, order_id, MORE, None, world.now_ns))
+
+
+@pytest.mark.parametrize("how", ["by a replacement", "in place", "at the venue"])
+def test_the_exits_of_an_enlarged_entry_leave_all_that_it_filled_and_no_more(world: World, how: str) -> None:
+    ids = world.ask(BRACKET)
+    world.accept(ids[R.ENTRY])
+    enlarge(world, ids[R.ENTRY], how)
+    world.fill(ids[R.ENTRY], 4_000)
+    assert [world.order(ids[role]).active_quantity for role in (R.TAKE_PROFIT, R.STOP)] == [4_000, 4_000]
+    entry = ids[R.ENTRY]
+    if how == "by a replacement":
+        world.close(entry)
+        entry = world.sent[-1].client_order_id
+        world.accept(entry)
+    world.fill(entry, MORE - 4_000)
+    assert sent_as(world) == (T.LIMIT, Side.SELL, MORE, 6_200_000)
+    world.accept(ids[R.TAKE_PROFIT])
+    world.fill(ids[R.TAKE_PROFIT], 5_000, 6_200_000)
+    world.trade(5_900_000)
+    world.close(ids[R.TAKE_PROFIT])
+    assert sent_as(world) == (T.MARKET, Side.SELL, MORE - 5_000, None)
+    world.fill(ids[R.STOP], MORE - 5_000, 5_900_000)
+    assert world.kernel.positions[ACCOUNT, "paper", "BTCUSDT"].quantity == 0
+    assert not world.kernel.open_orders()
+
+
+def test_the_exits_of_an_entry_that_was_made_smaller_leave_what_it_filled(world: World) -> None:
+    ids = world.ask(BRACKET)
+    world.accept(ids[R.ENTRY])
+    assert amend(world, ids[R.ENTRY], 7_000, MID - 100) is None
+    world.fill(ids[R.ENTRY], 4_000)
+    world.close(ids[R.ENTRY])
+    entry = world.sent[-1].client_order_id
+    world.accept(entry)
+    world.fill(entry, 3_000)
+    assert sent_as(world) == (T.LIMIT, Side.SELL, 7_000, 6_200_000)
+    assert world.order(ids[R.STOP]).active_quantity == 7_000
+
+
+@pytest.mark.parametrize("can_amend_price", [False, True])
+@pytest.mark.parametrize(
+    ("quantity", "code"), [(MORE, None), (MORE + 1, ReasonCode.RISK_NOTIONAL_EXCEEDS_MAX_PER_ORDER)]
+)
+def test_an_entry_isnt_enlarged_beyond_what_its_exits_may_be(
+    quantity: int, code: ReasonCode | None, can_amend_price: bool
+) -> None:
+    """They go for all that it fills, at prices of their own: 0.12 at 62,000 is 7,440."""
+    world = World(rules(max_notional_per_order_quote='"7440"'))
+    ids = world.ask(BRACKET)
+    world.accept(ids[R.ENTRY])
+    world.fill(ids[R.ENTRY], 4_000)
+    able = msgspec.structs.replace(PLAIN, can_amend_price=can_amend_price)
+    decided = decide_amend(world.kernel, ids[R.ENTRY], quantity, None, BY, world.inputs_of(), able, world.now_ns)
+    assert (decided.code if isinstance(decided, Refusal) else None) is code
 
 
 def test_an_exit_cant_be_made_larger_than_what_was_entered(world: World) -> None:
