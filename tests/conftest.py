@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from tests.postgres import PostgresDatabase, PostgresServer
 
@@ -17,6 +18,13 @@ structlog.configure(  # its default draws tracebacks with all locals, which take
         structlog.processors.KeyValueRenderer(),
     ]
 )
+
+# How long an example takes is the machine's affair.
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# What passed yesterday passes today: the examples follow from the test. Others are looked for with
+# --hypothesis-profile=explore.
+settings.register_profile("steady", settings.get_profile("explore"), derandomize=True)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ IDS = SystemIdSource()
 PASSWORD = "correct horse battery staple"
 CHEAP_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 USERS = {"trader": "trader", "approver": "approver", "compliance": "compliance"}
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 
 
 class HeldModel:

@@ -10,7 +10,7 @@ import uvicorn
 
 from api import patience
 
-TIMEOUT_S = 5
+TIMEOUT_S = 60
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:

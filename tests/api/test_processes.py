@@ -21,21 +21,26 @@ RUNNER = """
 import sys
 from api import processes
 processes.MODULES["venue"] = "body"
-processes.STOP_TIMEOUT_S = 0.5
+processes.STOP_TIMEOUT_S = {stop_timeout_s}
 processes.leave(processes.main(sys.argv[1:]))
 """
 SERVES = "ready(); await stop.wait()"
+HANGS = "import time; ready(); await stop.wait(); time.sleep(600)"
+SOON_S, PATIENCE_S = 0.5, 60
 
 
 class Started:
     """A process with the supervisor's ends of its pipes."""
 
     def __init__(self, folder: Path, body: str, environment: dict[str, str] | None = None) -> None:
+        # Nothing but a stop that hangs may take it for one, however slow the machine is.
+        stop_timeout_s = SOON_S if body == HANGS else PATIENCE_S
         (folder / "body.py").write_text(BODY.format(body=body))
         control, self.control = os.pipe()
         self.status, status = os.pipe()
+        runner = RUNNER.format(stop_timeout_s=stop_timeout_s)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", RUNNER, "venue", "--control-fd", str(control), "--status-fd", str(status)],
+            [sys.executable, "-c", runner, "venue", "--control-fd", str(control), "--status-fd", str(status)],
             pass_fds=(control, status),
             cwd=folder,
             env={"PATH": os.environ["PATH"], "VELOZ_HOME": str(folder), **(environment or {})},
@@ -54,7 +59,7 @@ class Started:
         self.control = -1
 
     def exit_code(self) -> int:
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE_S)
 
 
 Start = Callable[..., Started]
@@ -89,7 +94,7 @@ def test_it_goes_when_told_and_says_when_it_is_ready(start: Start) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_that_hangs_ends_all_the_same(start: Start, number: signal.Signals) -> None:
-    process = start("import time; ready(); await stop.wait(); time.sleep(60)")
+    process = start(HANGS)
     process.go()
     assert process.told.readline() == "ready\n"
     process.process.send_signal(number)
@@ -97,7 +102,7 @@ def test_a_stop_that_hangs_ends_all_the_same(start: Start, number: signal.Signal
 
 
 def test_a_busy_worker_thread_does_not_hold_up_a_stop(start: Start) -> None:
-    process = start("import asyncio, time; asyncio.ensure_future(asyncio.to_thread(time.sleep, 60)); " + SERVES)
+    process = start("import asyncio, time; asyncio.ensure_future(asyncio.to_thread(time.sleep, 600)); " + SERVES)
     process.go()
     assert process.told.readline() == "ready\n"
     process.process.send_signal(signal.SIGTERM)

@@ -28,7 +28,7 @@ from tests.core.approvals import ACCOUNT, ROOT_SEED, approve, proposal, rules_do
 
 TOKEN = "ab" * 32
 NO_NATS = "nats://127.0.0.1:9"
-WAIT_S = 15.0
+WAIT_S = 60.0
 RISK_TOML = rules_document(
     max_notional_per_order_quote='"100000"',
     max_deviation_bps="100",

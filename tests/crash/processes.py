@@ -19,7 +19,7 @@ from tests.crash.products import Product
 from tests.ports import unused_port
 
 START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 60.0
 POLL_S = 0.02
 LOG_TAIL_BYTES = 4_000
 

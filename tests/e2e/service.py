@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 VELOZ = Path(sys.executable).parent / "veloz"
 READY_TIMEOUT_S = 90
-STOP_TIMEOUT_S = 30
+STOP_TIMEOUT_S = 60
 COMMAND_TIMEOUT_S = 90
 POLL_S = 0.05
 

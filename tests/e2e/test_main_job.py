@@ -127,7 +127,7 @@ def test_an_approval_after_expiry_is_refused(service: RunningService) -> None:
         rows = service.veloz("suggestions", suggestion_id, "--json").json
         return bool(rows["status"] == "expired")
 
-    eventually(expired, 20, "the suggestion expires")
+    eventually(expired, 60, "the suggestion expires")
     refused = service.veloz("approve", suggestion_id, "--json")
     assert refused.error_code == "APPROVAL_EXPIRED"
 

@@ -57,7 +57,7 @@ def traded(service: RunningService) -> Traded:
 
 @contextmanager
 def client_of(service: RunningService, user: str) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=service.url, timeout=30, trust_env=False) as client:
+    with httpx2.Client(base_url=service.url, timeout=60, trust_env=False) as client:
         login = {"username": user, "password": service.password(user)}
         token = client.post("/api/v1/auth/login", json=login).json()["access_token"]
         client.headers["Authorization"] = f"Bearer {token}"

@@ -15,9 +15,9 @@ from tests.e2e.service import RunningService, eventually
 
 pytestmark = pytest.mark.e2e
 
-CAUGHT_UP_S = 30
+CAUGHT_UP_S = 60
 LEDGER_KILLS = 3
-PATIENCE_S = "30"
+PATIENCE_S = "60"
 
 
 @pytest.fixture(scope="module", params=["spot", "usdm"])

@@ -48,7 +48,7 @@ async def test_one_lost_depth_message_stops_orders_until_the_book_is_verified_ag
         what = await engine.propose()
         snapshots.clear()
         monkeypatch.setattr(venue.exchange.hub, "publish", lossy)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await state_is(engine, "STALE")
         assert lost
 
@@ -59,7 +59,7 @@ async def test_one_lost_depth_message_stops_orders_until_the_book_is_verified_ag
         assert await orders_at(venue, engine.settings) == []
 
         snapshots.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await state_is(engine, "LIVE")
         assert (await engine.execute(await engine.propose())).refusal is None
         await engine.event(lambda event: isinstance(event, OrderFilled) and event.status is OrderStatus.FILLED)

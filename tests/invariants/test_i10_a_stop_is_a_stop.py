@@ -18,8 +18,9 @@ from core.venues.paper.server import PaperVenue
 from tests.core.engine_support import NO_NATS, RunningEngine
 from tests.invariants.support import orders_at
 
-READY_LIMIT_S = 30
-STOP_LIMIT_S = 5
+READY_LIMIT_S = 60
+STOP_LIMIT_S = 30
+"""The stop itself takes a fraction of a second: this is what a machine may stall for, and far from never."""
 
 
 def spawn(settings: Settings) -> subprocess.Popen[bytes]:

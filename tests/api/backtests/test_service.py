@@ -74,7 +74,7 @@ async def ended(service: BacktestService, started: Backtest) -> Backtest:
 
 async def until_running(service: BacktestService, started: Backtest) -> None:
     """The worker has told its progress."""
-    await asyncio.wait_for(service._jobs[started.backtest_id][0].under_way.wait(), 30)
+    await asyncio.wait_for(service._jobs[started.backtest_id][0].under_way.wait(), 60)
 
 
 async def test_a_job_is_queued_at_once_and_ends_with_the_report(database: Database) -> None:
@@ -179,7 +179,7 @@ async def test_the_lease_of_a_long_run_is_renewed(database: Database) -> None:
 
     renewals: list[bool] = []
     service._repository.renew = counting  # type: ignore[method-assign]
-    await asyncio.wait_for(renewed.wait(), 30)
+    await asyncio.wait_for(renewed.wait(), 60)
     found = await service.get(ACCOUNT, started.backtest_id)
     assert found is not None
     assert (found.status, found.progress_percent, set(renewals)) == ("running", 40, {True})

@@ -9,7 +9,7 @@ import sys
 from api.budgets.repository import SqlBudgetLedger
 from core.config import load_settings
 from core.storage.database import DatabaseRole, create_engine
-from core.types.clock import SystemClock
+from core.types.clock import ManualClock
 from core.types.codes import RefusalError
 from tools.budgets import Bounds, BudgetLimits, Budgets, Measure
 
@@ -21,9 +21,9 @@ def say(what: object) -> None:
     print(json.dumps(what), flush=True)
 
 
-async def main(name: str, limit: int) -> None:
+async def main(name: str, limit: int, now_ns: int) -> None:
     database = create_engine(load_settings(), DatabaseRole.API)
-    budgets = Budgets(SqlBudgetLedger(database), name, SystemClock())
+    budgets = Budgets(SqlBudgetLedger(database), name, ManualClock(now_ns))
     limits = BudgetLimits(FREE, Bounds(limit, None, None, None), FREE)
     say("ready")
     await asyncio.to_thread(sys.stdin.readline)
@@ -43,4 +43,4 @@ async def main(name: str, limit: int) -> None:
         say(taken)
 
 
-asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

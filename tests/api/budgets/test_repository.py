@@ -17,7 +17,7 @@ import pytest
 from api.budgets.repository import SqlBudgetLedger
 from core.config.settings import DatabaseSettings
 from core.storage.database import DatabaseRole, create_engine
-from core.types.clock import SystemClock
+from core.types.clock import ManualClock
 from core.types.codes import ReasonCode, RefusalError
 from tests.api.sql_doubles import Database, seeded
 from tests.postgres import PostgresDatabase
@@ -26,6 +26,8 @@ from tools.budgets import Bounds, BudgetKey, BudgetLimits, Budgets, Grant, Measu
 ROOT = Path(__file__).parents[3]
 ONE = {Measure.CALLS: 1}
 FREE = Bounds(None, None, None, None)
+NOON_NS = 1_772_452_800 * 10**9
+"""2026-03-02T12:00:00Z: no day turns while a test runs."""
 CHILD = Path(__file__).with_name("child.py")
 KEY = BudgetKey(Scope.USER_DAY, "u", "2026-03-02", Measure.CALLS)
 
@@ -84,7 +86,7 @@ async def test_use_is_counted_against_the_lease_and_what_is_returned_is_free(dat
 
 async def test_two_that_share_a_budget_never_exceed_it_however_they_race(database: Database) -> None:
     ledger, limit = SqlBudgetLedger(database.api), 200
-    both = [Budgets(ledger, name, SystemClock()) for name in ("one", "two")]
+    both = [Budgets(ledger, name, ManualClock(NOON_NS)) for name in ("one", "two")]
     taken = await asyncio.gather(*(take_all(budgets, limit) for budgets in both for _ in range(8)))
     assert sum(taken) == limit
     for budgets in both:
@@ -125,7 +127,7 @@ async def test_two_processes_use_a_budget_up_exactly_and_one_that_is_killed_give
 ) -> None:
     limit = 300
     ledger = SqlBudgetLedger(database.api)
-    killed, two, three = (child(postgres, tmp_path, name, limit) for name in ("killed", "two", "three"))
+    killed, two, three = (child(postgres, tmp_path, name, limit, NOON_NS) for name in ("killed", "two", "three"))
     try:
         for process in (killed, two, three):
             assert await line(process) == "ready"
@@ -136,13 +138,13 @@ async def test_two_processes_use_a_budget_up_exactly_and_one_that_is_killed_give
         for process in (two, three):
             go(process)
         taken = [await line(process) for process in (two, three)]
-        day = Budgets(ledger, "looks", SystemClock()).day("UTC")
+        day = Budgets(ledger, "looks", ManualClock(NOON_NS)).day("UTC")
         (use,) = await ledger.use(day, ["u"])
         assert sum(taken) + use.held == limit
         assert use.held >= 10
         with postgres.connect(DatabaseRole.OWNER) as connection:
             connection.execute("UPDATE budget_leases SET expires_at = clock_timestamp() WHERE holder = 'killed'")
-        assert await take_all(Budgets(ledger, "after", SystemClock()), limit) == limit - sum(taken)
+        assert await take_all(Budgets(ledger, "after", ManualClock(NOON_NS)), limit) == limit - sum(taken)
     finally:
         for process in (killed, two, three):
             process.kill()
@@ -153,7 +155,7 @@ async def test_an_absent_database_refuses(postgres: PostgresDatabase, tmp_path: 
     settings = postgres.settings(tmp_path)
     nowhere = settings.model_copy(update={"database": DatabaseSettings(url="postgresql://127.0.0.1:1/veloz")})
     engine = create_engine(nowhere, DatabaseRole.API)
-    budgets = Budgets(SqlBudgetLedger(engine), "h", SystemClock())
+    budgets = Budgets(SqlBudgetLedger(engine), "h", ManualClock(NOON_NS))
     with pytest.raises(RefusalError) as caught:
         await budgets.reserve("u", None, ONE, per_user(5))
     assert caught.value.refusal.code is ReasonCode.SERVICE_DATABASE_UNAVAILABLE

@@ -82,7 +82,7 @@ async def over_rest(house: House, token: str) -> None:
 async def over_mcp(house: House, token: str) -> None:
     address = f"{str(house.api.http.base_url).rstrip('/')}/mcp"
     async with (
-        httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"} | CLAIMED, timeout=30) as http,
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"} | CLAIMED, timeout=60) as http,
         Client(streamable_http_client(address, http_client=http)) as client,
     ):
         assert not (await client.call_tool("get_ticker", TICKER)).is_error

@@ -42,7 +42,7 @@ async def over_rest(house: House, tool: str, arguments: dict[str, Any]) -> Answe
 async def over_mcp(house: House, tool: str, arguments: dict[str, Any]) -> Answer:
     address = f"{str(house.api.http.base_url).rstrip('/')}/mcp"
     async with (
-        httpx2.AsyncClient(headers=await house.api.as_("trader"), timeout=30) as http,
+        httpx2.AsyncClient(headers=await house.api.as_("trader"), timeout=60) as http,
         Client(streamable_http_client(address, http_client=http)) as client,
     ):
         result = await client.call_tool(tool, arguments)

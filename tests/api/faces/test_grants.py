@@ -36,7 +36,7 @@ async def over_rest(house: House, headers: Headers) -> str | None:
 
 async def over_mcp(house: House, headers: Headers) -> str | None:
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=30) as http,
+        httpx2.AsyncClient(headers=headers, timeout=60) as http,
         Client(streamable_http_client(f"{str(house.api.http.base_url).rstrip('/')}/mcp", http_client=http)) as client,
     ):
         result = await client.call_tool("get_positions", POSITIONS)

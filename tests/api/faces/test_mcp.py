@@ -51,7 +51,7 @@ async def connected(house: House, transport: str = "auto", user: str = "trader")
             yield client
         return
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=30) as http,
+        httpx2.AsyncClient(headers=headers, timeout=60) as http,
         Client(streamable_http_client(f"{base}/mcp", http_client=http), mode=transport) as client,
     ):
         yield client
@@ -355,7 +355,7 @@ async def test_a_long_call_tells_that_it_is_still_at_work() -> None:
             told.set()
             held.go.set()
 
-    async with asyncio.timeout(20), Client(face) as client:
+    async with asyncio.timeout(60), Client(face) as client:
         result = await client.call_tool("tool_00", {}, progress_callback=on_progress)
     assert told.is_set()
     assert result.structured_content["data"] == {"x": "1"}
@@ -363,7 +363,7 @@ async def test_a_long_call_tells_that_it_is_still_at_work() -> None:
 
 async def test_a_client_that_cancels_ends_the_work() -> None:
     held = Held()
-    async with asyncio.timeout(20), over_http(held) as client:
+    async with asyncio.timeout(60), over_http(held) as client:
         calling = asyncio.create_task(client.call_tool("tool_00", {}))
         await held.called.wait()
         calling.cancel()

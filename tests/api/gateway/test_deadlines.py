@@ -42,11 +42,12 @@ async def past_its_deadline(do: Callable[[], Awaitable[Any]]) -> ReasonCode:
 async def test_its_statement_is_cancelled_in_the_database(database: Database, postgres: PostgresDatabase) -> None:
     async def sleeping() -> None:
         async with database.transactions(()) as connection:
-            await connection.execute(text("SELECT pg_sleep(4)"))
+            await connection.execute(text("SET LOCAL statement_timeout = 0"))
+            await connection.execute(text("SELECT pg_sleep(90)"))
 
     started = asyncio.get_running_loop().time()
     assert await past_its_deadline(sleeping) is ReasonCode.TOOL_DEADLINE_EXCEEDED
-    assert asyncio.get_running_loop().time() - started < 3
+    assert asyncio.get_running_loop().time() - started < 60
     with postgres.connect("owner") as connection:
         running = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
@@ -75,7 +76,7 @@ async def test_its_call_is_cancelled_at_the_engine(tmp_path: Path) -> None:
     try:
         assert await past_its_deadline(lambda: client.ticker("BTCUSDT")) is ReasonCode.TOOL_DEADLINE_EXCEEDED
         assert asked.is_set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await cancelled.wait()
     finally:
         await client.close()

@@ -23,7 +23,7 @@ from tests.postgres import PostgresDatabase
 from tests.tools.doubles import APPROVER
 
 __all__ = ["engine", "home", "settings", "venue"]
-RECONNECT_LIMIT_S = 10
+RECONNECT_LIMIT_S = 60
 
 
 @pytest.fixture

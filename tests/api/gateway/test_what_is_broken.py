@@ -29,7 +29,7 @@ from tests.postgres import PostgresDatabase, PostgresServer
 __all__ = ["engine", "home", "settings", "venue"]
 
 ORDER = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.01", "price_anchor": "ask", "offset_bps": "10"}
-HEALS_WITHIN_S = 15
+HEALS_WITHIN_S = 60
 DISK_FULL = """
 CREATE FUNCTION audit.full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$;

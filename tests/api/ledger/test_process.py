@@ -25,7 +25,7 @@ from core.types.views import KlineView
 from tests.api.ledger.journal import ENGINE_ID, MemoryJournal, approval, fill, started
 from tests.postgres import PostgresDatabase
 
-WAIT_S = 10
+WAIT_S = 60
 
 
 @asynccontextmanager

@@ -171,7 +171,7 @@ async def test_only_compliance_reads_recorded_calls(house: House) -> None:
 
 async def until(house: House, is_so: Callable[[dict[str, Any]], bool]) -> None:
     """The service looks at its file by itself, four times a second."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not is_so((await house.api.http.get(POLICY, headers=await house.api.as_("trader"))).json()):
             pass
 

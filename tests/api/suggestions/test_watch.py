@@ -29,7 +29,7 @@ async def following(
     headers = await house.api.as_(username) | ({"Last-Event-ID": last_event_id} if last_event_id else {})
     path = f"{SUGGESTIONS}/{suggestion_id}/events"
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(60),
         house.api.http.stream("GET", path, headers=headers) as answer,
     ):
         assert answer.status_code == 200, await answer.aread()
@@ -136,7 +136,7 @@ async def test_nobody_looks_while_nobody_waits(house: House) -> None:
         assert not service._looking.done()
         await reject(house, shown)
         assert [event["status"] async for event in events] == ["rejected"]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await service._looking
     assert not service._waiting
     assert not service._seen
@@ -161,7 +161,7 @@ async def test_the_command_line_follows_an_approved_order_by_events(
     monkeypatch.setattr(Session, "request", counting)
     session = await asyncio.to_thread(Session, "trader", "trader")
     waiting = asyncio.create_task(asyncio.to_thread(commands._follow, session, shown["id"], 20.0))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not house.api.services.watch._waiting:
             await house.api.http.get("/healthz")
     sql(house, "UPDATE suggestions SET status = 'executed', client_order_id = 'VZ9' WHERE id = %s", shown["id"])

@@ -19,6 +19,7 @@ from api.supervisor.backoff import FIRST_DELAY_S, HEALTHY_AFTER_S, MAX_DELAY_S, 
 from api.supervisor.children import Child, ChildFailedError, PythonProgram
 from api.supervisor.spawning import is_alive
 
+WAIT_S = 60
 PROLOGUE = """
 import os, signal, sys, time
 control, status = int(sys.argv[2]), int(sys.argv[4])
@@ -61,7 +62,7 @@ class Stage:
             child.reap()
 
     async def hears(self, words: str) -> str:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_S):
             while words not in (message := await self.said.get()):
                 pass
         return message
@@ -116,7 +117,7 @@ async def test_it_waits_for_go(stage: Stage) -> None:
     done, _ = await asyncio.wait({waiting}, timeout=0.3)
     assert not done
     child.program.release()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_S):
         await waiting
 
 
@@ -147,7 +148,7 @@ async def test_kill_takes_the_childs_own_children_too(stage: Stage) -> None:
     child.kill()
     await child.stop()
     for descriptor in ended:
-        assert select.select([descriptor], [], [], 10)[0]
+        assert select.select([descriptor], [], [], WAIT_S)[0]
         os.close(descriptor)
 
 
@@ -186,7 +187,7 @@ def test_a_killed_supervisor_leaves_no_child(tmp_path: Path) -> None:
     watch = os.pidfd_open(pid)
     supervisor.kill()
     supervisor.wait()
-    assert select.select([watch], [], [], 10)[0]
+    assert select.select([watch], [], [], WAIT_S)[0]
     os.close(watch)
 
 

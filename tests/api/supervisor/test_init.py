@@ -126,7 +126,7 @@ def test_every_process_runs_on_what_it_was_given(master: Path, folder: Path, pos
             becomes_healthy(name, environment, processes[-1], folder / f"{name}.log")
         for process in reversed(processes):
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
     finally:
         for process in processes:
             process.kill()

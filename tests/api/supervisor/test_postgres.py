@@ -39,7 +39,7 @@ def embedded(home: Path) -> EmbeddedPostgres:
 
 def connect(postgres: EmbeddedPostgres, home: Path, role: str) -> psycopg.Connection[tuple[object, ...]]:
     password = (home / "secrets" / f"postgres-{role}.password").read_text().strip()
-    return psycopg.connect(postgres.url, user=f"veloz_{role}", password=password, connect_timeout=5)
+    return psycopg.connect(postgres.url, user=f"veloz_{role}", password=password, connect_timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_only_the_owner_creates_objects(running: tuple[EmbeddedPostgres, Path], 
 
 def test_a_wrong_password_is_refused_even_locally(running: tuple[EmbeddedPostgres, Path]) -> None:
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-        psycopg.connect(running[0].url, user="veloz_api", password="wrong", connect_timeout=5)
+        psycopg.connect(running[0].url, user="veloz_api", password="wrong", connect_timeout=30)
 
 
 def test_locale_checksums_and_listening(running: tuple[EmbeddedPostgres, Path]) -> None:
@@ -229,7 +229,7 @@ def test_a_killed_launcher_takes_the_server_with_it(home: Path) -> None:
     watch = os.pidfd_open(pid)
     launcher.send_signal(signal.SIGKILL)
     launcher.wait()
-    ended, _, _ = select.select([watch], [], [], 10)
+    ended, _, _ = select.select([watch], [], [], 60)
     os.close(watch)
     assert ended
     assert not is_alive(pid)

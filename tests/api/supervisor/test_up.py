@@ -48,10 +48,10 @@ class Service:
             self._events.put(json.loads(line))
         self._events.put(None)
 
-    def until(self, event: str, words: str = "", timeout_s: float = EVENT_TIMEOUT_S) -> dict[str, Any]:
+    def until(self, event: str, words: str = "") -> dict[str, Any]:
         """The next event of that kind whose message holds words."""
         seen = []
-        while (said := self._events.get(timeout=timeout_s)) is not None:
+        while (said := self._events.get(timeout=EVENT_TIMEOUT_S)) is not None:
             seen.append(said)
             if said["event"] == event and words in said.get("message", ""):
                 return said
@@ -112,15 +112,15 @@ def test_a_second_supervisor_is_refused_and_named(service: Service) -> None:
     second = Service(service.home)
     message = second.until("error")["message"]
     assert f"supervisor pid {service.process.pid}" in message
-    assert second.process.wait(30) == 1
+    assert second.process.wait(60) == 1
 
 
 @pytest.mark.parametrize("name", ["nats", "postgres", "venue", "ledger", "engine", "api"])
-def test_a_killed_child_is_back_within_ten_seconds(service: Service, name: str) -> None:
+def test_a_killed_child_is_back_and_no_other_was_touched(service: Service, name: str) -> None:
     before = service.description
     os.kill(before["pids"][name], signal.SIGKILL)
     assert f"{name} was killed by SIGKILL" in service.until("child", "restart")["message"]
-    service.until("child", f"{name} is ready again", timeout_s=30)
+    service.until("child", f"{name} is ready again")
     after = service.description
     assert after["pids"][name] != before["pids"][name]
     assert after["restarts"][name] == before["restarts"][name] + 1
@@ -148,7 +148,7 @@ def test_a_stop_leaves_no_process_and_no_service_file(home: Path, service: Servi
     assert len(family) > 6
     service.process.send_signal(number)
     service.until("stopped")
-    assert service.process.wait(30) == 0
+    assert service.process.wait(60) == 0
     assert [pid for pid in family if is_alive(pid)] == []
     assert not (home / "run" / "service.json").exists()
 
@@ -161,7 +161,7 @@ def test_a_killed_supervisor_leaves_no_process(home: Path) -> None:
     service.process.kill()
     service.process.wait()
     for descriptor in watched:
-        assert select.select([descriptor], [], [], 20)[0]
+        assert select.select([descriptor], [], [], 60)[0]
         os.close(descriptor)
 
 
@@ -172,5 +172,5 @@ def test_a_taken_port_is_named_before_anything_starts(home: Path) -> None:
         port = occupier.getsockname()[1]
         service = Service(home, "--port", str(port))
         assert f"port {port} on 127.0.0.1 is taken" in service.until("error")["message"]
-        assert service.process.wait(30) == 1
+        assert service.process.wait(60) == 1
         assert not descendants(service.process.pid)

@@ -217,7 +217,7 @@ async def test_the_engine_serves_and_refuses_orders_while_the_venue_is_down(
     running = RunningEngine(settings)
     task = asyncio.create_task(main(settings, stop, served.set))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await served.wait()
         status = await running.client.status()
         assert not status.venue_connected

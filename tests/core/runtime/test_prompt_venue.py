@@ -19,7 +19,7 @@ from tests.core.approvals import ACCOUNT
 from tests.core.runtime.guard_support import TakingVenue, Watched
 from tests.core.runtime.test_switch_in_flight import approved
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class PromptVenue(TakingVenue):

@@ -187,7 +187,7 @@ async def test_a_report_that_could_not_be_recorded_is_asked_for_though_another_r
 
     disk.append = full
     assert await engine.client.cancel_order(order_id, "user-trader") is None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await failed.wait()
     await engine.client.set_kill_switch("REDUCE_ONLY", "user-trader", "first to find it mended")
     closed = await engine.event(lambda event: isinstance(event, OrderClosed))
@@ -295,7 +295,7 @@ async def test_a_reader_gets_history_then_what_becomes_durable(engine: RunningEn
     assert [entry.sequence for entry in seen] == list(range(1, history + 1))
     waiting = asyncio.ensure_future(anext(entries))
     await engine.client.set_kill_switch("REDUCE_ONLY", "user-trader", "drill")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         live = await waiting
     assert live.sequence == history + 1
     await entries.aclose()

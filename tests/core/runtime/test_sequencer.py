@@ -34,7 +34,7 @@ from tests.core.kernel.desk import grant
 from tests.core.kernel.test_proposed_orders import PLAIN
 from tests.core.storage.faults import MemoryDisk
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class Clock:

@@ -30,7 +30,7 @@ SYMBOL = "BTCUSDT"
 KEYS = {f"veloz:v1:paper:{SYMBOL}:{kind}" for kind in ("ticker", "top", "trades")}
 START_NS = 1_700_000_000_000 * NS_PER_MS
 STALE_AFTER_MS = 1_000
-WAIT_S = 10.0
+WAIT_S = 60.0
 TTL_S = 3
 PASSWORD = "correct-horse-battery-staple"
 

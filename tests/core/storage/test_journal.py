@@ -242,6 +242,6 @@ async def test_a_reader_hears_of_new_records(tmp_path: Path) -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     await journal.append([payload(1)])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await waiting
     await journal.close()

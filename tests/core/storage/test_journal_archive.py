@@ -202,17 +202,18 @@ def opened_with_archive(disk: MemoryDisk) -> Journal:
 
 
 def seconds_to_archive(records: int) -> float:
+    """Of the processor, so that it doesn't count what the machine does meanwhile."""
     disk = MemoryDisk()
     journal = Journal.open(disk.folder(), ENGINE, inline=True)
     for first in range(0, records, 1_000):
         journal.begin([payload(number) for number in range(first, first + 1_000)])
     disk.kill()
     again = Journal.open(disk.folder(), ENGINE, inline=True)
-    started = time.perf_counter()
+    started = time.process_time()
     again.archive_segment(again.segments()[0].name, disk.folder("archive"))
     assert read_whole(disk.folder("archive"), again.segments()[0].name)[0].last_sequence == records
     assert verify_journal(disk.folder(), disk.folder("archive")).problems == ()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def test_archiving_and_verifying_cost_in_proportion_to_the_records() -> None:

@@ -24,7 +24,7 @@ from core.types.events import JournalEntry
 from tests.core.storage.faults import MemoryDisk
 
 ENGINE = "engine-1"
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 Open = Callable[..., JournalStore]
 

@@ -16,7 +16,7 @@ from core._native import DiskThread
 from core.storage.journal import Journal, JournalUnavailableError
 from core.storage.journal_files import PosixFile, PosixFolder
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class FaultyDisk:

@@ -143,9 +143,9 @@ def test_depth_and_size_are_bounded() -> None:
 )
 def test_no_text_takes_it_long(unit: str) -> None:
     text = unit * (TEXT_LIMIT_CHARS // len(unit))
-    before = time.perf_counter()
+    before = time.process_time()
     redact_text(text)
-    assert time.perf_counter() - before < WORST_CASE_S
+    assert time.process_time() - before < WORST_CASE_S
 
 
 @given(st.text(max_size=300))
