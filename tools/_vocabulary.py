@@ -126,8 +126,10 @@ SYNONYMS = {
     "STOP": words("stop sl"),
     "TAKE_PROFIT": words("profit tp target"),
     "TRAILING_STOP": words("trailing trail"),
-    "REVOKE": words("revoke end stop withdraw"),
-    "TIGHTEN": words("tighten lower reduce less cap"),
+    "REVOKE": words("revoke end stop withdraw pause suspend disable"),
+    "TIGHTEN": words("tighten lower reduce less cap halve half cut"),
+    "SYMBOL": words("all every each everything orders"),
+    "ACCOUNT": words("all every each everything orders"),
     "ENGINE": words("engine everything everywhere all accounts"),
 }
 
@@ -139,9 +141,9 @@ ACTIONS = {
         "amend change move modify raise lower reprice replace update edit increase decrease reduce set make shift "
         "adjust"
     ),
-    "suggest_close": CLOSING | SELL_WORDS | words("out rid"),
+    "suggest_close": CLOSING | SELL_WORDS | words("out rid halve halving half cut shrink"),
     "suggest_hedge": words("hedge hedging cover protect neutralise neutralize offset"),
     "suggest_bracket": BUY_WORDS | SELL_WORDS | words("bracket stop profit"),
     "suggest_kill_switch": words("kill halt halted stop freeze pause block emergency switch"),
-    "suggest_strategy_change": words("strategy strategies mandate revoke tighten bot algo"),
+    "suggest_strategy_change": words("strategy strategies mandate revoke tighten pause halve bot algo"),
 }

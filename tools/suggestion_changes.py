@@ -1,5 +1,5 @@
-"""suggest_cancel, suggest_amend, suggest_strategy_change and suggest_kill_switch: changes of what there is, for a
-human to decide on (I1). What was shown is part of what is signed: the engine refuses the change of anything else."""
+"""suggest_amend, suggest_strategy_change and suggest_kill_switch: changes of what there is, for a human to decide on
+(I1). What was shown is part of what is signed: the engine refuses the change of anything else."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from core.authority.proposal import (
     AMEND_PROPOSAL_SCHEMA,
-    CANCEL_PROPOSAL_SCHEMA,
     KILL_SWITCH_PROPOSAL_SCHEMA,
     STRATEGY_CHANGE_PROPOSAL_SCHEMA,
 )
-from core.authority.proposal_kinds import AmendProposal, CancelProposal, KillSwitchProposal, StrategyChangeProposal
+from core.authority.proposal_kinds import AmendProposal, KillSwitchProposal, StrategyChangeProposal
 from core.types.codes import ReasonCode, refuse
 from core.types.money import decimal_text
 from core.types.orders import Side
@@ -52,45 +51,6 @@ ReasonInput = Annotated[
 ]
 
 
-class SuggestCancelInput(SuggestionInput):
-    client_order_id: OrderIdInput
-
-
-class CancelWhatIfCells(Cells):
-    """open_quantity is what would fill no more."""
-
-    open_quantity: DecimalText
-    filled_quantity: DecimalText
-    status: str
-
-
-class SuggestCancelOutput(SuggestionOutput):
-    what_if: CancelWhatIfCells
-
-
-async def _suggest_cancel(context: ToolContext, arguments: SuggestCancelInput) -> SuggestCancelOutput:
-    order = await _own_order(context, arguments.client_order_id)
-    status = await context.ports.engine.status()
-    proposal = CancelProposal(
-        schema=CANCEL_PROPOSAL_SCHEMA,
-        client_order_id=order.client_order_id,
-        venue=order.venue,
-        symbol=order.symbol,
-        side=order.side.value,
-        order_type=order.order_type.value,
-        quantity=decimal_text(order.quantity),
-        price=text_of(order.price),
-        stop_price=text_of(order.stop_price),
-        **common_fields(context, status, arguments),
-    )
-    what_if = CancelWhatIfCells(
-        open_quantity=order.quantity - order.filled_quantity,
-        filled_quantity=order.filled_quantity,
-        status=order.status.value,
-    )
-    return SuggestCancelOutput(**await propose(context, proposal, arguments, around=None, what_if=what_if, notes=[]))
-
-
 class SuggestAmendInput(SuggestionInput):
     client_order_id: OrderIdInput
     quantity: Annotated[
@@ -120,7 +80,7 @@ class SuggestAmendOutput(MarketSuggestionOutput):
 
 
 async def _suggest_amend(context: ToolContext, arguments: SuggestAmendInput) -> SuggestAmendOutput:
-    order = await _own_order(context, arguments.client_order_id)
+    order = await own_order(context, arguments.client_order_id)
     if order.price is None or order.order_type.is_conditional:
         raise refuse(
             ReasonCode.ORDER_AMEND_INVALID,
@@ -308,6 +268,8 @@ async def _suggest_strategy_change(
         state=mandate.state, notional_used_quote=mandate.notional_used_quote, orders_used=mandate.orders_used
     )
     notes = ["What the strategy has open stays open; suggest to cancel it, or to halt the account."]
+    if not is_tightened:
+        notes.append("A mandate can't be paused: to let the strategy go on later, approve another one.")
     return SuggestStrategyChangeOutput(
         **await propose(context, proposal, arguments, around=None, what_if=what_if, notes=notes)
     )
@@ -339,7 +301,8 @@ def _refuse_more(limits: dict[str, Decimal | None], wanted: dict[str, Decimal | 
             )
 
 
-async def _own_order(context: ToolContext, client_order_id: str) -> OrderView:
+async def own_order(context: ToolContext, client_order_id: str) -> OrderView:
+    """An open order of the call's account. Raises RefusalError."""
     order = await context.ports.engine.order(client_order_id)
     if order.account_id != context.account_id:
         # The same as for one that isn't there: an id tells nothing to who may not see it.
@@ -353,29 +316,9 @@ async def _own_order(context: ToolContext, client_order_id: str) -> OrderView:
     return order
 
 
-_OF_ORDERS = (Source.ENGINE_ORDERS, Source.SQL_SUGGESTIONS)
 _TRADERS = frozenset({Role.TRADER})
 
 CHANGE_TOOLS = (
-    ToolDefinition(
-        name="suggest_cancel",
-        version="1",
-        kind="suggest",
-        description=(
-            "Propose to cancel one open order, by its client_order_id from get_open_orders. This changes nothing by "
-            "itself: the suggestion waits, pending, until a person approves or rejects it. Use it when somebody "
-            "plainly asks for one order to be cancelled; to stop everything there is suggest_kill_switch."
-        ),
-        input_model=SuggestCancelInput,
-        output_model=SuggestCancelOutput,
-        run=_suggest_cancel,
-        roles=_TRADERS,
-        scope=DataScope.ACCOUNT,
-        sources=_OF_ORDERS,
-        timeout_ms=SUGGEST_TIMEOUT_MS,
-        cost=SUGGEST_COST,
-        example={"client_order_id": "vz0123456789abcdef0123456789abcdef"},
-    ),
     ToolDefinition(
         name="suggest_amend",
         version="1",

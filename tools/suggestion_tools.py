@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tools.suggestion_cancels import SUGGEST_CANCEL
 from tools.suggestion_changes import CHANGE_TOOLS
 from tools.suggestion_orders import SUGGEST_ORDER
 from tools.suggestion_positions import POSITION_TOOLS
 
-SUGGESTION_TOOLS = (SUGGEST_ORDER, *POSITION_TOOLS, *CHANGE_TOOLS)
+SUGGESTION_TOOLS = (SUGGEST_ORDER, *POSITION_TOOLS, SUGGEST_CANCEL, *CHANGE_TOOLS)

@@ -198,6 +198,7 @@ class TaintGuard:
         self._named = next(
             (named for said in self._said if (named := instruments_named(said.folded, instruments))), frozenset[str]()
         )
+        self._named_last = instruments_named(self._said[0].folded, instruments) if self._said else frozenset[str]()
         self._symbol: str | None = None
         self._identifiers: frozenset[str] = frozenset()
 
@@ -238,13 +239,14 @@ class TaintGuard:
             case Kind.QUANTITY:
                 return self._quantity_vouched(_number(value))
             case Kind.AMOUNT:
-                return _number(value) in self._all("amounts") or _number(value) in self._all("numbers")
+                said = self._all("amounts") | self._all("numbers")
+                return _number(value) in said or self._is_part_of_limit(name, _number(value))
             case Kind.RATE:
                 return _number(value) in self._all("rates_bps")
             case Kind.DURATION:
                 return _number(value) in self._all("durations_s")
             case Kind.NUMBER:
-                return _number(value) in self._all("numbers")
+                return _number(value) in self._all("numbers") or self._is_part_of_limit(name, _number(value))
             case Kind.WORD:
                 return self._word_vouched(name, value)
 
@@ -282,6 +284,16 @@ class TaintGuard:
             cell.of_account and self._identifiers & cell.beside and _number(cell.text) == value
             for cell in self._evidence.numbers(kind, self._symbol)
         )
+
+    def _is_part_of_limit(self, name: str, value: Decimal) -> bool:
+        """Named calculation: a part that the human said, of that limit of the mandate that the arguments name."""
+        limits = (
+            _number(cell.text)
+            for cell in self._evidence.of_account()
+            if cell.name == name and self._identifiers & cell.beside and _is_number(cell.text)
+        )
+        parts = self._all("shares") - {Decimal(1)}
+        return any(value in {part * limit, part * limit // 1} for limit in limits for part in parts)
 
     def _price_vouched(self, price: Decimal) -> bool:
         spoken = self._all("prices") or self._all("numbers") - self._all("quantities") - self._all("amounts")
@@ -327,6 +339,8 @@ class TaintGuard:
     def _word_vouched(self, name: str, value: Any) -> bool:
         words = frozenset().union(*(said.words for said in self._said))
         spelling = name if isinstance(value, bool) else str(value)
+        if (name, spelling) == ("scope", "ACCOUNT") and self._named_last:
+            return False  # who names an instrument doesn't mean every other one
         synonyms, parts = SYNONYMS.get(spelling, frozenset()), frozenset(re.findall(r"[a-z0-9]+", spelling.lower()))
         if words & synonyms or parts <= words or spelling.upper() in _USUAL_WORDS:
             return True

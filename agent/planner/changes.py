@@ -43,6 +43,13 @@ _CANCEL = re.compile(
     _LED + r"(?:cancel(?:l?ing|l?ation\s+of)?|pull|kill|delete|remove|take\s+off|get\s+rid\s+of)\s+"
     rf"(?:{_ONE_ORDER}|order\s+\S+|idmark)"
 )
+_CANCEL_ALL = re.compile(
+    _LED + r"(?:cancel(?:l?ing)?|pull|kill|delete|remove|take\s+off|get\s+rid\s+of)\s+"
+    r"(?:everything|(?:(?:all|every|each|of|my|the|our|open|resting|working|single|symmark|and)\s+)*orders?"
+    r"(?:\s+(?:in|on|for|of)\s+(?:symmark(?:\s+and\s+symmark)*|(?:my|the|this|our)\s+account))?)"
+    r"(?:\s+(?:please|now|immediately|at\s+once))*"
+)
+_OF_ALL = re.compile(r"\b(?:everything|all|every|each|orders)\b")
 _AMEND = re.compile(
     _LED + r"(?:move|amend(?:ing)?|chang(?:e|ing)|modify|reprice|lower|raise|reduce|increase|resize|update|set|adjust)"
     rf"\s+(?:the\s+(?:limit\s+)?(?:price|quantity|size|amount)\s+of\s+)?(?:{_ONE_ORDER}|order\s+\S+)"
@@ -51,6 +58,12 @@ _CLOSE = re.compile(
     _LED + r"(?:close|closing|exit|flatten|liquidate|unwind|get\s+(?:me\s+)?out\s+of)(?:\s+out)?(?:\s+of)?\s+"
     r"(?:(?:my|the|our|all|half|some|most|part|whole|entire|nummark|of|long|short|open)\s+)*"
     r"(?:symmark(?:\s+(?:position|long|short|holding)s?)?|position)\b"
+)
+_REDUCE = re.compile(
+    _LED
+    + r"(?:halve|halving|(?:cut|reduce|shrink|trim)(?=.*\b(?:(?:in|by|to)\s+half\b|by\s+nummark\s*(?:%|percent))))\s+"
+    r"(?:(?:my|the|our|long|short|open|whole|entire)\s+)*"
+    r"(?:symmark(?:\s+(?:position|long|short|holding)s?)?|position)\b(?!.*\b(?:orders?|limits?)\b)"
 )
 _HEDGE = re.compile(
     _LED + r"(?:hedge|hedging)\s+"
@@ -110,6 +123,7 @@ class Change(msgspec.Struct, frozen=True):
     stop_price: Decimal | None = None
     target_price: Decimal | None = None
     strategy: StrategyRequest | None = None
+    all_orders: bool = False
 
 
 def read_change(text: str, masked: str) -> tuple[Request, Change] | None:
@@ -124,6 +138,8 @@ def read_change(text: str, masked: str) -> tuple[Request, Change] | None:
     if match := _RESTRICT.search(plain):
         state = f"{match.group(1).upper()}_ONLY"
         return Request.KILL_SWITCH, Change(state=state, scope=_scope(plain))
+    if _CANCEL_ALL.fullmatch(plain) and _OF_ALL.search(plain):
+        return Request.CANCEL, Change(all_orders=True)
     if _SEVERAL.search(plain) and not _CLOSE.search(plain):
         return None
     if _CANCEL.search(plain):
@@ -132,7 +148,7 @@ def read_change(text: str, masked: str) -> tuple[Request, Change] | None:
         return Request.AMEND, _amendment(text, plain, order_id)
     if _HEDGE.search(plain):
         return Request.HEDGE, Change(ratio_bps=_ratio_bps(text, plain))
-    if _CLOSE.search(plain):
+    if _CLOSE.search(plain) or _REDUCE.search(plain):
         return Request.CLOSE, Change(ratio_bps=_ratio_bps(text, plain))
     return None
 
@@ -184,7 +200,7 @@ def _ratio_bps(text: str, plain: str) -> int | None:
     if percent := _PERCENT.search(text):
         bps = Decimal(percent.group(1).replace(",", "")) * 100
         return int(bps) if bps == bps.to_integral_value() and 0 < bps <= 10_000 else None
-    return 5_000 if re.search(r"\bhalf\b|\b0\.5\s+of\b", text, re.IGNORECASE) else 10_000
+    return 5_000 if re.search(r"\bhal(?:f|ve|ving)\b|\b0\.5\s+of\b", text, re.IGNORECASE) else 10_000
 
 
 def _number(match: re.Match[str] | None) -> Decimal | None:

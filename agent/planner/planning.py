@@ -336,10 +336,10 @@ def _estimate(slots: Slots, results: Results, tools: Tools) -> Wanted:
             calls.append(Call("estimate_execution", arguments))
         elif quantity is not None:
             return Wanted(tuple(calls), ask="That amount is less than the smallest quantity step of the instrument.")
-    return Wanted(_unique(calls))
+    return Wanted(unique(calls))
 
 
-def _unique(calls: list[Call]) -> tuple[Call, ...]:
+def unique(calls: Iterable[Call]) -> tuple[Call, ...]:
     out: list[Call] = []
     for call in calls:
         if call not in out:
@@ -360,6 +360,18 @@ def quantity_of(symbol: str, side: str, slots: Slots, results: Results) -> tuple
     if price is None or lot is None or price <= 0 or lot <= 0:
         return [ticker, listing], None
     return [ticker, listing], (slots.notional / price / lot).to_integral_value(ROUND_DOWN) * lot
+
+
+def part_of_position(symbol: str, ratio_bps: int, results: Results) -> tuple[list[Call], Decimal | None]:
+    """(reads that it takes, that part of the position in base units once they are there), cut to the lot."""
+    held, listing = Call("get_positions", {}), Call("list_instruments", {})
+    done, lot = results.find(held), _instrument_decimal(results, listing, symbol, "lot_size")
+    if done is None or done.refusal is not None or lot is None or lot <= 0:
+        return [held, listing], None
+    rows = [row for row in done.data.get("positions") or [] if row["symbol"] == symbol]
+    size = abs(sum((Decimal(row["quantity"]) for row in rows), Decimal(0)))
+    part = size * ratio_bps / BPS_PER_UNIT
+    return [held, listing], (part / lot).to_integral_value(ROUND_DOWN) * lot
 
 
 def _suggestion(clause: Clause, results: Results, tools: Tools) -> Wanted:

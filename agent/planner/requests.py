@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from agent.planner.changes import Change, Request
@@ -14,8 +14,10 @@ from agent.planner.planning import (
     Wanted,
     anchor_of,
     missing_of_order,
+    part_of_position,
     price_of,
     quantity_of,
+    unique,
     which_instrument,
 )
 from agent.planner.reading import Clause
@@ -39,13 +41,12 @@ AT_WHICH_PRICE = "At what price shall it trigger? Say for example: stop sell 0.1
 AT_WHICH_PRICES = (
     "At what price shall it trigger, and at what limit? Say: stop limit sell, how much, at one, limit the other."
 )
-END_OR_LOWER = (
-    "A strategy isn't paused, and I don't work out a part of a limit. Its mandate can be ended, or a limit lowered: "
-    "say end strategy and its name, or lower the order limit of strategy, its name, and to how much."
-)
+AT_WHICH_LIMIT = "At what limit price? Say a price, or for example at the bid, or some bps below mid."
 WHICH_LIMIT = "Which limit? The order limit, the position limit, the total limit or the open orders limit."
+NOT_IN_HALF = "Half of that limit is nothing. Say to how much, or end the strategy."
 HOW_FAR = "By how much shall it follow the best price? Say one percentage, in whole basis points up to all of it."
-HOW_MUCH = "How much of it? I don't work out parts of a position: say the quantity, or close all of it."
+HOW_MUCH = "How much of it? Say half of it, a percentage of it or the quantity, or close all of it."
+TOO_LITTLE = "There is no such position, or that part of it is less than the smallest quantity step."
 HOW_MUCH_HEDGE = "How much of it? Say all of it, half of it, or a percentage; the size follows from the exposure."
 
 
@@ -93,6 +94,8 @@ def _of_order(clause: Clause, change: Change, results: Results, tools: Tools) ->
         terms = {name: format(value, "f") for name, value in named.items() if value is not None}
     if change.order_id is not None:
         return _suggest(clause, {"client_order_id": change.order_id, **terms})
+    if change.all_orders:
+        return _suggest(clause, _all_orders(clause))
     symbols = clause.slots.symbols
     listing = Call("get_open_orders", {"symbol": symbols[0]} if symbols else {})
     if listing.tool not in tools:
@@ -113,12 +116,20 @@ def _of_order(clause: Clause, change: Change, results: Results, tools: Tools) ->
     return _suggest(clause, {"client_order_id": orders[0]["client_order_id"], **terms}, (listing,))
 
 
+def _all_orders(clause: Clause) -> dict[str, Any]:
+    """One suggestion for all that is open, in the instrument that is named or in the account."""
+    if clause.slots.symbols:
+        return {"scope": "SYMBOL", "symbol": clause.slots.symbols[0]}
+    return {"scope": "ACCOUNT"}
+
+
 def _close(clause: Clause, change: Change, results: Results, tools: Tools) -> Wanted:
     slots = clause.slots
-    if slots.notional is not None or slots.other_quantities or (slots.quantity is None and change.ratio_bps != ALL_BPS):
+    if slots.notional is not None or slots.other_quantities or (slots.quantity is None and change.ratio_bps is None):
         return Wanted(ask=HOW_MUCH)
-    if slots.limit and slots.price is None and slots.price_rule is None:
-        return Wanted(ask="At what limit price? Say a price, or for example at the bid, or some bps below mid.")
+    terms = _limit_terms(clause)
+    if terms is None:
+        return Wanted(ask=AT_WHICH_LIMIT)
     needed: tuple[Call, ...] = ()
     symbol = slots.symbols[0] if slots.symbols else None
     if symbol is None:
@@ -133,16 +144,36 @@ def _close(clause: Clause, change: Change, results: Results, tools: Tools) -> Wa
             return Wanted((held,), ask=which_instrument(slots, tuple(found)) if found else "I see no open position.")
         needed, symbol = (held,), found[0]
     wanted: dict[str, Any] = {"symbol": symbol}
+    if slots.quantity is None and change.ratio_bps is not None and change.ratio_bps != ALL_BPS:
+        reads, part = part_of_position(symbol, change.ratio_bps, results)
+        needed = unique((*needed, *reads))
+        unready = _unready_part(part, needed, tools)
+        if unready is not None:
+            return unready
+        wanted["quantity"] = _text(part)
     if slots.quantity is not None:
         wanted["quantity"] = format(slots.quantity, "f")
+    return _suggest(clause, wanted | terms, needed)
+
+
+def _limit_terms(clause: Clause) -> dict[str, Any] | None:
+    """Of an order with a limit price; nothing for one without, None where the price can't be told."""
+    slots = clause.slots
     if slots.price is not None:
-        wanted |= {"order_type": "LIMIT", "price": format(slots.price, "f")}
-    elif slots.price_rule is not None:
-        anchor = anchor_of(slots.price_rule)
-        if anchor is None:
-            return Wanted(ask="At what limit price? Say a price, or for example at the bid, or some bps below mid.")
-        wanted |= {"order_type": "LIMIT", **anchor}
-    return _suggest(clause, wanted, needed)
+        return {"order_type": "LIMIT", "price": format(slots.price, "f")}
+    if slots.price_rule is None:
+        return None if slots.limit else {}
+    anchor = anchor_of(slots.price_rule)
+    return None if anchor is None else {"order_type": "LIMIT", **anchor}
+
+
+def _unready_part(part: Decimal | None, needed: tuple[Call, ...], tools: Tools) -> Wanted | None:
+    """What is wanted first where a part of a position can't be told yet, or is nothing."""
+    if any(read.tool not in tools for read in needed):
+        return Wanted(ask=NOT_OPEN)
+    if part is None:
+        return Wanted(needed)
+    return None if part > 0 else Wanted(needed, ask=TOO_LITTLE)
 
 
 def _hedge(clause: Clause, change: Change) -> Wanted:
@@ -187,8 +218,6 @@ def _stop_order(clause: Clause, change: Change, results: Results, tools: Tools) 
 def _strategy(clause: Clause, change: Change, results: Results, tools: Tools) -> Wanted:
     asked = change.strategy
     assert asked is not None, "read with the request"
-    if asked.action == "UNCLEAR":
-        return Wanted(ask=END_OR_LOWER)
     if asked.action == "TIGHTEN" and asked.limit is None:
         return Wanted(ask=WHICH_LIMIT)
     listing = Call("list_strategies", {})
@@ -204,9 +233,19 @@ def _strategy(clause: Clause, change: Change, results: Results, tools: Tools) ->
         ids = ", ".join(str(row["mandate_id"]) for row in (found or running)[:ORDERS_NAMED_LIMIT])
         return Wanted((listing,), ask=f"Which mandate do you mean? In force: {ids or 'none'}. Nothing was suggested.")
     terms: dict[str, Any] = {"mandate_id": found[0]["mandate_id"], "action": asked.action}
-    if asked.limit is not None and asked.value is not None:
-        terms[asked.limit] = format(asked.value, "f")
+    if asked.limit is not None:
+        value = asked.value if asked.value is not None else _half_of(found[0], asked.limit)
+        if value is None:
+            return Wanted((listing,), ask=NOT_IN_HALF)
+        terms[asked.limit] = format(value, "f")
     return _suggest(clause, {**terms, "reason": clause.text[:REASON_LIMIT_CHARS]}, (listing,))
+
+
+def _half_of(row: dict[str, Any], limit: str) -> Decimal | None:
+    """Half of a limit, of a count the whole part; None where nothing is left."""
+    half = Decimal(row[limit]) / 2
+    half = half.to_integral_value(ROUND_DOWN) if limit == "max_open_orders" else half.normalize()
+    return half if half > 0 else None
 
 
 def _name_of(row: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """What the journal says of a suggestion: consumed, then what became of what was approved.
 
 An order's suggestion follows its order, a bracket's its entry and its exits. One that changes an order follows the
-change: it is executed once that is so, and has failed when the order ended otherwise.
+change: it is executed once that is so, and has failed when the order ended otherwise. One that ends several orders is
+executed once none of them is open.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from core.types.events import (
     OrderClosed,
     OrderFilled,
     OrderRejected,
+    cancelled_order_ids,
     caused_order_id,
 )
 from core.types.orders import OrderStatus
@@ -37,6 +39,7 @@ AT_ONCE = frozenset({"kill_switch", "strategy_change"})
 """What is so as soon as the engine has decided."""
 ALREADY_SO = frozenset({"kill_switch"})
 """What may lead to nothing, because it was so before."""
+FINAL = [status.value for status in OrderStatus if status.is_final]
 OPEN = ("consumed", "needs_review")
 
 # Who asked for it has set its own status, unless they went away meanwhile.
@@ -46,7 +49,8 @@ _SUPERSEDE = text(
 _DECIDE = text(
     """
     UPDATE suggestions
-    SET status = :status, kind = :kind, client_order_id = :client_order_id, refusal_code = :refusal_code
+    SET status = :status, kind = :kind, client_order_id = :client_order_id, refusal_code = :refusal_code,
+        cancels = CAST(:cancels AS text[])
     WHERE id = :id AND version = :version
     """
 )
@@ -61,6 +65,17 @@ _MOVE_CHANGES = text(
     """
     UPDATE suggestions SET status = :status, refusal_code = coalesce(:refusal_code, refusal_code)
     WHERE client_order_id = :client_order_id AND kind = :kind AND status = ANY (CAST(:only_from AS text[]))
+    """
+)
+_MOVE_LISTED = text(
+    """
+    UPDATE suggestions SET status = 'executed'
+    WHERE cancels IS NOT NULL AND status IN ('consumed', 'needs_review')
+      AND cancels @> ARRAY[CAST(:client_order_id AS text)]
+      AND NOT EXISTS (
+        SELECT FROM orders
+        WHERE orders.client_order_id = ANY (suggestions.cancels) AND NOT orders.status = ANY (CAST(:final AS text[]))
+      )
     """
 )
 _FIND_FILLED = text("SELECT filled_quantity > 0 FROM orders WHERE client_order_id = :client_order_id")
@@ -92,6 +107,7 @@ async def _project_approval(connection: AsyncConnection, event: ApprovalDecided)
         status = "failed"
     else:
         status = "executed" if kind in AT_ONCE else "consumed"
+    cancelled = cancelled_order_ids(event)
     parameters = {
         "id": event.suggestion_id,
         "version": event.version,
@@ -99,6 +115,7 @@ async def _project_approval(connection: AsyncConnection, event: ApprovalDecided)
         "status": status,
         "client_order_id": caused_order_id(event),
         "refusal_code": event.refusal.code.value if event.refusal else None,
+        "cancels": list(cancelled) if len(cancelled) > 1 else None,
     }
     await connection.execute(_DECIDE, parameters)
     for caused in event.caused:
@@ -144,6 +161,9 @@ async def _project_cancels(connection: AsyncConnection, event: JournalEvent) -> 
             await _move_change(connection, "cancel", event.client_order_id, "executed")
         case OrderRejected() | OrderFilled(status=OrderStatus.FILLED):
             await _move_change(connection, "cancel", event.client_order_id, "failed")
+        case _:
+            return
+    await connection.execute(_MOVE_LISTED, {"client_order_id": event.client_order_id, "final": FINAL})
 
 
 async def _move(

@@ -17,6 +17,7 @@ from core.authority.proposal_kinds import (
     AmendProposal,
     AnyProposal,
     BracketProposal,
+    CancelListedProposal,
     CancelProposal,
     CloseProposal,
     HedgeProposal,
@@ -32,6 +33,7 @@ from core.types.codes import RefusalError
 __all__ = [
     "AMEND_PROPOSAL_SCHEMA",
     "BRACKET_PROPOSAL_SCHEMA",
+    "CANCEL_LISTED_PROPOSAL_SCHEMA",
     "CANCEL_PROPOSAL_SCHEMA",
     "CLOSE_PROPOSAL_SCHEMA",
     "HEDGE_PROPOSAL_SCHEMA",
@@ -43,6 +45,7 @@ __all__ = [
     "AmendProposal",
     "AnyProposal",
     "BracketProposal",
+    "CancelListedProposal",
     "CancelProposal",
     "CloseProposal",
     "HedgeProposal",
@@ -69,6 +72,7 @@ CLOSE_PROPOSAL_SCHEMA = "veloz.close-proposal/1"
 HEDGE_PROPOSAL_SCHEMA = "veloz.hedge-proposal/1"
 BRACKET_PROPOSAL_SCHEMA = "veloz.bracket-proposal/1"
 CANCEL_PROPOSAL_SCHEMA = "veloz.cancel-proposal/1"
+CANCEL_LISTED_PROPOSAL_SCHEMA = "veloz.cancel-proposal/2"
 AMEND_PROPOSAL_SCHEMA = "veloz.amend-proposal/1"
 KILL_SWITCH_PROPOSAL_SCHEMA = "veloz.kill-switch-proposal/1"
 STRATEGY_CHANGE_PROPOSAL_SCHEMA = "veloz.strategy-change-proposal/1"
@@ -80,6 +84,7 @@ PROPOSAL_KINDS: Mapping[str, type[AnyProposal]] = {
     HEDGE_PROPOSAL_SCHEMA: HedgeProposal,
     BRACKET_PROPOSAL_SCHEMA: BracketProposal,
     CANCEL_PROPOSAL_SCHEMA: CancelProposal,
+    CANCEL_LISTED_PROPOSAL_SCHEMA: CancelListedProposal,
     AMEND_PROPOSAL_SCHEMA: AmendProposal,
     KILL_SWITCH_PROPOSAL_SCHEMA: KillSwitchProposal,
     STRATEGY_CHANGE_PROPOSAL_SCHEMA: StrategyChangeProposal,

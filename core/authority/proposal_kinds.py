@@ -128,6 +128,15 @@ class CancelProposal(Proposed, frozen=True, forbid_unknown_fields=True, kw_only=
     stop_price: str
 
 
+class CancelListedProposal(Proposed, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The end of several open orders, exactly those in orders (core.authority.listed_orders), with the terms that they
+    had when this was proposed. symbol is the market whose orders they are, empty for all of the account's."""
+
+    venue: str
+    symbol: str
+    orders: str
+
+
 class AmendProposal(Proposed, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Another total quantity or limit price of one resting order: as it is (quantity, price, filled_quantity), and as
     it is to be (new_quantity, new_price). notional_quote is what all of it would be worth."""
@@ -174,4 +183,12 @@ class StrategyChangeProposal(Proposed, frozen=True, forbid_unknown_fields=True, 
     reason: str
 
 
-AnyProposal = Proposal | BracketProposal | CancelProposal | AmendProposal | KillSwitchProposal | StrategyChangeProposal
+AnyProposal = (
+    Proposal
+    | BracketProposal
+    | CancelProposal
+    | CancelListedProposal
+    | AmendProposal
+    | KillSwitchProposal
+    | StrategyChangeProposal
+)

@@ -6,10 +6,12 @@ import re
 from decimal import Context, Decimal
 from typing import assert_never
 
+from core.authority.listed_orders import listed_orders
 from core.authority.proposal_kinds import (
     AmendProposal,
     AnyProposal,
     BracketProposal,
+    CancelListedProposal,
     CancelProposal,
     CloseProposal,
     HedgeProposal,
@@ -81,6 +83,8 @@ def _kind_problem(proposal: AnyProposal) -> Refusal | None:
             return _bracket_problem(proposal)
         case CancelProposal():
             return _shown_order_problem(proposal)
+        case CancelListedProposal():
+            return _listed_orders_problem(proposal)
         case AmendProposal():
             return _shown_order_problem(proposal) or _amendment_problem(proposal)
         case KillSwitchProposal():
@@ -188,6 +192,25 @@ def _shown_order_problem(proposal: CancelProposal | AmendProposal) -> Refusal | 
         return malformed(f"client_order_id must have 1 to {ID_LENGTH_LIMIT} characters")
     named = [name for name in ("price", "stop_price") if getattr(proposal, name, "")]
     return _positive(proposal, "quantity", *named)
+
+
+def _listed_orders_problem(proposal: CancelListedProposal) -> Refusal | None:
+    try:
+        orders = listed_orders(proposal.orders)
+        for order in orders:
+            OrderType(order.order_type)
+    except ValueError as error:
+        return malformed(f"orders: {error}"[:200])
+    if len(proposal.symbol) > ID_LENGTH_LIMIT or not 0 < len(proposal.venue) <= ID_LENGTH_LIMIT:
+        return malformed(f"venue and symbol have at most {ID_LENGTH_LIMIT} characters, and there is a venue")
+    if proposal.symbol and any(order.symbol != proposal.symbol for order in orders):
+        return malformed(f"orders holds one that isn't in {proposal.symbol[:SHOWN_LIMIT_CHARS]}")
+    for order in orders:
+        for text in filter(None, (order.quantity, order.price, order.stop_price)):
+            refusal = _positive_text("orders", text)
+            if refusal is not None:
+                return refusal
+    return None
 
 
 def _amendment_problem(proposal: AmendProposal) -> Refusal | None:
@@ -304,12 +327,18 @@ def _given(proposal: Proposed, name: str, belongs: bool, kind: str) -> Refusal |
 
 def _positive(proposal: Proposed, *names: str) -> Refusal | None:
     for name in names:
-        text = getattr(proposal, name)
-        # By its form first: written out, a Decimal of 14 characters can take gigabytes.
-        if not _PLAIN_DECIMAL.fullmatch(text) or decimal_text(Decimal(text)) != text or Decimal(text) <= 0:
-            return malformed(f"{name} must be a positive decimal in plain notation, is {text[:SHOWN_LIMIT_CHARS]!r}")
-        if len(text) > DECIMAL_LENGTH_LIMIT:
-            return malformed(f"{name} is longer than {DECIMAL_LENGTH_LIMIT} characters")
+        refusal = _positive_text(name, getattr(proposal, name))
+        if refusal is not None:
+            return refusal
+    return None
+
+
+def _positive_text(name: str, text: str) -> Refusal | None:
+    # By its form first: written out, a Decimal of 14 characters can take gigabytes.
+    if not _PLAIN_DECIMAL.fullmatch(text) or decimal_text(Decimal(text)) != text or Decimal(text) <= 0:
+        return malformed(f"{name} must be a positive decimal in plain notation, is {text[:SHOWN_LIMIT_CHARS]!r}")
+    if len(text) > DECIMAL_LENGTH_LIMIT:
+        return malformed(f"{name} is longer than {DECIMAL_LENGTH_LIMIT} characters")
     return None
 
 

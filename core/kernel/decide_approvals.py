@@ -15,6 +15,7 @@ from core.authority.proposal import proposal_digest
 from core.authority.proposal_kinds import (
     AmendProposal,
     BracketProposal,
+    CancelListedProposal,
     CancelProposal,
     HedgeProposal,
     KillSwitchProposal,
@@ -169,7 +170,8 @@ def decide_approval(
 
 def only_reduces(canonical: bytes) -> bool:
     """Whether what is proposed is a safety command: it waits for no disk."""
-    return isinstance(read_proposal(canonical), CancelProposal | KillSwitchProposal | StrategyChangeProposal)
+    reducing = CancelProposal | CancelListedProposal | KillSwitchProposal | StrategyChangeProposal
+    return isinstance(read_proposal(canonical), reducing)
 
 
 def _approvals_due(kernel: Kernel, approval: Approval, decision: RiskDecision) -> int | None:
@@ -193,6 +195,8 @@ def _caused(kernel: Kernel, approval: Approval) -> Caused:
             return _bracket(kernel, approval, proposal)
         case CancelProposal() as proposal:
             return decide_changes.cancel(kernel, approval, proposal)
+        case CancelListedProposal() as proposal:
+            return decide_changes.cancel_listed(kernel, approval, proposal)
         case AmendProposal() as proposal:
             return decide_changes.amend(kernel, approval, proposal)
         case KillSwitchProposal() as proposal:

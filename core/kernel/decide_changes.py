@@ -6,12 +6,22 @@ else.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 
-from core.authority.proposal_kinds import AmendProposal, CancelProposal, KillSwitchProposal, StrategyChangeProposal
+import msgspec
+
+from core.authority.listed_orders import listed_orders
+from core.authority.proposal_kinds import (
+    AmendProposal,
+    CancelListedProposal,
+    CancelProposal,
+    KillSwitchProposal,
+    StrategyChangeProposal,
+)
 from core.authority.proposal_values import MANDATE_LIMITS
 from core.kernel.approval import Approval, Caused, refused
-from core.kernel.decide import decide_cancel, decide_kill_switch, unknown_order
+from core.kernel.decide import cancel_events, decide_cancel, decide_kill_switch, unknown_order
 from core.kernel.decide_authority import decide_mandate_revoke
 from core.kernel.decide_orders import amend_events, amend_problem, amended_intents
 from core.kernel.decide_risk import RiskSubject, run_risk
@@ -20,7 +30,7 @@ from core.orders.machine import Order
 from core.risk.checks import RiskDecision
 from core.risk.kill_switch import KillSwitch
 from core.types.codes import ReasonCode, Refusal
-from core.types.events import MandateTightened
+from core.types.events import CausedEvent, MandateTightened
 from core.types.money import decimal_text, from_scaled, to_scaled
 
 PASSED = RiskDecision((), None)
@@ -33,6 +43,28 @@ def cancel(kernel: Kernel, approval: Approval, proposal: CancelProposal) -> Caus
         return refused(order)
     decided = decide_cancel(kernel, proposal.client_order_id, approval.requested_by, approval.trace_id, approval.now_ns)
     return refused(decided) if isinstance(decided, Refusal) else Caused(PASSED, events=decided)
+
+
+def cancel_listed(kernel: Kernel, approval: Approval, proposal: CancelListedProposal) -> Caused:
+    """Those that are over need no end any more, whether the engine still knows them or not; one that has other terms
+    than were shown ends nothing."""
+    events: list[CausedEvent] = []
+    for listed in listed_orders(proposal.orders):
+        order = kernel.orders.get(listed.client_order_id)
+        if order is None or order.status.is_final:
+            continue
+        if order.intent.account_id != proposal.account_id:
+            return refused(unknown_order(listed.client_order_id))
+        shown = {"venue": proposal.venue} | msgspec.structs.asdict(listed)
+        changed = _terms_problem(order, shown)
+        if changed is not None:
+            return refused(changed)
+        events += cancel_events(order, approval.requested_by, approval.trace_id, approval.now_ns)
+    if not events:
+        return refused(
+            Refusal(ReasonCode.ORDER_ALREADY_FINAL, "All of the orders are over; there is nothing left to cancel.")
+        )
+    return Caused(PASSED, events=tuple(events))
 
 
 def amend(kernel: Kernel, approval: Approval, proposal: AmendProposal) -> Caused:
@@ -131,10 +163,15 @@ def _order_as_shown(kernel: Kernel, proposal: CancelProposal | AmendProposal) ->
     order = kernel.orders.get(proposal.client_order_id)
     if order is None or order.intent.account_id != proposal.account_id:
         return unknown_order(proposal.client_order_id)
+    return _terms_problem(order, msgspec.structs.asdict(proposal)) or order
+
+
+def _terms_problem(order: Order, stated: Mapping[str, str]) -> Refusal | None:
+    """Whether the order's terms are those that were stated, as far as they were."""
     found = order_terms(order)
-    shown = {name: getattr(proposal, name) for name in found if hasattr(proposal, name)}
+    shown = {name: stated[name] for name in found if name in stated}
     found = {name: found[name] for name in shown}
-    return order if found == shown else _changed("order", proposal.client_order_id, shown, found)
+    return None if found == shown else _changed("order", order.intent.client_order_id, shown, found)
 
 
 def order_terms(order: Order) -> dict[str, str]:

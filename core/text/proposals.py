@@ -25,6 +25,10 @@ def proposal_summary(fields: Mapping[str, str]) -> str:
             return f"hedge {fields['hedge_ratio_bps']} bps of {exposure}: {_order(fields)}"
         case "bracket":
             return _bracket(fields)
+        case "cancel" if "orders" in fields:
+            listed = fields["orders"].split("; ")
+            of = fields["symbol"] or f"account {fields['account_id']}"
+            return f"cancel {len(listed)} open order{'s' if len(listed) > 1 else ''} of {of}: {fields['orders']}"
         case "cancel":
             return f"cancel order {fields['client_order_id']}: {_terms(fields)}"
         case "amend":

@@ -627,7 +627,7 @@ def decode_event(payload: bytes) -> JournalEvent:
 
 def caused_order_id(event: ApprovalDecided) -> str | None:
     """The order that an approval is about: the one that it made, of several that on which the others wait, else the one
-    that it changes. None where it is about no order in particular."""
+    that it changes. None where it is about no order in particular, or about several."""
     if event.intent is not None:
         return event.intent.client_order_id
     made = (caused.intent.client_order_id for caused in event.caused if isinstance(caused, OrderIntended))
@@ -635,7 +635,14 @@ def caused_order_id(event: ApprovalDecided) -> str | None:
     if first is not None or not event.caused:
         return first
     subject = event.caused[0]
-    return subject.client_order_id if isinstance(subject, OrderAmendRequested | CancelRequested) else None
+    if not isinstance(subject, OrderAmendRequested | CancelRequested):
+        return None
+    return subject.client_order_id if len(cancelled_order_ids(event)) <= 1 else None
+
+
+def cancelled_order_ids(event: ApprovalDecided) -> tuple[str, ...]:
+    """The orders whose end an approval asks for."""
+    return tuple(caused.client_order_id for caused in event.caused if isinstance(caused, CancelRequested))
 
 
 def order_id_of(caused: CausedEvent) -> str | None:

@@ -137,7 +137,7 @@ async def test_spread_and_cost_in_one_question(copilot: Copilot) -> None:
         ),
         ("what is the price of PEPEUSDT", ["get_ticker"]),
         ("what can you do?", []),
-        ("cancel my orders", []),
+        ("cancel my orders", ["suggest_cancel"]),
         ("what's the spread", ["list_instruments"]),
         ("what would it cost to buy 1 BTC, 2 BTC and 3 BTC", ["estimate_execution"] * 3),
         ("what would I pay for 2 BTC", ["estimate_execution"]),

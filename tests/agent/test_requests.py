@@ -72,6 +72,12 @@ def planned(reader: Reader, ask: str, *found: Done) -> tuple[dict[str, Any] | No
         (f"change the price of order {ID} to 59000.5", {"client_order_id": ID, "price": "59000.5"}),
         (f"change the quantity of my order {ID} to 0.3", {"client_order_id": ID, "quantity": "0.3"}),
         (f"reduce my order {ID} to 0.3 BTC", {"client_order_id": ID, "quantity": "0.3"}),
+        ("cancel all my BTC orders", {"scope": "SYMBOL", "symbol": "BTCUSDT"}),
+        ("please cancel all of my open orders on ether", {"scope": "SYMBOL", "symbol": "ETHUSDT"}),
+        ("cancel my BTC orders now", {"scope": "SYMBOL", "symbol": "BTCUSDT"}),
+        ("can you cancel every open order in my account?", {"scope": "ACCOUNT"}),
+        ("cancel my orders", {"scope": "ACCOUNT"}),
+        ("cancel everything", {"scope": "ACCOUNT"}),
         ("close my BTC position", {"symbol": "BTCUSDT"}),
         ("close all of my bitcoin", {"symbol": "BTCUSDT"}),
         ("close 0.2 BTC", {"symbol": "BTCUSDT", "quantity": "0.2"}),
@@ -161,9 +167,42 @@ def test_which_order_is_meant_is_looked_up_and_asked_when_it_could_be_another(
     assert bool(question) is (wanted is None)
 
 
+@pytest.mark.parametrize(
+    ("ask", "held", "quantity"),
+    [
+        ("halve my BTC position", "0.5", "0.25"),
+        ("close half of my BTC position", "-0.5", "0.25"),
+        ("cut my BTC position in half", "0.00003", "0.00001"),
+        ("reduce my BTC position by 25%", "0.4", "0.10000"),
+        ("halve my position", "0.5", "0.25"),
+        ("halve my BTC position", "0.00001", None),
+        ("halve my BTC position", "0", None),
+    ],
+)
+def test_a_part_of_a_position_is_worked_out_from_what_is_held_and_cut_to_the_lot(
+    reader: Reader, ask: str, held: str, quantity: str | None
+) -> None:
+    assert planned(reader, ask) == (None, None)
+    positions = done("get_positions", {"positions": [{"symbol": "BTCUSDT", "quantity": held}]})
+    assert planned(reader, ask, positions)[0] is None
+    lots = done("list_instruments", {"instruments": [{"symbol": "BTCUSDT", "lot_size": "0.00001"}]})
+    found, question = planned(reader, ask, positions, lots)
+    if quantity is None:
+        assert (found, bool(question)) == (None, True)
+    else:
+        assert (found, question) == ({"symbol": "BTCUSDT", "quantity": found and found["quantity"]}, None)
+        assert Decimal(found["quantity"] if found else 0) == Decimal(quantity)
+
+
+LIMITS = {
+    "max_order_notional_quote": "1000",
+    "max_position_notional_quote": "0.5",
+    "max_total_notional_quote": "25000",
+    "max_open_orders": "5",
+}
 STRATEGIES = [
-    {"strategy_id": envelope("grid-1"), "mandate_id": "man-1", "state": "in force"},
-    {"strategy_id": envelope("maker"), "mandate_id": "man-2", "state": "in force"},
+    {"strategy_id": envelope("grid-1"), "mandate_id": "man-1", "state": "in force", **LIMITS},
+    {"strategy_id": envelope("maker"), "mandate_id": "man-2", "state": "in force", **LIMITS, "max_open_orders": "1"},
     {"strategy_id": envelope("maker"), "mandate_id": "man-3", "state": "revoked"},
 ]
 
@@ -173,6 +212,21 @@ STRATEGIES = [
     [
         ("end strategy grid-1", {"mandate_id": "man-1", "action": "REVOKE"}),
         ("please stop the strategy maker", {"mandate_id": "man-2", "action": "REVOKE"}),
+        ("pause strategy grid-1", {"mandate_id": "man-1", "action": "REVOKE"}),
+        ("please suspend my bot maker", {"mandate_id": "man-2", "action": "REVOKE"}),
+        (
+            "halve the order limit of strategy grid-1",
+            {"mandate_id": "man-1", "action": "TIGHTEN", "max_order_notional_quote": "500"},
+        ),
+        (
+            "cut the position limit of strategy grid-1 in half",
+            {"mandate_id": "man-1", "action": "TIGHTEN", "max_position_notional_quote": "0.25"},
+        ),
+        (
+            "halve the open orders limit of strategy grid-1",
+            {"mandate_id": "man-1", "action": "TIGHTEN", "max_open_orders": "2"},
+        ),
+        ("halve the open orders limit of strategy maker", None),
         ("revoke the mandate man-1", {"mandate_id": "man-1", "action": "REVOKE"}),
         ("end the mandate of strategy grid-1.", {"mandate_id": "man-1", "action": "REVOKE"}),
         (
@@ -217,7 +271,8 @@ def test_the_position_to_close_is_the_only_one_or_asked_for(
     [
         f"change my order {ID} to 60000",
         f"amend my order {ID}",
-        "close half my BTC position",
+        "close a third of my BTC position",
+        "cancel all my BTC and ETH orders",
         "close some of my BTC",
         "close my BTC and ETH positions",
         "hedge a third of my BTC",
@@ -234,8 +289,8 @@ def test_the_position_to_close_is_the_only_one_or_asked_for(
         "trailing stop sell 0.1 BTC 200%",
         "trailing stop sell 0.1 BTC 2% 3%",
         "stop sell 0.1 BTC 2%",
-        "pause strategy grid-1",
         "halve the limit of strategy grid-1",
+        "halve strategy grid-1",
         "lower the limit of strategy grid-1 to 500",
     ],
 )
@@ -248,9 +303,18 @@ def test_what_isnt_plain_is_asked_for_and_never_guessed(reader: Reader, ask: str
 @pytest.mark.parametrize(
     "ask",
     [
-        "cancel all my orders",
-        "cancel my orders",
-        "cancel everything",
+        "cancel all my buy orders",
+        "cancel all my orders at 60000",
+        "cancel all my orders except those in BTC",
+        "should I cancel all my orders?",
+        "don't cancel my orders",
+        "if BTC falls cancel all my orders",
+        "halve my BTC order",
+        "halve my position limit",
+        "reduce my BTC position by 0.1",
+        "reduce my BTC position to 25%",
+        "should I halve my BTC position?",
+        "how do I pause the strategy grid-1",
         "should I cancel my order?",
         "how do I cancel my order",
         "if BTC falls cancel my order",

@@ -12,6 +12,7 @@ from audit.record import Action
 from core.authority.proposal import (
     AMEND_PROPOSAL_SCHEMA,
     BRACKET_PROPOSAL_SCHEMA,
+    CANCEL_LISTED_PROPOSAL_SCHEMA,
     CANCEL_PROPOSAL_SCHEMA,
     CLOSE_PROPOSAL_SCHEMA,
     HEDGE_PROPOSAL_SCHEMA,
@@ -152,6 +153,7 @@ def of_kind(house: House, first: Suggestion, schema: str) -> Suggestion:
         ),
         (AMEND_PROPOSAL_SCHEMA, {"new_price": "58000"}, {"new_price": "58000", "notional_quote": "5800"}),
         (AMEND_PROPOSAL_SCHEMA, {"client_order_id": "vz-2"}, None),
+        (CANCEL_LISTED_PROPOSAL_SCHEMA, {"orders": "vz-1 BUY 0.1 BTCUSDT LIMIT at 60000"}, None),
         (CANCEL_PROPOSAL_SCHEMA, {"client_order_id": "vz-2"}, None),
         (KILL_SWITCH_PROPOSAL_SCHEMA, {"state": "REDUCE_ONLY"}, None),
         (STRATEGY_CHANGE_PROPOSAL_SCHEMA, {"mandate_id": "man-2"}, None),

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from audit.record import Action
+from core.authority.listed_orders import listed_orders
 from core.authority.proposal import parse_proposal
 from core.types.codes import ReasonCode as C
 from core.types.orders import OrderStatus, OrderType, Side, TimeInForce
@@ -47,9 +48,34 @@ REVOKE = {"mandate_id": "man-1", "action": "REVOKE", "reason": "x"}
 ANOTHERS = msgspec.structs.replace(RESTING, client_order_id="vz-4", account_id="acct-2")
 
 
+ETHER = msgspec.structs.replace(RESTING, client_order_id="vz-5", symbol="ETHUSDT")
+RESTING_CELLS = {
+    "client_order_id": "vz-1",
+    "symbol": "BTCUSDT",
+    "side": "BUY",
+    "order_type": "LIMIT",
+    "quantity": "0.5",
+    "price": "59000",
+    "stop_price": None,
+    "open_quantity": "0.4",
+    "filled_quantity": "0.1",
+    "status": "PARTIALLY_FILLED",
+}
+STOP_CELLS = RESTING_CELLS | {
+    "client_order_id": "vz-2",
+    "order_type": "STOP",
+    "price": None,
+    "stop_price": "61000",
+    "open_quantity": "0.5",
+    "filled_quantity": "0",
+    "status": "HELD",
+}
+
+
 def house() -> House:
     made = House()
-    made.engine.known_orders = [RESTING, STOP, FILLED, ANOTHERS]
+    made.engine.resting = [ETHER, STOP, RESTING]
+    made.engine.known_orders = [*made.engine.resting, FILLED, ANOTHERS]
     return made
 
 
@@ -60,13 +86,34 @@ def house() -> House:
             "suggest_cancel",
             {"client_order_id": "vz-1"},
             {"client_order_id": "vz-1", "quantity": "0.5", "price": "59000", "stop_price": "", "side": "BUY"},
-            {"open_quantity": "0.4", "status": "PARTIALLY_FILLED"},
+            {"open_orders": "1", "orders": [RESTING_CELLS]},
         ),
         (
             "suggest_cancel",
             {"client_order_id": "vz-2"},
             {"order_type": "STOP", "price": "", "stop_price": "61000"},
-            {"open_quantity": "0.5", "status": "HELD"},
+            {"open_orders": "1", "orders": [STOP_CELLS]},
+        ),
+        (
+            "suggest_cancel",
+            {"scope": "symbol", "symbol": "btc/usdt"},
+            {
+                "schema": "veloz.cancel-proposal/2",
+                "symbol": "BTCUSDT",
+                "venue": "paper",
+                "orders": "vz-1 BUY 0.5 BTCUSDT LIMIT at 59000; vz-2 BUY 0.5 BTCUSDT STOP once 61000",
+            },
+            {"open_orders": "2", "orders": [RESTING_CELLS, STOP_CELLS]},
+        ),
+        (
+            "suggest_cancel",
+            {"scope": "account"},
+            {
+                "symbol": "",
+                "orders": "vz-1 BUY 0.5 BTCUSDT LIMIT at 59000; vz-2 BUY 0.5 BTCUSDT STOP once 61000; "
+                "vz-5 BUY 0.5 ETHUSDT LIMIT at 59000",
+            },
+            {"open_orders": "3"},
         ),
         (
             "suggest_amend",
@@ -92,7 +139,7 @@ def house() -> House:
             "suggest_kill_switch",
             {"state": "halted", "reason": "The feed looks wrong."},
             {"scope": "account", "state": "HALTED", "reason": "The feed looks wrong."},
-            {"state_before": "NORMAL", "state_after": "HALTED", "open_orders": "0"},
+            {"state_before": "NORMAL", "state_after": "HALTED", "open_orders": "3"},
         ),
         (
             "suggest_kill_switch",
@@ -134,6 +181,19 @@ async def test_a_change_is_proposed_as_what_it_changes_is_now(
     assert Action.SUGGESTION_CREATED in here.trail.actions()
 
 
+@pytest.mark.parametrize(("count", "code"), [(0, C.ORDER_UNKNOWN), (100, None), (101, C.REQUEST_INVALID)])
+async def test_one_suggestion_lists_as_many_orders_as_an_approver_can_read(count: int, code: C | None) -> None:
+    here = house()
+    here.engine.resting = [
+        msgspec.structs.replace(RESTING, client_order_id=f"vz{number:032x}") for number in range(count)
+    ]
+    result = await here.ask("suggest_cancel", scope="account")
+    assert (result.refusal and result.refusal.code) == code
+    if code is None:
+        (row,) = here.suggestions.rows.values()
+        assert len(listed_orders(row.order_fields()["orders"])) == count
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "code"),
     [
@@ -141,6 +201,13 @@ async def test_a_change_is_proposed_as_what_it_changes_is_now(
         ("suggest_cancel", {"client_order_id": "vz-4"}, C.ORDER_UNKNOWN),
         ("suggest_cancel", {"client_order_id": "vz-9"}, C.ORDER_UNKNOWN),
         ("suggest_cancel", {"client_order_id": ""}, C.TOOL_ARGUMENTS_INVALID),
+        ("suggest_cancel", {}, C.TOOL_ARGUMENTS_INVALID),
+        ("suggest_cancel", {"scope": "symbol"}, C.TOOL_ARGUMENTS_INVALID),
+        ("suggest_cancel", {"scope": "account", "symbol": "BTCUSDT"}, C.TOOL_ARGUMENTS_INVALID),
+        ("suggest_cancel", {"scope": "account", "client_order_id": "vz-1"}, C.TOOL_ARGUMENTS_INVALID),
+        ("suggest_cancel", {"symbol": "BTCUSDT", "client_order_id": "vz-1"}, C.TOOL_ARGUMENTS_INVALID),
+        ("suggest_cancel", {"scope": "engine"}, C.TOOL_ARGUMENTS_INVALID),
+        ("suggest_cancel", {"scope": "symbol", "symbol": "NOPE"}, C.MARKET_INSTRUMENT_UNKNOWN),
         ("suggest_amend", {"client_order_id": "vz-1"}, C.TOOL_ARGUMENTS_INVALID),
         ("suggest_amend", {"client_order_id": "vz-2", "quantity": "1"}, C.ORDER_AMEND_INVALID),
         ("suggest_amend", {"client_order_id": "vz-4", "quantity": "1"}, C.ORDER_UNKNOWN),

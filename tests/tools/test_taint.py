@@ -293,6 +293,49 @@ async def test_the_human_has_to_want_such_a_suggestion_and_names_the_order_or_le
     assert (result.refusal and result.refusal.unit) == field, result.refusal
 
 
+@pytest.mark.parametrize(
+    ("asked", "given", "field"),
+    [
+        ("cancel all my orders", {"scope": "ACCOUNT"}, None),
+        ("cancel everything", {"scope": "account"}, None),
+        ("cancel all my BTC orders", {"scope": "SYMBOL", "symbol": "BTCUSDT"}, None),
+        ("cancel my BTC orders", {"scope": "SYMBOL", "symbol": "BTCUSDT"}, None),
+        ("cancel all my BTC orders", {"scope": "ACCOUNT"}, "scope"),
+        ("cancel all my BTC orders", {"scope": "SYMBOL", "symbol": "ETHUSDT"}, "symbol"),
+        ("cancel my BTC order", {"scope": "SYMBOL", "symbol": "BTCUSDT"}, "scope"),
+        ("cancel my order", {"scope": "ACCOUNT"}, "scope"),
+    ],
+)
+async def test_one_order_is_never_made_all_and_one_market_never_every_one(
+    read: Any, asked: str, given: dict[str, str], field: str | None
+) -> None:
+    house = await read(asked)
+    rest(house, "vz-btc", "vz-eth")
+    await house.ask("get_open_orders", run_id=RUN)
+    result = await house.ask("suggest_cancel", run_id=RUN, **given)
+    assert (result.refusal and result.refusal.unit) == field, result.refusal
+
+
+@pytest.mark.parametrize(
+    ("asked", "limits", "field"),
+    [
+        ("halve the order limit of strategy grid-1", {"max_order_notional_quote": "500"}, None),
+        ("halve the open orders limit of strategy grid-1", {"max_open_orders": 2}, None),
+        ("halve the order limit of strategy grid-1", {"max_order_notional_quote": "400"}, "max_order_notional_quote"),
+        ("halve the order limit of strategy grid-1", {"max_open_orders": 3}, "max_open_orders"),
+        ("lower the order limit of strategy grid-1", {"max_order_notional_quote": "500"}, "max_order_notional_quote"),
+    ],
+)
+async def test_half_of_a_limit_is_worked_out_from_the_limit_and_nothing_else(
+    read: Any, asked: str, limits: dict[str, Any], field: str | None
+) -> None:
+    house = await read(asked)
+    assert (await house.ask("list_strategies", run_id=RUN)).refusal is None
+    change = {"mandate_id": "man-1", "action": "tighten", "reason": "x"}
+    result = await house.ask("suggest_strategy_change", run_id=RUN, **change, **limits)
+    assert (result.refusal and result.refusal.unit) == field, result.refusal
+
+
 async def test_an_id_of_digits_alone_is_an_id_and_no_number(read: Any) -> None:
     house = await read("cancel my BTC order, not 777")
     rest(house, "vz-btc")

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from ag_ui.core import ActivitySnapshotEvent
 
+from core.authority.listed_orders import listed_orders
 from core.authority.mandate import MANDATE_SCHEMA, mandate_bytes, sign_mandate
 from core.authority.proposal import parse_proposal
 from core.types.authority import Mandate
@@ -126,6 +127,28 @@ async def test_an_order_is_moved_and_cancelled_in_plain_words(desk: Desk) -> Non
     assert await desk.asks("cancel my order") == moved_id == resized_id
     await desk.sees(OrderClosed, client_order_id=moved_id, status=OrderStatus.CANCELED)
     assert await _open(desk, 0) == []
+
+
+async def test_all_orders_are_cancelled_in_plain_words_by_one_approval(desk: Desk) -> None:
+    ticker = await desk.engine.client.ticker("BTCUSDT")
+    for share in ("0.98", "0.985", "0.99"):
+        low = (ticker.bid_price * Decimal(share)).quantize(Decimal("0.01"))
+        await desk.sees(OrderAccepted, client_order_id=await desk.asks(f"buy 0.02 BTC at {low}"))
+    open_ids = {order.client_order_id for order in await _open(desk, 3)}
+    suggestion_id = await desk.asks("cancel all my BTC orders")
+    suggestion = await desk.service.approvals.view(APPROVER, suggestion_id)
+    assert {order.client_order_id for order in listed_orders(suggestion.order_fields()["orders"])} == open_ids
+    assert await _open(desk, 0) == []
+    asked = await ask(desk.copilot, "cancel all my BTC orders")
+    assert asked.outcome.suggestion_id is None
+    assert "ORDER_UNKNOWN" in asked.outcome.answer
+
+
+async def test_a_position_is_halved_in_plain_words(desk: Desk) -> None:
+    for question, left in (("buy 0.02 BTC at market", Decimal("0.02")), ("halve my BTC position", Decimal("0.01"))):
+        order_id = await desk.asks(question)
+        await desk.sees(OrderFilled, client_order_id=order_id, status=OrderStatus.FILLED)
+        assert await desk.holds() == left, question
 
 
 async def test_a_bracket_and_a_stop_wait_as_they_were_approved_and_a_halt_ends_them(desk: Desk) -> None:

@@ -151,6 +151,40 @@ async def test_a_change_follows_the_change_and_its_order_the_order(
     assert found == [("order", of_the_order, ORDER_ID), (kind, of_the_change, ORDER_ID)]
 
 
+OTHER_ID = ORDER_ID.replace("vz", "vx")
+
+
+def other(approved: ApprovalDecided) -> ApprovalDecided:
+    """The same approval of another order."""
+    assert approved.intent is not None
+    intent = msgspec.structs.replace(approved.intent, client_order_id=OTHER_ID)
+    return msgspec.structs.replace(approved, suggestion_id="sugg-3", intent=intent)
+
+
+@pytest.mark.parametrize(
+    ("then", "status"),
+    [
+        ([], "consumed"),
+        ([CANCELLED], "consumed"),
+        ([CANCELLED, msgspec.structs.replace(CANCELLED, client_order_id=OTHER_ID)], "executed"),
+        ([FILLED, msgspec.structs.replace(CANCELLED, client_order_id=OTHER_ID)], "executed"),
+        ([FILLED, msgspec.structs.replace(FILLED, client_order_id=OTHER_ID, trade_id=2)], "executed"),
+    ],
+    ids=["none over", "one over", "both cancelled", "one filled first", "both filled first"],
+)
+async def test_a_cancel_of_several_is_executed_once_none_of_them_is_open(
+    with_suggestion: PostgresDatabase, projection: Projection, then: list[JournalEvent], status: str
+) -> None:
+    asked = cancel_requested()
+    both = (asked, msgspec.structs.replace(asked, client_order_id=OTHER_ID))
+    for name in ("sugg-2", "sugg-3"):
+        with with_suggestion.connect("owner") as connection:
+            connection.execute(SUGGESTION.replace("sugg-1", name), (TRACE_ID,))
+    await project(projection, approval(), other(approval()), change("cancel", *both), *then)
+    found = rows(with_suggestion, "SELECT kind, status, client_order_id, cancels FROM suggestions WHERE id = 'sugg-2'")
+    assert found == [("cancel", status, None, [ORDER_ID, OTHER_ID])]
+
+
 def killed() -> KillSwitchChanged:
     return KillSwitchChanged(
         ts_ns=START_NS + 9,

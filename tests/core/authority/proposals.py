@@ -7,6 +7,7 @@ from typing import Any
 from core.authority.proposal import (
     AMEND_PROPOSAL_SCHEMA,
     BRACKET_PROPOSAL_SCHEMA,
+    CANCEL_LISTED_PROPOSAL_SCHEMA,
     CANCEL_PROPOSAL_SCHEMA,
     CLOSE_PROPOSAL_SCHEMA,
     HEDGE_PROPOSAL_SCHEMA,
@@ -53,6 +54,9 @@ TERMS: dict[str, dict[str, str]] = {
         "stop_trailing_offset_bps": "",
     },
     CANCEL_PROPOSAL_SCHEMA: {"client_order_id": "vz-1", "stop_price": ""},
+    CANCEL_LISTED_PROPOSAL_SCHEMA: {
+        "orders": "vz-1 BUY 0.1 BTCUSDT LIMIT at 60000; vz-2 SELL 0.2 BTCUSDT STOP once 59000"
+    },
     AMEND_PROPOSAL_SCHEMA: {
         "client_order_id": "vz-1",
         "filled_quantity": "0",

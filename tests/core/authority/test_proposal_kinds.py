@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from core.authority.proposal import (
     AMEND_PROPOSAL_SCHEMA,
     BRACKET_PROPOSAL_SCHEMA,
+    CANCEL_LISTED_PROPOSAL_SCHEMA,
     CANCEL_PROPOSAL_SCHEMA,
     CLOSE_PROPOSAL_SCHEMA,
     HEDGE_PROPOSAL_SCHEMA,
@@ -116,6 +117,9 @@ CLOSE, HEDGE, BRACKET = CLOSE_PROPOSAL_SCHEMA, HEDGE_PROPOSAL_SCHEMA, BRACKET_PR
 NO_EXITS = {"stop_type": "", "stop_trigger_price": "", "take_profit_type": "", "take_profit_limit_price": ""}
 TRAILED = {"stop_type": "TRAILING_STOP", "stop_trigger_price": "", "stop_trailing_offset_bps": "100"}
 CANCEL, AMEND, KILL = CANCEL_PROPOSAL_SCHEMA, AMEND_PROPOSAL_SCHEMA, KILL_SWITCH_PROPOSAL_SCHEMA
+LISTED = CANCEL_LISTED_PROPOSAL_SCHEMA
+ONE = "vz-1 BUY 0.1 BTCUSDT LIMIT at 60000"
+HUNDRED = "; ".join(ONE.replace("vz-1", f"vz-{number}") for number in range(100))
 STRATEGY = STRATEGY_CHANGE_PROPOSAL_SCHEMA
 TIGHTER = {
     "action": "tighten",
@@ -192,6 +196,22 @@ TIGHTER = {
         (CANCEL, {"client_order_id": "x" * 129}, "client_order_id must have"),
         (CANCEL, {"side": "HOLD"}, "HOLD"),
         (CANCEL, {"price": ""}, ""),
+        (LISTED, {"orders": HUNDRED}, ""),
+        (LISTED, {"orders": f"{HUNDRED}; {ONE.replace('vz-1', 'vz-x')}"}, "more than 100 orders"),
+        (LISTED, {"orders": ONE, "symbol": ""}, ""),
+        (LISTED, {"orders": "vz-1 BUY 0.1 BTCUSDT TRAILING_STOP"}, ""),
+        (LISTED, {"orders": ""}, "isn't an order"),
+        (LISTED, {"orders": f"{ONE}; {ONE}"}, "listed twice"),
+        (LISTED, {"orders": f"{ONE};{ONE}"}, "isn't an order"),
+        (LISTED, {"orders": f"{ONE}; "}, "isn't an order"),
+        (LISTED, {"orders": ONE.replace("BUY", "HOLD")}, "isn't an order"),
+        (LISTED, {"orders": ONE.replace("LIMIT", "ICEBERG")}, "ICEBERG"),
+        (LISTED, {"orders": ONE.replace("0.1", "0.10")}, "positive decimal"),
+        (LISTED, {"orders": ONE.replace("60000", "0")}, "positive decimal"),
+        (LISTED, {"orders": ONE.replace("60000", "6e4")}, "isn't an order"),
+        (LISTED, {"orders": ONE.replace("vz-1", "x" * 129)}, "isn't an order"),
+        (LISTED, {"orders": ONE.replace("BTC", "ETH")}, "isn't in BTCUSDT"),
+        (LISTED, {"venue": ""}, "there is a venue"),
         (CANCEL, {"price": "6e4"}, "price must be a positive decimal"),
         (AMEND, {"new_price": "60000"}, "neither quantity nor price would change"),
         (AMEND, {"new_quantity": "0"}, "new_quantity must be a positive decimal"),

@@ -8,21 +8,23 @@ from typing import Any
 
 import pytest
 
+from core.authority.listed_orders import ListedOrder
 from core.authority.proposal import (
     AMEND_PROPOSAL_SCHEMA,
+    CANCEL_LISTED_PROPOSAL_SCHEMA,
     CANCEL_PROPOSAL_SCHEMA,
     KILL_SWITCH_PROPOSAL_SCHEMA,
     STRATEGY_CHANGE_PROPOSAL_SCHEMA,
     proposal_bytes,
 )
-from core.kernel import decide_approvals
+from core.kernel import decide_approvals, decide_changes
 from core.kernel.approval import without_what_never_was
 from core.kernel.effects import AmendOrder, CancelOrder
 from core.kernel.kernel import Kernel
 from core.orders.machine import Amendment
 from core.risk.kill_switch import KillSwitch
 from core.types.codes import ReasonCode as C
-from core.types.events import ApprovalDecided, KillSwitchChanged
+from core.types.events import ApprovalDecided, KillSwitchChanged, cancelled_order_ids, caused_order_id
 from core.types.orders import OrderStatus, OrderType, Side
 from tests.core.approvals import ABLE, APPROVER_SEED, NOW_NS, approve, started_events
 from tests.core.authority.proposals import LIMITS, example
@@ -117,6 +119,82 @@ def test_nothing_is_cancelled_in_another_account() -> None:
     assert checked.refusal is not None
     assert checked.refusal.code is C.ORDER_UNKNOWN
     assert desk.execute(*approve(what)) is C.AUTHORITY_SIGNER_NOT_PERMITTED
+
+
+# cancel of several
+
+
+def listed(desk: Desk, orders: str, **terms: str) -> Any:
+    return ask(desk, CANCEL_LISTED_PROPOSAL_SCHEMA, orders=orders, symbol="", **terms)
+
+
+def line(desk: Desk, order_id: str) -> str:
+    terms = decide_changes.order_terms(desk.kernel.orders[order_id])
+    names = ("side", "quantity", "symbol", "order_type", "price", "stop_price")
+    return ListedOrder(order_id, *(terms[name] for name in names)).text
+
+
+def test_all_orders_that_were_listed_are_cancelled_by_one_approval_and_no_other() -> None:
+    desk = opened()
+    desk.capabilities = PLAIN
+    desk.market(last_price="60000")
+    first, held, later = desk.resting(), desk.order(**STOP), desk.resting(price=5_900_000)
+    assert listed(desk, f"{line(desk, first)}; {line(desk, held)}") not in list(C)
+    orders = desk.kernel.orders
+    assert (orders[first].cancel_requested, orders[later].cancel_requested) == (True, False)
+    assert orders[held].status is OrderStatus.CANCELED
+    assert [effect.client_order_id for effect in effects_of(desk) if isinstance(effect, CancelOrder)] == [first]
+    decided = desk.events[-1]
+    assert isinstance(decided, ApprovalDecided)
+    assert (caused_order_id(decided), cancelled_order_ids(decided)) == (None, (first, held))
+    assert listed(desk, line(desk, later)) is C.APPROVAL_ALREADY_CONSUMED
+
+
+@pytest.mark.parametrize(
+    ("happens", "code", "cancelled"),
+    [
+        (lambda desk, order_id: None, None, 2),
+        (lambda desk, order_id: desk.filled(order_id, 4_000), None, 2),
+        (lambda desk, order_id: desk.filled(order_id), None, 1),
+        (lambda desk, order_id: desk.amended(order_id, 20_000), C.APPROVAL_SUBJECT_CHANGED, 0),
+    ],
+    ids=["as shown", "filled in part", "filled", "amended"],
+)
+def test_what_is_over_needs_no_end_and_what_changed_ends_nothing(happens: Any, code: C | None, cancelled: int) -> None:
+    desk = opened()
+    first, second = desk.resting(), desk.resting(price=5_900_000)
+    text = f"{line(desk, first)}; {line(desk, second)}"
+    happens(desk, first)
+    listed(desk, text)
+    assert (desk.refusal and desk.refusal.code) == code
+    assert sum(order.cancel_requested for order in desk.kernel.orders.values()) == cancelled
+    assert desk.kernel.consumed == {"sug-1": 1}
+
+
+@pytest.mark.parametrize(
+    ("orders", "terms", "code"),
+    [
+        ("vz-unknown BUY 0.1 BTCUSDT LIMIT at 60000", {}, C.ORDER_ALREADY_FINAL),
+        ("{}", {"venue": "other"}, C.APPROVAL_SUBJECT_CHANGED),
+    ],
+    ids=["all over", "another venue"],
+)
+def test_a_list_that_ends_nothing_is_refused(orders: str, terms: dict[str, str], code: C) -> None:
+    desk = opened()
+    order_id = desk.resting()
+    listed(desk, orders.format(line(desk, order_id)), **terms)
+    assert desk.refusal is not None
+    assert desk.refusal.code is code
+    assert not desk.kernel.orders[order_id].cancel_requested
+
+
+def test_no_list_reaches_into_another_account() -> None:
+    desk = opened()
+    order_id = desk.resting()
+    what = example(CANCEL_LISTED_PROPOSAL_SCHEMA, orders=line(desk, order_id), symbol="", account_id="acct-other")
+    checked = decide_approvals.decide_check(desk.kernel, proposal_bytes(what), desk.inputs, ABLE, desk.now_ns)
+    assert checked.refusal is not None
+    assert checked.refusal.code is C.ORDER_UNKNOWN
 
 
 # amend
@@ -291,7 +369,13 @@ def test_a_mandate_is_changed_as_it_was_shown_only(happens: Any, terms: dict[str
 
 
 @pytest.mark.parametrize(
-    "schema", [CANCEL_PROPOSAL_SCHEMA, KILL_SWITCH_PROPOSAL_SCHEMA, STRATEGY_CHANGE_PROPOSAL_SCHEMA]
+    "schema",
+    [
+        CANCEL_PROPOSAL_SCHEMA,
+        CANCEL_LISTED_PROPOSAL_SCHEMA,
+        KILL_SWITCH_PROPOSAL_SCHEMA,
+        STRATEGY_CHANGE_PROPOSAL_SCHEMA,
+    ],
 )
 def test_expiry_wrong_signatures_and_another_engine_are_refused_and_use_nothing_up(schema: str) -> None:
     for changes, signers, code in (

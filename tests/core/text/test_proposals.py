@@ -8,6 +8,7 @@ import pytest
 from core.authority.proposal import (
     AMEND_PROPOSAL_SCHEMA,
     BRACKET_PROPOSAL_SCHEMA,
+    CANCEL_LISTED_PROPOSAL_SCHEMA,
     CANCEL_PROPOSAL_SCHEMA,
     CLOSE_PROPOSAL_SCHEMA,
     HEDGE_PROPOSAL_SCHEMA,
@@ -35,6 +36,17 @@ TIGHTER = {"action": "tighten", **{f"new_{name}": value for name, value in LIMIT
             "BUY 0.1 BTCUSDT, STOP_LIMIT at 60000 once the last trade reaches 61000, GTC reduce-only",
         ),
         (CANCEL_PROPOSAL_SCHEMA, {}, "cancel order vz-1: BUY 0.1 BTCUSDT, LIMIT at 60000"),
+        (
+            CANCEL_LISTED_PROPOSAL_SCHEMA,
+            {},
+            "cancel 2 open orders of BTCUSDT: vz-1 BUY 0.1 BTCUSDT LIMIT at 60000; vz-2 SELL 0.2 BTCUSDT STOP once "
+            "59000",
+        ),
+        (
+            CANCEL_LISTED_PROPOSAL_SCHEMA,
+            {"symbol": "", "orders": "vz-1 BUY 0.1 BTCUSDT LIMIT at 60000"},
+            "cancel 1 open order of account acct-demo: vz-1 BUY 0.1 BTCUSDT LIMIT at 60000",
+        ),
         (AMEND_PROPOSAL_SCHEMA, {}, "amend order vz-1: BUY BTCUSDT, price 60000 to 59000"),
         (
             AMEND_PROPOSAL_SCHEMA,
