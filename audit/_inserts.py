@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
+
+from audit.record import AuditRecord
 
 RETENTION_DAYS = 90
 CALL_ID_CONSTRAINT = "tool_results_pkey"
@@ -78,28 +79,29 @@ class Writing(msgspec.Struct, frozen=True):
     result: Cells | None = None
 
 
-def writing_of(row: dict[str, Any], result: SealedResult | None) -> Writing:
-    """Raises ValueError for what no column can hold: half of a surrogate pair, a time beyond 64 bits."""
+def writing_of(record: AuditRecord, canonical: bytes, leaf: bytes, result: SealedResult | None) -> Writing:
+    """canonical are the record's bytes, leaf is their hash. Raises ValueError for what no column can hold: half of a
+    surrogate pair, a time beyond 64 bits."""
     try:
-        occurred_at_ns = _BIGINT.pack(row["occurred_at_ns"])
+        occurred_at_ns = _BIGINT.pack(int(record.occurred_at_ns))
     except struct.error as error:
-        raise ValueError(f"a time of {row['occurred_at_ns']} ns doesn't fit into 64 bits") from error
+        raise ValueError(f"a time of {record.occurred_at_ns} ns doesn't fit into 64 bits") from error
     # One by one, in the order of _RECORD_COLUMNS and _RESULT_COLUMNS: a loop over them takes twice as long.
-    record = (
-        row["record_id"].encode(),
-        row["record"],
-        row["leaf_hash"],
+    cells = (
+        record.record_id.encode(),
+        canonical,
+        leaf,
         occurred_at_ns,
-        row["actor"].encode(),
-        row["action"].encode(),
-        row["resource"].encode(),
-        row["outcome"].encode(),
-        row["trace_id"].encode(),
-        _optional(row["account_id"]),
-        _optional(row["run_id"]),
-        _optional(row["suggestion_id"]),
+        record.actor.encode(),
+        record.action.encode(),
+        record.resource.encode(),
+        record.outcome.encode(),
+        record.trace_id.encode(),
+        _optional(record.account_id),
+        _optional(record.run_id),
+        _optional(record.suggestion_id),
     )
-    return Writing(row["record_id"], record, None if result is None else _cells_of(result))
+    return Writing(record.record_id, cells, None if result is None else _cells_of(result))
 
 
 def _cells_of(result: SealedResult) -> Cells:

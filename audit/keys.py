@@ -60,9 +60,12 @@ class PersonKeys:
         key = await self._key(person, create=True)
         if key is None:
             raise PersonErasedError(f"person {person} was erased; no new record can identify them")
-        nonce = os.urandom(NONCE_BYTES)
-        sealed = key.encrypt(nonce, value.encode(), FIELD_CONTEXT + person.encode())
-        return PersonField(person, nonce.hex(), sealed.hex())
+        return _sealed(key, person, value)
+
+    def seal_at_once(self, person: str, value: str) -> PersonField | None:
+        """The same where the person's key is at hand; else None: seal() it."""
+        key = self._at_hand(person)
+        return None if key is None or len(value) > IDENTITY_LIMIT_CHARS else _sealed(key, person, value)
 
     async def open(self, field: PersonField) -> str | None:
         """The value, or None when the person was erased. Raises KeyUnusableError when the field was altered."""
@@ -78,10 +81,9 @@ class PersonKeys:
         return opened.decode()
 
     async def _key(self, person: str, *, create: bool) -> AESGCM | None:
-        cached = self._cache.get(person)
-        if cached is not None and time.monotonic() - cached[1] < CACHE_AGE_LIMIT_S:
-            self._cache.move_to_end(person)
-            return cached[0]
+        key = self._at_hand(person)
+        if key is not None:
+            return key
         self._cache.pop(person, None)
         async with transaction(self._engine) as connection:
             row = (await connection.execute(_SELECT, {"person": person})).one_or_none()
@@ -98,6 +100,13 @@ class PersonKeys:
             self._cache.popitem(last=False)
         return key
 
+    def _at_hand(self, person: str) -> AESGCM | None:
+        cached = self._cache.get(person)
+        if cached is None or time.monotonic() - cached[1] >= CACHE_AGE_LIMIT_S:
+            return None
+        self._cache.move_to_end(person)
+        return cached[0]
+
     def _wrap(self, person: str, key: bytes) -> dict[str, object]:
         nonce = os.urandom(NONCE_BYTES)
         wrapped = self._kek.encrypt(nonce, key, WRAP_CONTEXT + person.encode())
@@ -111,3 +120,9 @@ class PersonKeys:
                 f"the key of person {person} can't be unwrapped: secrets/audit-kek.key is not the one that made it, "
                 "or the stored key was altered. Restore the key-encryption key that belongs to this database."
             ) from error
+
+
+def _sealed(key: AESGCM, person: str, value: str) -> PersonField:
+    nonce = os.urandom(NONCE_BYTES)
+    sealed = key.encrypt(nonce, value.encode(), FIELD_CONTEXT + person.encode())
+    return PersonField(person, nonce.hex(), sealed.hex())

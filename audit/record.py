@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -116,7 +117,8 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     payload_digest: str | None = None
 
 
-_TEXT_FIELDS = [name for name in AuditRecord.__struct_fields__ if name not in {"action", "actor_identity"}]
+_texts_of = attrgetter(*(name for name in AuditRecord.__struct_fields__ if name not in {"action", "actor_identity"}))
+_sealed_of = attrgetter(*PersonField.__struct_fields__)
 
 
 def record_bytes(record: AuditRecord) -> bytes:
@@ -141,9 +143,7 @@ def _text_bytes(record: AuditRecord) -> bytes | None:
     action, sealed = record.action, record.actor_identity
     if type(action) is not Action or not (sealed is None or type(sealed) is PersonField):
         return None
-    beside = [getattr(record, name) for name in _TEXT_FIELDS]
-    if sealed is not None:
-        beside += [sealed.person, sealed.nonce, sealed.ciphertext, sealed.algorithm]
+    beside = (_texts_of(record), None if sealed is None else _sealed_of(sealed))
     return encode_sorted(record) if is_text_only(beside) and type(record.payload) is dict else None
 
 

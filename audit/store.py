@@ -70,9 +70,7 @@ def inbox_row(record: AuditRecord, redactor: Redactor) -> dict[str, Any]:
 
     Raises TypeError and ValueError as audit.record.record_bytes does.
     """
-    payload = redactor.value(record.payload).value
-    resource = redactor.text(record.resource).text
-    record = msgspec.structs.replace(record, payload=payload, resource=resource)
+    record = _redacted(record, redactor)
     canonical = record_bytes(record)
     return {
         "record_id": record.record_id,
@@ -88,6 +86,19 @@ def inbox_row(record: AuditRecord, redactor: Redactor) -> dict[str, Any]:
         "run_id": record.run_id,
         "suggestion_id": record.suggestion_id,
     }
+
+
+def _redacted(record: AuditRecord, redactor: Redactor) -> AuditRecord:
+    payload = redactor.value(record.payload).value
+    resource = redactor.text(record.resource).text
+    return msgspec.structs.replace(record, payload=payload, resource=resource)
+
+
+def _writing(record: AuditRecord, redactor: Redactor, result: SealedResult | None) -> Writing:
+    """What inbox_row holds, as the statement takes it."""
+    record = _redacted(record, redactor)
+    canonical = record_bytes(record)
+    return writing_of(record, canonical, leaf_hash(canonical), result)
 
 
 class PostgresAuditSink:
@@ -118,18 +129,18 @@ class PostgresAuditSink:
         if self._closed:
             raise _unavailable("the audit writer is shutting down")
         try:
-            writing = writing_of(inbox_row(record, self._redactor), result)
+            writing = _writing(record, self._redactor, result)
         except ValueError as error:
             raise _unavailable(str(error)) from error
         if len(self._queue) >= QUEUE_LIMIT_RECORDS:
             raise _unavailable(f"{QUEUE_LIMIT_RECORDS} records are waiting already")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = _Waiting(writing, future)
-        self._deadlines.add(waiting)
         self._queue.append(waiting)
         self._drained.clear()
         if not self._busy:
             self._write_half()
+        self._deadlines.add(waiting)  # last: while the disk is at work already, if it may be
         try:
             await future
         except TimeoutError:

@@ -91,7 +91,7 @@ class AuditTrail:
         if identity is None:
             return None
         try:
-            return await self._person_keys.seal(person, identity)
+            return self._person_keys.seal_at_once(person, identity) or await self._person_keys.seal(person, identity)
         except PersonErasedError:
             return None  # the record stands under the pseudonym alone
         except (DatabaseUnavailableError, KeyUnusableError, ValueError) as error:

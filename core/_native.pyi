@@ -451,3 +451,8 @@ def redacted(value: object, slow: object, traits: dict[str, int], clean: set[str
     """
     What slow.visit makes of a value, which is asked for the parts alone that may not stay as they are; NotImplemented where it has to see the whole.
     """
+
+def cells(value: object, shapes: dict[type, tuple[tuple[str, ...], tuple[str, ...]]], decimal: object, decimal_text: object, depth_limit: int) -> Any:
+    """
+    See tools.cells. shapes tells of each model the names of its fields and of what it computes; NotImplemented where the value holds anything else.
+    """

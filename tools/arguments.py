@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from core._native import is_text_only
 from core.types.codes import ReasonCode, refuse
 from tools.registry import ToolDefinition
 from tools.values import ToolInput
@@ -22,10 +23,24 @@ DEPTH_LIMIT = 6
 NODES_LIMIT = 500
 PROBLEMS_SHOWN_LIMIT = 5
 PROBLEM_LIMIT_CHARS = 300
+FLAT = 1
 
 
 def validate(definition: ToolDefinition, arguments: object) -> ToolInput:
     """Raises RefusalError(TOOL_ARGUMENTS_INVALID) that names each argument and what is wrong with it."""
+    if type(arguments) is dict and _is_flat_and_bounded(arguments):
+        bounded: Mapping[str, Any] = arguments
+    else:
+        bounded = _bounded(definition, arguments)
+    try:
+        return definition.input_model.model_validate(dict(bounded))
+    except ValidationError as error:
+        raise refuse(
+            ReasonCode.TOOL_ARGUMENTS_INVALID, f"The arguments of {definition.name} are wrong: {_problems(error)}."
+        ) from error
+
+
+def _bounded(definition: ToolDefinition, arguments: object) -> Mapping[str, Any]:
     if not isinstance(arguments, Mapping) or not all(isinstance(name, str) for name in arguments):
         raise refuse(
             ReasonCode.TOOL_ARGUMENTS_INVALID,
@@ -39,12 +54,7 @@ def validate(definition: ToolDefinition, arguments: object) -> ToolInput:
             limit=str(TEXT_LIMIT_CHARS),
             unit="characters an argument",
         )
-    try:
-        return definition.input_model.model_validate(dict(arguments))
-    except ValidationError as error:
-        raise refuse(
-            ReasonCode.TOOL_ARGUMENTS_INVALID, f"The arguments of {definition.name} are wrong: {_problems(error)}."
-        ) from error
+    return arguments
 
 
 def is_bounded(value: object) -> bool:
@@ -99,6 +109,8 @@ def as_record(arguments: object) -> Any:
 
 def bounded_as_record(arguments: Mapping[str, Any]) -> Any:
     """The same for arguments that validate has let through."""
+    if type(arguments) is dict and is_text_only(arguments, FLAT):
+        return dict(arguments)
     return _as_text(arguments)
 
 

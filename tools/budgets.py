@@ -178,20 +178,24 @@ class Budgets:
         then.
         """
         bounds = self._bounds(user_id, run_id, amounts, limits)
-        if not self._is_covered(bounds, amounts):
+        blocks = self._covering(bounds, amounts)
+        if blocks is None:
             async with self._asking:
                 await self._lease(bounds, amounts, limits.time_zone)
+            blocks = [self._blocks[key] for key in bounds]
         now_s = self._monotonic_s()
-        for key in bounds:
-            block = self._blocks[key]
-            block.left -= amounts[key.measure]
-            block.reserved += amounts[key.measure]
+        for key, block in zip(bounds, blocks, strict=True):
+            amount = amounts[key.measure]
+            block.left -= amount
+            block.reserved += amount
             block.touched_s = now_s
         return Reservation(self, bounds, amounts)
 
     def settle_one(self, key: BudgetKey, reserved: int, used: int) -> None:
         """For Reservation."""
-        block = self._blocks.setdefault(key, _Block())
+        block = self._blocks.get(key)
+        if block is None:
+            block = self._blocks[key] = _Block()
         block.reserved -= reserved
         block.left += reserved - used
         block.used += used
@@ -260,17 +264,20 @@ class Budgets:
             if (limit := bounds.of(measure)) is not None
         }
 
-    def _is_covered(self, bounds: Mapping[BudgetKey, int], amounts: Mapping[Measure, int]) -> bool:
+    def _covering(self, bounds: Mapping[BudgetKey, int], amounts: Mapping[Measure, int]) -> list[_Block] | None:
+        """What this process holds of each, where that is enough of all of them."""
         fresh_s = self._monotonic_s() - VALID_FOR_S
+        blocks = []
         for key in bounds:
             block = self._blocks.get(key)
             if block is None or block.renewed_s < fresh_s or block.left < amounts[key.measure]:
-                return False
-        return True
+                return None
+            blocks.append(block)
+        return blocks
 
     async def _lease(self, bounds: Mapping[BudgetKey, int], amounts: Mapping[Measure, int], time_zone: str) -> None:
         """Ask the ledger for what is missing. Raises RefusalError."""
-        if self._is_covered(bounds, amounts):
+        if self._covering(bounds, amounts) is not None:
             return  # another call asked meanwhile
         self._forget_some()
         wants = []

@@ -25,6 +25,13 @@ class ClockGuard:
         self._engine_status = engine_status
         self._latest_ns = clock.now_ns()
 
+    def goes_on(self, now_ns: int) -> bool:
+        """Whether now_ns, which the clock has just told, follows what it told before; if not, check() it."""
+        if now_ns < self._latest_ns:
+            return False
+        self._latest_ns = now_ns
+        return True
+
     async def check(self) -> None:
         """Raises RefusalError(SERVICE_CLOCK_STEPPED_BACK)."""
         now_ns = self._clock.now_ns()

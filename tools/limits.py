@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from core.types.clock import Clock
 from core.types.codes import ReasonCode, refuse
-from tools.budgets import Bounds, BudgetLimits, Budgets, InProcessBudgetLedger, Measure, Reservation
+from tools.budgets import Bounds, BudgetLimits, Budgets, InProcessBudgetLedger, Measure
 from tools.contracts import Principal
 from tools.policy_document import UNLIMITED, PolicyDocument, parse_amount
 from tools.policy_document import Bounds as DocumentBounds
@@ -151,18 +151,34 @@ class Places:
 Buckets = list[tuple[RateKey, BucketSize]]
 
 
+class _Asked(NamedTuple):
+    """What one call takes of rates and budgets."""
+
+    rates: Rates
+    buckets: Buckets
+    cost: int
+    budgets: Budgets
+    budget_limits: BudgetLimits
+    person_id: str
+    run_id: str | None
+    timeout_ms: int
+
+
 class _Admission(AbstractAsyncContextManager[None]):
     """One call's way in and out. A generator would do the same at several times the cost."""
 
-    __slots__ = ("_limits", "_places", "_reservation", "_reserve", "_started_s")
+    __slots__ = ("_asked", "_limits", "_places", "_reservation", "_started_s")
 
-    def __init__(self, reserve: Callable[[], Awaitable[Reservation]], places: Places, limits: GatewayLimits) -> None:
-        self._reserve = reserve
+    def __init__(self, asked: _Asked, places: Places, limits: GatewayLimits) -> None:
+        self._asked = asked
         self._places = places
         self._limits = limits
 
     async def __aenter__(self) -> None:
-        self._reservation = await self._reserve()
+        asked = self._asked
+        await asked.rates.take(asked.buckets, asked.cost)
+        amounts = {Measure.CALLS: 1, Measure.MS: asked.timeout_ms}
+        self._reservation = await asked.budgets.reserve(asked.person_id, asked.run_id, amounts, asked.budget_limits)
         try:
             await self._places.enter(self._limits)
         except BaseException:
@@ -217,13 +233,9 @@ class Limiter:
         """
         limits, budget_limits = self._limits(policy)
         buckets = self._buckets_of(limits, principal.user_id, tool, account_id)
-
-        async def reserve() -> Reservation:
-            await self._rates.take(buckets, cost)
-            amounts = {Measure.CALLS: 1, Measure.MS: timeout_ms}
-            return await self._budgets.reserve(principal.person_id, run_id, amounts, budget_limits)
-
-        return _Admission(reserve, self._places, limits)
+        person_id = principal.person_id
+        asked = _Asked(self._rates, buckets, cost, self._budgets, budget_limits, person_id, run_id, timeout_ms)
+        return _Admission(asked, self._places, limits)
 
     def _limits(self, policy: GatewayLimits) -> tuple[GatewayLimits, BudgetLimits]:
         """Made anew only when the policy is another one."""

@@ -107,11 +107,14 @@ class Rates:
         for _ in range(ATTEMPTS_LIMIT):
             now_ns = self._clock.now_ns()
             blocks = self._fresh(keys, now_ns)
-            short = [(block, *named) for block, named in zip(blocks, keys, strict=True) if block.left < cost]
-            if not short:
+            for block in blocks:
+                if block.left < cost:
+                    break
+            else:
                 for block in blocks:
                     block.left -= cost
                 return
+            short = [(block, *named) for block, named in zip(blocks, keys, strict=True) if block.left < cost]
             for block, key, size in short:
                 if block.is_empty(now_ns):
                     raise _exceeded(key, size, block, cost)
@@ -124,9 +127,12 @@ class Rates:
     def _fresh(self, keys: Keys, now_ns: int) -> list[_Block]:
         blocks = []
         for key, _ in keys:
-            block = self._blocks.setdefault(key, _Block())
-            self._blocks.move_to_end(key)
-            block.forget_idle(now_ns)
+            block = self._blocks.get(key)
+            if block is None:
+                block = self._blocks[key] = _Block()
+            else:
+                self._blocks.move_to_end(key)
+                block.forget_idle(now_ns)
             blocks.append(block)
         while len(self._blocks) > BUCKETS_LIMIT:
             self._blocks.popitem(last=False)

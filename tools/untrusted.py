@@ -80,6 +80,8 @@ def marks_of(schema: dict[str, Any]) -> Marks:
 
 def neutralised(data: Any, marks: Marks, path: str = "$") -> tuple[Any, list[str]]:
     """data with its untrusted text neutralised, and the JSON paths where that stands."""
+    if marks is None:
+        return data, []
     paths: list[str] = []
 
     def change(text: str, where: str) -> str:

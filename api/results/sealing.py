@@ -44,8 +44,7 @@ class ResultSeal:
         digest = bytes.fromhex(result.digest_hex)
         both = os.urandom(2 * NONCE_SIZE_BYTES)
         nonce, arguments_nonce = both[:NONCE_SIZE_BYTES], both[NONCE_SIZE_BYTES:]
-        bound = _binding(DOMAIN_TAG, result.call_id, result.tool, result.account_id, digest)
-        bound_arguments = _binding(ARGUMENTS_TAG, result.call_id, result.tool, result.account_id, digest)
+        row = _row(result.call_id, result.tool, result.account_id, digest)
         return SealedResult(
             call_id=result.call_id,
             run_id=result.run_id,
@@ -55,8 +54,8 @@ class ResultSeal:
             tool=result.tool,
             digest=digest,
             nonce=nonce,
-            ciphertext=self._cipher.encrypt(nonce, result.canonical, bound),
-            arguments=arguments_nonce + self._cipher.encrypt(arguments_nonce, result.arguments, bound_arguments),
+            ciphertext=self._cipher.encrypt(nonce, result.canonical, DOMAIN_TAG + row),
+            arguments=arguments_nonce + self._cipher.encrypt(arguments_nonce, result.arguments, ARGUMENTS_TAG + row),
         )
 
     def open(self, row: Row[Any]) -> StoredResult:
@@ -65,13 +64,13 @@ class ResultSeal:
         Raises ResultUnreadableError.
         """
         digest = bytes(row.digest)
-        names = (row.call_id, row.tool, row.account_id, digest)
+        bound = _row(row.call_id, row.tool, row.account_id, digest)
         arguments = bytes(row.arguments or b"")
         try:
-            canonical = self._cipher.decrypt(bytes(row.nonce), bytes(row.ciphertext), _binding(DOMAIN_TAG, *names))
+            canonical = self._cipher.decrypt(bytes(row.nonce), bytes(row.ciphertext), DOMAIN_TAG + bound)
             if arguments:
                 nonce, sealed = arguments[:NONCE_SIZE_BYTES], arguments[NONCE_SIZE_BYTES:]
-                arguments = self._cipher.decrypt(nonce, sealed, _binding(ARGUMENTS_TAG, *names))
+                arguments = self._cipher.decrypt(nonce, sealed, ARGUMENTS_TAG + bound)
         except (InvalidTag, ValueError) as error:
             raise ResultUnreadableError(f"the result of call {row.call_id} doesn't open under {KEY_NAME}") from error
         if result_digest(msgspec.json.decode(canonical)) != digest.hex():
@@ -98,6 +97,6 @@ def results_key(settings: Settings) -> bytes:
         raise ConfigurationError(f"secret {settings.paths.secret(KEY_NAME)}: must be hex") from error
 
 
-def _binding(tag: bytes, call_id: str, tool: str, account_id: str | None, digest: bytes) -> bytes:
-    """What a sealed result is tied to, so that no row can stand in for another."""
-    return b"\x00".join([tag, call_id.encode(), tool.encode(), (account_id or "").encode(), digest])
+def _row(call_id: str, tool: str, account_id: str | None, digest: bytes) -> bytes:
+    """What a sealed result is tied to after its tag, so that no row can stand in for another."""
+    return b"\x00%b\x00%b\x00%b\x00%b" % (call_id.encode(), tool.encode(), (account_id or "").encode(), digest)

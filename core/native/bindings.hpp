@@ -5,6 +5,7 @@
 
 namespace veloz {
 
+void bind_cells(nanobind::module_ &module);
 void bind_disk(nanobind::module_ &module);
 void bind_journal(nanobind::module_ &module);
 void bind_plain(nanobind::module_ &module);

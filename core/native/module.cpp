@@ -457,4 +457,5 @@ NB_MODULE(_native, module) {
     veloz::bind_plain(module);
     veloz::bind_wire(module);
     veloz::bind_text(module);
+    veloz::bind_cells(module);
 }

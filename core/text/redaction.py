@@ -160,7 +160,7 @@ class Redactor:
         return RedactedValue(_Walk(self, findings).visit(value, "$", "", 0), tuple(findings))
 
     def _text(self, text: str, path: str, off: frozenset[Kind]) -> Redacted:
-        if _HARMLESS.fullmatch(text) is not None or _is_clean(text, off):
+        if text in _clean_texts or _HARMLESS.fullmatch(text) is not None or _is_clean(text, off):
             return Redacted(text, ())
         text = _INVISIBLE.sub("", text)
         removed = 0

@@ -11,6 +11,7 @@ from psycopg.adapt import Transformer
 from psycopg.pq import Format
 
 from audit._inserts import SealedResult, Writing, statement_of, writing_of
+from audit.record import AuditRecord
 
 ARRAY_OIDS = {"text": 1009, "bytea": 1001, "bigint": 1016}
 RECORD_KINDS = ["text", "bytea", "bytea", "bigint", *["text"] * 8]
@@ -48,9 +49,16 @@ def read(kinds: list[str], arrays: list[bytes | None]) -> list[list[Any]]:
     ]
 
 
+def writing(row: dict[str, Any], result: SealedResult | None) -> Writing:
+    """Of a record with the row's columns; its bytes and their hash are given, as they are when it is written."""
+    beside = {name: value for name, value in row.items() if name not in {"record", "leaf_hash", "occurred_at_ns"}}
+    record = AuditRecord(occurred_at="", occurred_at_ns=str(row["occurred_at_ns"]), clock_source="", **beside)
+    return writing_of(record, row["record"], row["leaf_hash"], result)
+
+
 @given(st.lists(st.tuples(ROWS, st.none() | RESULTS), min_size=2, max_size=5))
 def test_a_batch_reads_back_as_its_rows(rows: list[tuple[dict[str, Any], SealedResult | None]]) -> None:
-    name, values = statement_of([writing_of(row, result) for row, result in rows])
+    name, values = statement_of([writing(row, result) for row, result in rows])
     results = [result for _, result in rows if result is not None]
     assert name == ("calls" if results else "records")
     if results:
@@ -62,10 +70,10 @@ def test_a_batch_reads_back_as_its_rows(rows: list[tuple[dict[str, Any], SealedR
 
 @given(ROWS, st.none() | RESULTS)
 def test_what_waits_alone_goes_as_plain_values(row: dict[str, Any], result: SealedResult | None) -> None:
-    writing = writing_of(row, result)
-    name, values = statement_of([writing])
+    alone = writing(row, result)
+    name, values = statement_of([alone])
     assert name == ("one_record" if result is None else "one_call")
-    assert tuple(values) == (writing.result or ()) + writing.record
+    assert tuple(values) == (alone.result or ()) + alone.record
 
 
 @pytest.mark.parametrize(
@@ -73,6 +81,6 @@ def test_what_waits_alone_goes_as_plain_values(row: dict[str, Any], result: Seal
 )
 def test_what_no_column_can_hold_is_refused_before_it_waits(column: str, value: Any, told: str) -> None:
     row: dict[str, Any] = dict.fromkeys(RECORD_NAMES, "x") | {"record": b"", "leaf_hash": b"", "occurred_at_ns": 1}
-    assert isinstance(writing_of(row, None), Writing)
+    assert isinstance(writing(row, None), Writing)
     with pytest.raises(ValueError, match=told):
-        writing_of(row | {column: value}, None)
+        writing(row | {column: value}, None)

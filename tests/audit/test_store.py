@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,13 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from audit.keys import KeyUnusableError, PersonErasedError, PersonKeys
+from audit.keys import (
+    CACHE_AGE_LIMIT_S,
+    IDENTITY_LIMIT_CHARS,
+    KeyUnusableError,
+    PersonErasedError,
+    PersonKeys,
+)
 from audit.read import find_trace
 from audit.record import Action, AuditRecord, leaf_hash, parse_record
 from audit.store import PostgresAuditSink, audit_redactor
@@ -230,6 +237,23 @@ async def test_two_processes_agree_on_a_persons_first_key(parts: Parts) -> None:
     others = [PersonKeys(parts.api, KEK) for _ in range(4)]
     fields = await asyncio.gather(*(keys.seal("user-new", f"name {index}") for index, keys in enumerate(others)))
     assert [await parts.keys.open(field) for field in fields] == [f"name {index}" for index in range(4)]
+
+
+async def test_a_name_is_sealed_at_once_while_its_key_is_at_hand_and_no_longer(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert parts.keys.seal_at_once("user-a", "Ann") is None
+    asked = await parts.keys.seal("user-a", "Ann")
+    at_once = parts.keys.seal_at_once("user-a", "Ann")
+    assert at_once is not None
+    assert at_once.nonce != asked.nonce
+    assert await parts.keys.open(at_once) == "Ann"
+    assert parts.keys.seal_at_once("user-b", "Bob") is None
+    assert parts.keys.seal_at_once("user-a", "A" * (IDENTITY_LIMIT_CHARS + 1)) is None
+    later_s = time.monotonic() + CACHE_AGE_LIMIT_S
+    with monkeypatch.context() as patched:
+        patched.setattr("audit.keys.time.monotonic", lambda: later_s)
+        assert parts.keys.seal_at_once("user-a", "Ann") is None, "the key may have been erased meanwhile"
 
 
 async def test_a_sealed_field_opens_for_its_own_person_only(parts: Parts) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tools.arguments import ARGUMENTS_LIMIT, TEXT_LIMIT_CHARS, is_bounded, plain_text
+from tools.arguments import ARGUMENTS_LIMIT, TEXT_LIMIT_CHARS, bounded_as_record, is_bounded, plain_text
 
 TEXT = st.text(st.characters(), max_size=8) | st.sampled_from(["\x00", "\ud800", "x" * TEXT_LIMIT_CHARS])
 LONGER = "x" * (TEXT_LIMIT_CHARS + 1)
@@ -28,6 +28,16 @@ class Text(str):
 @example({"\ud800": "a"})
 def test_a_dict_is_bounded_as_any_other_mapping_of_the_same_is(value: dict[str, Any]) -> None:
     assert is_bounded(value) is is_bounded(MappingProxyType(value))
+
+
+@given(st.dictionaries(TEXT, TEXT | st.integers() | st.none() | st.booleans() | st.lists(TEXT), max_size=6))
+@example({"a": "b", "c": None, "d": True})
+@example({"a": ("b",)})
+def test_a_dict_is_recorded_as_any_other_mapping_of_the_same_is(value: dict[str, Any]) -> None:
+    recorded = bounded_as_record(value)
+    assert repr(recorded) == repr(bounded_as_record(MappingProxyType(value)))
+    recorded["added"] = "x"
+    assert "added" not in value
 
 
 @pytest.mark.parametrize(
