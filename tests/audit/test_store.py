@@ -150,8 +150,9 @@ async def test_an_append_that_misses_its_deadline_is_refused(postgres: PostgresD
 
 async def test_closing_ends_an_append_that_cannot_become_durable(postgres: PostgresDatabase, tmp_path: Path) -> None:
     engine = create_engine(postgres.settings(tmp_path), "audit_writer")
-    sink = PostgresAuditSink(engine, audit_redactor(KEK), deadline_s=0.2)
+    sink = PostgresAuditSink(engine, audit_redactor(KEK))
     await sink.append(record("record-1"))
+    sink._deadline_s = 0.2
     with postgres.connect("owner") as connection, connection.transaction():
         connection.execute("LOCK TABLE audit.inbox IN EXCLUSIVE MODE")
         append = asyncio.create_task(sink.append(record("record-2")))

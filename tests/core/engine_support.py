@@ -29,10 +29,12 @@ from tests.core.approvals import ACCOUNT, ROOT_SEED, approve, proposal, rules_do
 TOKEN = "ab" * 32
 NO_NATS = "nats://127.0.0.1:9"
 WAIT_S = 60.0
+# A book isn't stale because the machine, which is the venue's too, has stalled.
 RISK_TOML = rules_document(
     max_notional_per_order_quote='"100000"',
     max_deviation_bps="100",
     max_depth_share_bps="10000",
+    book_stale_after_ms="60000",
     repeated_intent="{count = 1000, window_ms = 1000}",
 )
 

@@ -51,7 +51,7 @@ def home_for(folder: Path, rest_url: str, key: Credentials | None = CANCEL_KEY, 
     return {"VELOZ_HOME": str(folder / "home"), "VELOZ_VENUE__REST_URL": rest_url, **more}
 
 
-async def run(environment: dict[str, str], deadline_s: float = 20.0) -> tuple[int, dict[str, Any]]:
+async def run(environment: dict[str, str], deadline_s: float = 60.0) -> tuple[int, dict[str, Any]]:
     settings = load_settings(Path(environment["VELOZ_HOME"]), environment)
     return await canceller.halt_and_cancel(settings, "a test", deadline_s, SystemClock())
 
@@ -209,7 +209,7 @@ async def test_what_is_left_is_told_and_so_is_not_knowing(
         return orders if request.method == "GET" else answer(500, {"code": -1000, "msg": "broken"})
 
     async with scripted_http(respond) as script:
-        code, result = await run(home_for(tmp_path, script.url), deadline_s=0.6)
+        code, result = await run(home_for(tmp_path, script.url), deadline_s=1.5)
     assert (code, result["is_clear"], result["left"]) == (canceller.EXIT_LEFT, False, expected)
     assert "NOT CLEAR" in capsys.readouterr().err
     assert result["error"]
@@ -227,7 +227,7 @@ async def test_one_symbols_trouble_keeps_no_other_symbols_order_alive(tmp_path: 
         return answer(200, [])
 
     async with scripted_http(respond) as script:
-        code, result = await run(home_for(tmp_path, script.url), deadline_s=0.6)
+        code, result = await run(home_for(tmp_path, script.url), deadline_s=1.5)
     assert code == canceller.EXIT_LEFT
     assert [item["symbol"] for item in result["left"]] == ["AAAUSDT"]
     assert [item["symbol"] for item in result["canceled"]] == ["ZZZUSDT"]

@@ -54,14 +54,15 @@ async def test_a_venue_that_is_gone_leaves_only_cancels(home: Path) -> None:
 
 
 async def test_an_operator_who_is_gone_halts_it_and_cancels_what_rests(home: Path, settings: Settings) -> None:
-    write_rules(home, dead_mans_timer_s="2")
+    # Long enough for an order to come to rest on a machine that stalls.
+    write_rules(home, dead_mans_timer_s="6")
     engine = RunningEngine(settings)
     await engine.start()
     try:
         order_id = await resting(engine)
         event = await engine.event(thrown("HALTED"))
         assert event.account_id == ""
-        assert "wasn't renewed for 2 s" in event.reason
+        assert "wasn't renewed for 6 s" in event.reason
         closed = await engine.event(lambda event: isinstance(event, OrderClosed))
         assert (closed.client_order_id, closed.status) == (order_id, OrderStatus.CANCELED)
         refused = await engine.execute(await engine.propose())

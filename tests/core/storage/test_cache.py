@@ -31,7 +31,7 @@ KEYS = {f"veloz:v1:paper:{SYMBOL}:{kind}" for kind in ("ticker", "top", "trades"
 START_NS = 1_700_000_000_000 * NS_PER_MS
 STALE_AFTER_MS = 1_000
 WAIT_S = 60.0
-TTL_S = 3
+TTL_S = 9
 PASSWORD = "correct-horse-battery-staple"
 
 
@@ -111,6 +111,13 @@ class Server:
 
     def stop(self) -> None:
         self._server.stop()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stalls isn't a Redis that is away; a test that is about such a wait sets it itself."""
+    for name in ("CONNECT_TIMEOUT_S", "REPLY_TIMEOUT_S", "READ_TIMEOUT_S"):
+        monkeypatch.setattr(cache_module, name, WAIT_S)
 
 
 @pytest.fixture
@@ -305,7 +312,8 @@ async def test_a_killed_server_is_counted_and_logged_once_and_has_it_all_again_a
 async def test_a_server_that_hangs_holds_up_neither_the_feed_nor_a_reader(
     server: Server, market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache_module, "REPLY_TIMEOUT_S", 0.2)
+    for name in ("REPLY_TIMEOUT_S", "READ_TIMEOUT_S"):
+        monkeypatch.setattr(cache_module, name, 0.2)
     async with caching(settings_of(tmp_path, server.url), market) as cached, running(cached):
         await cached.until(lambda: cached.writer.counters.documents >= 3)
         os.kill(server.pid, signal.SIGSTOP)
