@@ -421,6 +421,11 @@ class PlainOrders:
     def apply_accepted(self, event: object, undo: list[Any] | None) -> bool:
         """The same for an OrderAccepted."""
 
+    def retire(self, order_ids: list[str], undo: list[Any] | None) -> list[str]:
+        """
+        Let go of final orders that stand alone, as core.kernel.kernel does; the others, which are left to it.
+        """
+
 class OrderRequests:
     """Plain limit orders as signed, masked frames of one connection."""
 

@@ -27,9 +27,7 @@ from core.orders.machine import Order, at_most
 from core.portfolio.positions import Position
 from core.risk.kill_switch import KillSwitch
 from core.risk.rules import RiskRules, parse_risk_rules
-from core.types.authority import (
-    MandateAuthority,
-)
+from core.types.authority import ExternalAuthority, MandateAuthority
 from core.types.events import (
     BalancesObserved,
     EquityObserved,
@@ -111,6 +109,8 @@ class Holdings:
                 "strategy_positions": self.strategy_positions,
                 "open": self.index.open,
                 "open_by_market": self.index.open_by_market,
+                "final": self.index.final,
+                "children": self.index.children,
                 "replacements": self.index.replacements,
             },
             {
@@ -119,6 +119,7 @@ class Holdings:
                 "order": Order,
                 "mandate": MandateAuthority,
                 "mandate_state": MandateState,
+                "external": ExternalAuthority,
                 "checks": RenderedChecks,
                 "status_intended": OrderStatus.INTENDED,
                 "status_accepted": OrderStatus.ACCEPTED,

@@ -23,8 +23,10 @@ class OrderIndexes:
         self.replacements: dict[str, tuple[str, ...]] = {}
         self.dependent: dict[str, None] = {}
         """Open orders that others have a bearing on: held ones, and those in a group."""
-        self._by_age: list[tuple[int, str]] = []
-        """A heap of (updated_ns, order id) of every order that became final; what isn't so any more is passed over."""
+        self._ended: dict[int, list[str]] = {}
+        """Every order that became final, by its updated_ns; what isn't so any more is passed over."""
+        self._moments: list[int] = []
+        """The heap of those times: far fewer than orders, where those of one batch end at one time."""
         self.open_by_market: dict[PositionKey, dict[str, None]] = {}
         self._held_by_market: dict[InstrumentKey, dict[str, None]] = {}
 
@@ -35,20 +37,33 @@ class OrderIndexes:
         return tuple(self._held_by_market.get(instrument, ()))
 
     def oldest_final(self, count: int, orders: Mapping[str, Order], until_ns: int) -> list[str]:
-        """The final orders that were touched longest ago and until then, oldest first; each is given once, unless
-        keep_final says."""
+        """The final orders that were touched longest ago and until then; of those of one time the first by id. Each is
+        given once, unless keep_final says."""
         found: list[str] = []
-        while self._by_age and len(found) < count and self._by_age[0][0] <= until_ns:
-            updated_ns, order_id = heappop(self._by_age)
-            order = orders.get(order_id)
-            is_so = order is not None and order.status.is_final and order.updated_ns == updated_ns
-            if is_so and order_id not in found[-1:]:
-                found.append(order_id)
+        while self._moments and len(found) < count and self._moments[0] <= until_ns:
+            updated_ns, final = self._moments[0], self.final
+            ended = self._ended[updated_ns]
+            left = count - len(found)
+            if len(ended) > left:
+                ended.sort()
+            # An order may stand here twice, when its end was undone meanwhile.
+            so = {name: None for name in ended if name in final and orders[name].updated_ns == updated_ns}
+            names = list(so)
+            found += names[:left]
+            if len(names) > left:
+                self._ended[updated_ns] = names[left:]
+            else:
+                del self._ended[updated_ns]
+                heappop(self._moments)
         return found
 
     def keep_final(self, order: Order) -> None:
         """Give it again the next time."""
-        heappush(self._by_age, (order.updated_ns, order.intent.client_order_id))
+        ended = self._ended.get(order.updated_ns)
+        if ended is None:
+            ended = self._ended[order.updated_ns] = []
+            heappush(self._moments, order.updated_ns)
+        ended.append(order.intent.client_order_id)
 
     def order_changed(self, order_id: str, old: Order | None, new: Order | None) -> None:
         if old is not None and new is not None and old.status in _WORKING and new.status in _WORKING:

@@ -99,6 +99,9 @@ FINAL_ORDERS_KEPT_NS = 10 * NS_PER_S
 """However many there are: a venue may tell of an order's last fills after its end."""
 RULES_VERSIONS_KEPT = 20
 TIDY_INTERVAL_EVENTS = 512
+RETIRED_AT_ONCE = 256
+"""Final orders that leave memory after so many events. An order takes two events at least, one to begin and one to end,
+so no more of them can be due in the long run; what a burst left goes bit by bit."""
 GRANTS_KEPT_NS = 24 * 3600 * NS_PER_S
 """How long a session or a mandate can be looked at after it has expired."""
 
@@ -487,11 +490,31 @@ class Kernel(Holdings):
             put(self.sessions, session_id, None)
         for mandate_id in [k for k, v in self.mandates.items() if v.expires_ns + GRANTS_KEPT_NS <= now_ns]:
             put(self.mandates, mandate_id, None)
-        excess = len(self.index.final) - FINAL_ORDERS_KEPT
-        for order_id in self.index.oldest_final(excess, self.orders, now_ns - FINAL_ORDERS_KEPT_NS):
-            self._retire(order_id)
+        self._let_go(now_ns - FINAL_ORDERS_KEPT_NS)
 
-    def _retire(self, order_id: str) -> None:
+    def _let_go(self, until_ns: int) -> None:
+        """Of the final orders beyond those that are kept, the oldest."""
+        left = min(len(self.index.final) - FINAL_ORDERS_KEPT, RETIRED_AT_ONCE)
+        staying: list[str] = []
+        while left > 0 and (oldest := self.index.oldest_final(left, self.orders, until_ns)):
+            needed = [order_id for order_id in self._retire_plain(oldest) if not self._retire(order_id)]
+            left -= len(oldest) - len(needed)
+            staying += needed
+        for order_id in staying:
+            self.index.keep_final(self.orders[order_id])
+
+    def _retire_plain(self, order_ids: list[str]) -> list[str]:
+        """Those that stand alone; the others are given back."""
+        state = self._state
+        others = self.plain.retire(order_ids, state.undo)
+        if state.is_digesting:
+            for order_id in set(order_ids).difference(others):
+                state.was_put(self.orders, order_id)
+                state.was_put(self.retired, short_id(order_id))
+        return others
+
+    def _retire(self, order_id: str) -> bool:
+        """Whether it could go: one on which others depend that are open stays with them."""
         order, index = self.orders[order_id], self.index
         related = (
             *index.groups.get(order.group_id or "", ()),
@@ -500,8 +523,7 @@ class Kernel(Holdings):
             *((order.parent_id,) if order.parent_id else ()),
         )
         if any(other in index.open for other in related):
-            index.keep_final(order)
-            return
+            return False
         self._state.put(self.orders, order_id, None)
         self._state.put(self.retired, short_id(order_id), True)
         if isinstance(order.authority, ExternalAuthority):
@@ -509,6 +531,7 @@ class Kernel(Holdings):
             base = order_id.partition(SEPARATOR)[0]
             for name in (f"{base}{SEPARATOR}", f"{base}{SEPARATOR}{order.venue_order_id}"):
                 self._state.put(self.retired, short_id(name), True)
+        return True
 
 
 def _granted(table: Table[str, G], grant_id: str) -> G:

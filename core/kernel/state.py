@@ -73,6 +73,11 @@ class State:
         """For whom changes tables without put: what each row was before, oldest first; None while nothing is kept."""
         return self._undo if self._recording else None
 
+    @property
+    def is_digesting(self) -> bool:
+        """Whether was_put does anything."""
+        return self._digesting
+
     def was_put(self, table: Table[Any, Any], key: Any) -> None:
         """A row was changed without put."""
         if self._digesting:

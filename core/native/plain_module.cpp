@@ -100,11 +100,11 @@ public:
     PlainOrders(PythonExposure &exposure, PythonActivity &activity, const nb::dict &tables, const nb::dict &types)
         : exposure_(exposure), activity_(activity), orders_(tables["orders"]), retired_(tables["retired"]),
           mandates_(tables["mandates"]), strategy_positions_(tables["strategy_positions"]), open_(tables["open"]),
-          open_by_market_(tables["open_by_market"]), replacements_(tables["replacements"]),
-          intent_type_(types["intent"]), intended_type_(types["intended"]), order_type_(types["order"]),
-          mandate_type_(types["mandate"]), mandate_state_type_(types["mandate_state"]), checks_type_(types["checks"]),
-          intended_(types["status_intended"]), accepted_(types["status_accepted"]), replace_(types["replace"]),
-          no_trades_(nb::steal(PyTuple_New(0))) {
+          open_by_market_(tables["open_by_market"]), final_(tables["final"]), children_(tables["children"]),
+          replacements_(tables["replacements"]), intent_type_(types["intent"]), intended_type_(types["intended"]),
+          order_type_(types["order"]), mandate_type_(types["mandate"]), mandate_state_type_(types["mandate_state"]),
+          external_type_(types["external"]), checks_type_(types["checks"]), intended_(types["status_intended"]),
+          accepted_(types["status_accepted"]), replace_(types["replace"]), no_trades_(nb::steal(PyTuple_New(0))) {
         const auto keywords = [](std::initializer_list<const char *> words) {
             nb::list made;
             for (const char *word : words) made.append(nb::steal(PyUnicode_InternFromString(word)));
@@ -139,6 +139,13 @@ public:
         } catch (const Inexact &) {
             return false;
         }
+    }
+
+    nb::list retire(const nb::list &order_ids, nb::handle undo) {
+        nb::list others;
+        for (nb::handle order_id : order_ids)
+            if (!retired(order_id, undo)) others.append(order_id);
+        return others;
     }
 
 private:
@@ -292,12 +299,33 @@ private:
     }
 
     // A row's former value is told before it changes.
+    static void note(nb::handle table, nb::handle key, nb::handle old, nb::handle undo) {
+        if (undo.is_none()) return;
+        const nb::object change = nb::steal(PyTuple_Pack(3, table.ptr(), key.ptr(), old.ptr()));
+        if (!change.is_valid() || PyList_Append(undo.ptr(), change.ptr()) != 0) throw nb::python_error();
+    }
+
     static void set(nb::handle table, nb::handle key, nb::handle old, nb::handle value, nb::handle undo) {
-        if (!undo.is_none()) {
-            const nb::object change = nb::steal(PyTuple_Pack(3, table.ptr(), key.ptr(), old.ptr()));
-            if (!change.is_valid() || PyList_Append(undo.ptr(), change.ptr()) != 0) throw nb::python_error();
-        }
+        note(table, key, old, undo);
         put(table, key, value);
+    }
+
+    // As core.kernel.kernel.Kernel._retire, of a final order that stands alone: none of the books counts it any more.
+    bool retired(nb::handle order_id, nb::handle undo) {
+        const Names &n = names();
+        const nb::object order = nb::borrow(found_in(orders_, order_id));
+        if (!order.is_valid() || n.authority.of(order).type().is(external_type_)) return false;
+        for (const Name *name : {&n.group_id, &n.parent_id, &n.replaces})
+            if (!name->of(order).is_none()) return false;
+        for (nb::handle index : {nb::handle(children_), nb::handle(replacements_)})
+            if (found_in(index, order_id).ptr() != nullptr) return false;
+        const nb::object key = nb::int_(short_id(text_in(order_id))), nothing = nb::none();
+        const nb::handle before = found_in(retired_, key);
+        note(orders_, order_id, order, undo);
+        if (PyDict_DelItem(orders_.ptr(), order_id.ptr()) != 0) throw nb::python_error();
+        if (PyDict_DelItem(final_.ptr(), order_id.ptr()) != 0) throw nb::python_error();
+        set(retired_, key, before.is_valid() ? before : nb::handle(nothing), nb::handle(Py_True), undo);
+        return true;
     }
 
     bool applied(nb::handle event, nb::handle undo) {
@@ -379,9 +407,9 @@ private:
 
     PythonExposure &exposure_;
     PythonActivity &activity_;
-    nb::object orders_, retired_, mandates_, strategy_positions_, open_, open_by_market_, replacements_, intent_type_,
-        intended_type_, order_type_, mandate_type_, mandate_state_type_, checks_type_, intended_, accepted_, replace_,
-        no_trades_;
+    nb::object orders_, retired_, mandates_, strategy_positions_, open_, open_by_market_, final_, children_,
+        replacements_, intent_type_, intended_type_, order_type_, mandate_type_, mandate_state_type_, external_type_,
+        checks_type_, intended_, accepted_, replace_, no_trades_;
     nb::tuple intended_keywords_, accepted_keywords_;
 };
 
@@ -443,7 +471,10 @@ void bind_plain(nb::module_ &module) {
              "undo: what State.rollback goes by, where changes can be undone.")
         .def("apply_accepted", &PlainOrders::apply_accepted, "event"_a, "undo"_a.none(),
              nb::sig("def apply_accepted(self, event: object, undo: list[typing.Any] | None) -> bool"),
-             "The same for an OrderAccepted.");
+             "The same for an OrderAccepted.")
+        .def("retire", &PlainOrders::retire, "order_ids"_a, "undo"_a.none(),
+             nb::sig("def retire(self, order_ids: list[str], undo: list[typing.Any] | None) -> list[str]"),
+             "Let go of final orders that stand alone, as core.kernel.kernel does; the others, which are left to it.");
 }
 
 }  // namespace veloz

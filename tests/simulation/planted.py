@@ -120,6 +120,9 @@ class NothingIsPlain:
 
     apply_accepted = apply
 
+    def retire(self, order_ids: list[str], *_arguments: Any) -> list[str]:
+        return order_ids
+
 
 def _by_the_oracle(patch: Patch) -> None:
     """The checks as Python makes them, which is where they can be changed."""
