@@ -8,6 +8,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.patience import patience
 from tests.postgres import PostgresDatabase, PostgresServer
 
 structlog.configure(  # its default draws tracebacks with all locals, which takes seconds
@@ -25,6 +26,12 @@ settings.register_profile("explore", deadline=None, suppress_health_check=[Healt
 # --hypothesis-profile=explore.
 settings.register_profile("steady", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_product() -> Iterator[None]:
+    with patience():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import grpc.aio
 import pytest
 
 from core.config import Settings
+from core.runtime import client as client_module
 from core.runtime import engine as engine_module
 from core.runtime.address import engine_address
 from core.types.clock import NS_PER_S, SystemClock
@@ -109,7 +110,11 @@ class Hanging(grpc.GenericRpcHandler):
 
 
 async def test_the_engine_hangs(
-    service: GatewayService, engine: RunningEngine, settings: Settings, venue: PaperVenue
+    service: GatewayService,
+    engine: RunningEngine,
+    settings: Settings,
+    venue: PaperVenue,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert engine.task is not None
     assert await answers(service)
@@ -122,7 +127,10 @@ async def test_the_engine_hangs(
     async with asyncio.timeout(HEALS_WITHIN_S):
         await engine.client._channel.channel_ready()
     try:
-        codes = await refused(service)
+        with monkeypatch.context() as patched:
+            for name in ("READ_DEADLINE_S", "CHECK_DEADLINE_S"):
+                patched.setattr(client_module, name, 0.5)
+            codes = await refused(service)
     finally:
         await hanging.stop(None)
     assert codes <= {ReasonCode.SERVICE_ENGINE_UNAVAILABLE, ReasonCode.TOOL_DEADLINE_EXCEEDED}
