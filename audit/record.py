@@ -117,17 +117,18 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     payload_digest: str | None = None
 
 
-_texts_of = attrgetter(*(name for name in AuditRecord.__struct_fields__ if name not in {"action", "actor_identity"}))
+_OF_OTHER_KINDS = {"action", "actor_identity", "payload"}
+_texts_of = attrgetter(*(name for name in AuditRecord.__struct_fields__ if name not in _OF_OTHER_KINDS))
 _sealed_of = attrgetter(*PersonField.__struct_fields__)
 
 
-def record_bytes(record: AuditRecord) -> bytes:
-    """The canonical bytes.
+def record_bytes(record: AuditRecord, payload_json: bytes | None = None) -> bytes:
+    """The canonical bytes. payload_json are those of the payload, where somebody has them: then it isn't looked at.
 
     Raises TypeError when the payload holds a number, and ValueError when the record is larger than
     RECORD_SIZE_LIMIT_BYTES.
     """
-    canonical = _text_bytes(record)
+    canonical = _text_bytes(record, payload_json)
     if canonical is None:
         plain = msgspec.to_builtins(record)
         _refuse_numbers(plain["payload"], "payload")
@@ -137,14 +138,17 @@ def record_bytes(record: AuditRecord) -> bytes:
     return canonical
 
 
-def _text_bytes(record: AuditRecord) -> bytes | None:
+def _text_bytes(record: AuditRecord, payload_json: bytes | None) -> bytes | None:
     """The canonical bytes of a record that holds text alone; None for any other. As canonical_text writes a dict, whose
     names the fields' names are: only without making that dict."""
     action, sealed = record.action, record.actor_identity
     if type(action) is not Action or not (sealed is None or type(sealed) is PersonField):
         return None
-    beside = (_texts_of(record), None if sealed is None else _sealed_of(sealed))
-    return encode_sorted(record) if is_text_only(beside) and type(record.payload) is dict else None
+    if not is_text_only((_texts_of(record), None if sealed is None else _sealed_of(sealed))):
+        return None
+    if payload_json is not None:
+        return encode_sorted(msgspec.structs.replace(record, payload=msgspec.Raw(payload_json)))
+    return encode_sorted(record) if type(record.payload) is dict and is_text_only(record.payload) else None
 
 
 def leaf_hash(canonical: bytes) -> bytes:

@@ -70,8 +70,7 @@ def inbox_row(record: AuditRecord, redactor: Redactor) -> dict[str, Any]:
 
     Raises TypeError and ValueError as audit.record.record_bytes does.
     """
-    record = _redacted(record, redactor)
-    canonical = record_bytes(record)
+    record, canonical = _redacted(record, redactor)
     return {
         "record_id": record.record_id,
         "record": canonical,
@@ -88,16 +87,17 @@ def inbox_row(record: AuditRecord, redactor: Redactor) -> dict[str, Any]:
     }
 
 
-def _redacted(record: AuditRecord, redactor: Redactor) -> AuditRecord:
-    payload = redactor.value(record.payload).value
-    resource = redactor.text(record.resource).text
-    return msgspec.structs.replace(record, payload=payload, resource=resource)
+def _redacted(record: AuditRecord, redactor: Redactor) -> tuple[AuditRecord, bytes]:
+    """And its canonical bytes."""
+    payload_json = redactor.clean_json(record.payload)
+    payload = record.payload if payload_json is not None else redactor.value(record.payload).value
+    record = msgspec.structs.replace(record, payload=payload, resource=redactor.text(record.resource).text)
+    return record, record_bytes(record, payload_json)
 
 
 def _writing(record: AuditRecord, redactor: Redactor, result: SealedResult | None) -> Writing:
     """What inbox_row holds, as the statement takes it."""
-    record = _redacted(record, redactor)
-    canonical = record_bytes(record)
+    record, canonical = _redacted(record, redactor)
     return writing_of(record, canonical, leaf_hash(canonical), result)
 
 

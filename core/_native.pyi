@@ -452,6 +452,9 @@ class Answers:
 def is_text_only(value: object, depth_limit: int) -> bool:
     """See core.text.canonical.is_text_only."""
 
+def clean_json(value: object, traits: dict[str, int], clean: set[str], clean_identifiers: set[str], depth_limit: int, nodes_limit: int) -> bytes | None:
+    """See core.text.redaction.Redactor.clean_json."""
+
 def redacted(value: object, slow: object, traits: dict[str, int], clean: set[str], clean_identifiers: set[str], depth_limit: int, nodes_limit: int) -> Any:
     """
     What slow.visit makes of a value, which is asked for the parts alone that may not stay as they are; NotImplemented where it has to see the whole.

@@ -58,6 +58,7 @@ class _Attempt:
     account_id: str = ""
     scope: tuple[str, ...] = ()
     arguments: Any = None
+    arguments_json: bytes | None = None
     weighed: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -138,7 +139,7 @@ class ToolGateway:
         definition = self._authorise(attempt)
         arguments = validate(definition, call.arguments)
         # What was validated is what the record tells, whoever holds the caller's object.
-        attempt.arguments = self._redactor.value(bounded_as_record(call.arguments)).value
+        self._keep(attempt, bounded_as_record(call.arguments))
         facts = self._facts(attempt, definition, arguments)
         self._restrict(attempt, facts)
         async with self._admitted(attempt, definition):
@@ -268,9 +269,13 @@ class ToolGateway:
         The bytes are the data's RFC 8785 form: what is digested is what is stored.
         """
         assert isinstance(output, definition.output_model), f"{definition.name} gave a {type(output).__name__}"
-        data: dict[str, Any] = self._redactor.value(as_cells(output, self._shapes[definition.name])).value
-        data, untrusted_paths = neutralised(data, definition.untrusted_marks)
-        canonical = canonical_json(data)
+        data: dict[str, Any] = as_cells(output, self._shapes[definition.name])
+        marks = definition.untrusted_marks
+        untrusted_paths: list[str] = []
+        canonical = self._redactor.clean_json(data) if marks is None else None
+        if canonical is None:
+            data, untrusted_paths = neutralised(self._redactor.value(data).value, marks)
+            canonical = canonical_json(data)
         result = ToolResult(
             call_id=attempt.call.call_id,
             tool=definition.name,
@@ -308,14 +313,23 @@ class ToolGateway:
             digest_hex=digest_hex,
             canonical=canonical,
             created_at_ns=self._clock.now_ns(),
-            arguments=canonical_json(self._arguments(attempt)),
+            arguments=self._arguments_json(attempt),
         )
 
     def _arguments(self, attempt: _Attempt) -> Any:
         """What the call was given, bounded and redacted once."""
         if attempt.arguments is None:
-            attempt.arguments = self._redactor.value(as_record(attempt.call.arguments)).value
+            self._keep(attempt, as_record(attempt.call.arguments))
         return attempt.arguments
+
+    def _arguments_json(self, attempt: _Attempt) -> bytes:
+        """In RFC 8785 form."""
+        arguments = self._arguments(attempt)
+        return canonical_json(arguments) if attempt.arguments_json is None else attempt.arguments_json
+
+    def _keep(self, attempt: _Attempt, arguments: Any) -> None:
+        attempt.arguments_json = self._redactor.clean_json(arguments)
+        attempt.arguments = arguments if attempt.arguments_json is not None else self._redactor.value(arguments).value
 
     async def _refused(self, attempt: _Attempt, refusal: Refusal, retry_after_ms: int | None = None) -> ToolResult:
         refusal = msgspec.structs.replace(refusal, message=self._redactor.text(refusal.message).text)

@@ -1,5 +1,6 @@
 // core._native: walks over JSON-like values. core.text.canonical and core.text.redaction are the oracles.
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -44,6 +45,13 @@ bool is_text_only(PyObject *value, int left) {
     return true;
 }
 
+// A text that is clean for all detectors is so where some are off: whoever asks for identifiers asks for both sets.
+bool is_known(nb::handle known, PyObject *text) {
+    const int found = PySet_Contains(known.ptr(), text);
+    if (found < 0) throw nb::python_error();
+    return found > 0;
+}
+
 // One pass over one value. What isn't known to stay as it is goes to the walk of core.text.redaction; a value that
 // holds something else than dicts, lists, tuples, text, ints, floats, bools and None goes there as a whole.
 class Walk {
@@ -81,9 +89,8 @@ private:
         if (is_ascii && is_harmless(characters)) return nb::borrow(value);
         const bool as_identifier = is_ascii && (traits & kIdentifierKey) != 0 && is_identifier(characters);
         if (as_identifier && is_own_identifier(characters)) return nb::borrow(value);
-        const int known = PySet_Contains((as_identifier ? clean_identifiers_ : clean_).ptr(), value.ptr());
-        if (known < 0) throw nb::python_error();
-        if (known > 0) return nb::borrow(value);
+        if (is_known(clean_, value.ptr()) || (as_identifier && is_known(clean_identifiers_, value.ptr())))
+            return nb::borrow(value);
         return slow_.attr("visit_text")(value, path(), key);
     }
 
@@ -144,6 +151,116 @@ private:
     std::vector<Step> path_;
 };
 
+// A value's RFC 8785 bytes where redaction leaves all of it as it is: one pass that copies nothing. It calls no Python,
+// so nothing changes under it.
+class CleanWriter {
+public:
+    CleanWriter(nb::handle traits, nb::handle clean, nb::handle clean_identifiers, int depth_limit,
+                Py_ssize_t nodes_limit)
+        : traits_(traits), clean_(clean), clean_identifiers_(clean_identifiers), depth_limit_(depth_limit),
+          nodes_left_(nodes_limit) {
+        out_.reserve(kUsualBytes);
+    }
+
+    // False when something is to be replaced, isn't known to stay, or isn't text written as it is.
+    bool write(PyObject *value, long traits, int depth) {
+        if (depth > depth_limit_ || nodes_left_-- <= 0) return false;
+        if (value == Py_None) return put("null");
+        if (PyBool_Check(value)) return put(value == Py_True ? "true" : "false");
+        if (traits & kFieldKey) return false;
+        if (PyUnicode_CheckExact(value)) return text(value, traits);
+        if (PyDict_CheckExact(value)) return dict(value, depth);
+        if (PyList_CheckExact(value) || PyTuple_CheckExact(value)) return items(value, traits, depth);
+        return false;
+    }
+
+    const std::string &written() const { return out_; }
+
+private:
+    static constexpr std::size_t kUsualBytes = 2'048;
+
+    struct Member {
+        std::string_view name;
+        PyObject *item;
+        long traits;
+    };
+
+    bool put(std::string_view bytes) {
+        out_.append(bytes);
+        return true;
+    }
+
+    bool text(PyObject *value, long traits) {
+        std::string_view characters;
+        if (!ascii_of(value, characters)) return false;
+        if (!is_harmless(characters)) {
+            const bool as_identifier = (traits & kIdentifierKey) != 0 && is_identifier(characters);
+            const bool is_own = as_identifier && is_own_identifier(characters);
+            if (!is_own && !is_known(clean_, value) && !(as_identifier && is_known(clean_identifiers_, value)))
+                return false;
+        }
+        return quoted(characters);
+    }
+
+    // What RFC 8785 escapes is left to the other way.
+    bool quoted(std::string_view characters) {
+        for (const char c : characters)
+            if (c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20) return false;
+        out_.push_back('"');
+        out_.append(characters);
+        out_.push_back('"');
+        return true;
+    }
+
+    bool dict(PyObject *value, int depth) {
+        std::vector<Member> members;
+        members.reserve(static_cast<std::size_t>(PyDict_GET_SIZE(value)));
+        PyObject *name = nullptr, *item = nullptr;
+        for (Py_ssize_t at = 0; PyDict_Next(value, &at, &name, &item);) {
+            std::string_view characters;
+            if (!PyUnicode_CheckExact(name) || !ascii_of(name, characters)) return false;
+            PyObject *known = PyDict_GetItemWithError(traits_.ptr(), name);
+            if (known == nullptr && PyErr_Occurred()) throw nb::python_error();
+            const long traits = known != nullptr ? PyLong_AsLong(known) : kRenamedKey;
+            if (traits & kRenamedKey) return false;
+            members.push_back({characters, item, traits});
+        }
+        std::ranges::sort(members, {}, &Member::name);
+        char before = '{';
+        for (const Member &member : members) {
+            out_.push_back(before);
+            before = ',';
+            if (!quoted(member.name)) return false;
+            out_.push_back(':');
+            if (!write(member.item, member.traits, depth + 1)) return false;
+        }
+        return put(members.empty() ? "{}" : "}");
+    }
+
+    bool items(PyObject *value, long traits, int depth) {
+        PyObject *const *each = PySequence_Fast_ITEMS(value);
+        const Py_ssize_t count = PySequence_Fast_GET_SIZE(value);
+        out_.push_back('[');
+        for (Py_ssize_t at = 0; at < count; ++at) {
+            if (at != 0) out_.push_back(',');
+            if (!write(each[at], traits, depth + 1)) return false;
+        }
+        return put("]");
+    }
+
+    nb::handle traits_, clean_, clean_identifiers_;
+    int depth_limit_;
+    Py_ssize_t nodes_left_;
+    std::string out_;
+};
+
+nb::object clean_json(nb::handle value, const nb::dict &traits, const nb::set &clean, const nb::set &clean_identifiers,
+                      int depth_limit, Py_ssize_t nodes_limit) {
+    CleanWriter writer(traits, clean, clean_identifiers, depth_limit, nodes_limit);
+    if (!writer.write(value.ptr(), 0, 0)) return nb::none();
+    return nb::bytes(writer.written().data(), writer.written().size());
+}
+
 nb::object redacted(nb::handle value, nb::handle slow, const nb::dict &traits, const nb::set &clean,
                     const nb::set &clean_identifiers, int depth_limit, Py_ssize_t nodes_limit) {
     Walk walk(traits, clean, clean_identifiers, slow, depth_limit, nodes_limit);
@@ -158,6 +275,11 @@ void bind_text(nb::module_ &module) {
         "is_text_only", [](nb::handle value, int depth_limit) { return is_text_only(value.ptr(), depth_limit); },
         "value"_a.none(), "depth_limit"_a, nb::sig("def is_text_only(value: object, depth_limit: int) -> bool"),
         "See core.text.canonical.is_text_only.");
+    module.def("clean_json", &clean_json, "value"_a.none(), "traits"_a, "clean"_a, "clean_identifiers"_a,
+               "depth_limit"_a, "nodes_limit"_a,
+               nb::sig("def clean_json(value: object, traits: dict[str, int], clean: set[str], "
+                       "clean_identifiers: set[str], depth_limit: int, nodes_limit: int) -> bytes | None"),
+               "See core.text.redaction.Redactor.clean_json.");
     module.def("redacted", &redacted, "value"_a.none(), "slow"_a, "traits"_a, "clean"_a, "clean_identifiers"_a,
                "depth_limit"_a, "nodes_limit"_a,
                nb::sig("def redacted(value: object, slow: object, traits: dict[str, int], clean: set[str], "

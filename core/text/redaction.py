@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from core._native import clean_json as clean_json_natively
 from core._native import redacted as redacted_natively
 from core.text._detectors import Kind, Span, find_spans, words
 
@@ -153,6 +154,11 @@ class Redactor:
             value, _Walk(self, findings), _key_traits, _clean_texts, _clean_in_identifiers, DEPTH_LIMIT, NODES_LIMIT
         )
         return self.value_plainly(value) if redacted is NotImplemented else RedactedValue(redacted, tuple(findings))
+
+    def clean_json(self, value: Any) -> bytes | None:
+        """The RFC 8785 form of value where value() leaves all of it as it is; None where it doesn't, where that isn't
+        known from texts and keys seen before, and where value holds more than text."""
+        return clean_json_natively(value, _key_traits, _clean_texts, _clean_in_identifiers, DEPTH_LIMIT, NODES_LIMIT)
 
     def value_plainly(self, value: Any) -> RedactedValue:
         """The same without the native walk, whose oracle this is."""

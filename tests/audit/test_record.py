@@ -48,6 +48,7 @@ def test_the_bytes_are_those_of_the_reference_and_read_back(record: AuditRecord)
     canonical = record_bytes(record)
     assert canonical == rfc8785.dumps(msgspec.to_builtins(record))
     assert parse_record(canonical) == record
+    assert record_bytes(record, rfc8785.dumps(record.payload)) == canonical
 
 
 @pytest.mark.parametrize(
@@ -70,3 +71,5 @@ def test_a_record_that_is_too_large_is_refused_and_one_just_within_is_not() -> N
     assert len(record_bytes(AuditRecord(**USUAL, payload={"a": "x" * room}))) == 262_144
     with pytest.raises(ValueError, match="exceeds 262144"):
         record_bytes(AuditRecord(**USUAL, payload={"a": "x" * (room + 1)}))
+    with pytest.raises(ValueError, match="exceeds 262144"):
+        record_bytes(AuditRecord(**USUAL), b'{"a":"' + b"x" * (room + 1) + b'"}')

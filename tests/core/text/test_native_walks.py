@@ -1,7 +1,7 @@
 """The native walks say what those in Python say: of every value, with nothing known beforehand and again after it.
 
 Invariants: the same value, the same findings in the same order and at the same places; a text is passed unread exactly
-where the forms in Python pass it.
+where the forms in Python pass it; bytes that were written without redacting are those of what redaction gives.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 import pytest
+import rfc8785
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -30,9 +31,10 @@ class Word(StrEnum):
     ONE = "ada@example.com"
 
 
+USUAL_KEYS = ("symbol", "price", "call_id", "schema_digest", "note", "as_of_ns", "sources", "a.b", "with space", "")
 KEYS = st.sampled_from(
     [
-        *("symbol", "price", "call_id", "schema_digest", "note", "as_of_ns", "sources", "a.b", "with space", ""),
+        *USUAL_KEYS,
         *("password", "apiSecret", "seed", "email", "username", "cardnumber", "X-MBX-APIKEY", "account_number"),
         *("ada@example.com", "schlüssel", "k" * 200, "\u200bpassword", CARD),
     ]
@@ -74,10 +76,16 @@ def nested(leaves: st.SearchStrategy[Any], keys: st.SearchStrategy[Any]) -> st.S
 def agree(value: Any) -> None:
     expected = REDACTOR.value_plainly(value)
     assert repr(REDACTOR.value(value)) == repr(expected)
+    forget()
+    for _ in range(2):
+        written = REDACTOR.clean_json(value)
+        assert written is None or (written, ()) == (rfc8785.dumps(expected.value), expected.findings)
+        assert repr(REDACTOR.value(value)) == repr(expected)
+
+
+def forget() -> None:
     for known in (redaction._clean_texts, redaction._clean_in_identifiers, redaction._key_traits):
         known.clear()  # type: ignore[attr-defined]
-    for _ in range(2):
-        assert repr(REDACTOR.value(value)) == repr(expected)
 
 
 @settings(max_examples=250)
@@ -105,6 +113,77 @@ def test_what_is_too_deep_is_cut_at_the_same_place(depth: int) -> None:
 @pytest.mark.parametrize("count", [NODES_LIMIT - 3, NODES_LIMIT - 2, NODES_LIMIT - 1])
 def test_what_is_too_large_is_cut_at_the_same_place(count: int) -> None:
     agree({"first": ["a"] * (count - 1), "last": "ada@example.com"})
+
+
+@settings(max_examples=150)
+@given(nested(TEXTS | st.none() | st.booleans(), st.sampled_from(USUAL_KEYS)))
+@example({"symbol": "BTCUSDT", "a.b": ["x y", "venue:paper", ("z",)], "price": None, "note": True})
+def test_text_without_a_finding_is_written_once_it_is_known(value: Any) -> None:
+    redacted_value = REDACTOR.value(value)
+    written = REDACTOR.clean_json(value)
+    if (
+        redacted_value.findings
+        or repr(redacted_value.value) != repr(value)
+        or not all(map(is_written, texts_in(value)))
+    ):
+        assert written is None
+    else:
+        assert written == rfc8785.dumps(value)
+
+
+def texts_in(value: Any) -> list[str]:
+    """Its keys as well."""
+    if isinstance(value, dict):
+        return [*value, *(text for item in value.values() for text in texts_in(item))]
+    if isinstance(value, list | tuple):
+        return [text for item in value for text in texts_in(item)]
+    return [value] if isinstance(value, str) else []
+
+
+def is_written(text: str) -> bool:
+    """Not what is escaped, nor longer than what is kept as known."""
+    return text.isascii() and text.isprintable() and len(text) <= redaction.CLEAN_TEXT_LIMIT_CHARS
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *({"a": 1}, {"a": 1.5}, {"a": Decimal(1)}, {"a": Word.ONE}, {1: "a"}, {"caf\u00e9": "a"}, {"a": "caf\u00e9"}),
+        *({"a": 'say "no"'}, {"a": "back\\slash"}, {"a": "line\nend"}, {"a": "\x00"}, {"a": b"bytes"}, {"a": {"b"}}),
+        *({"password": "x"}, {"email": ""}, {"a": "ada@example.com"}, {"a": CARD}, OrderedDict(a="x")),
+    ],
+    ids=repr,
+)
+def test_what_has_to_be_looked_at_or_escaped_is_not_written(value: Any) -> None:
+    for _ in range(2):
+        assert REDACTOR.clean_json(value) is None
+        REDACTOR.value(value)
+
+
+@pytest.mark.parametrize(("depth", "is_written"), [(DEPTH_LIMIT, True), (DEPTH_LIMIT + 1, False)])
+def test_what_is_cut_for_its_depth_is_not_written(depth: int, is_written: bool) -> None:
+    value: Any = "x"
+    for _ in range(depth):
+        value = [value]
+    assert (REDACTOR.clean_json(value) is not None) is is_written
+    assert (repr(REDACTOR.value(value).value) == repr(value)) is is_written
+
+
+@pytest.mark.parametrize(("count", "is_written"), [(NODES_LIMIT - 1, True), (NODES_LIMIT, False)])
+def test_what_is_cut_for_its_size_is_not_written(count: int, is_written: bool) -> None:
+    value = ["a"] * count
+    assert (REDACTOR.clean_json(value) is not None) is is_written
+    assert (REDACTOR.value(value).value == value) is is_written
+
+
+def test_what_was_never_seen_is_not_written() -> None:
+    forget()
+    assert REDACTOR.clean_json({"a": "x"}) is None
+    REDACTOR.value({"a": "x"})
+    assert REDACTOR.clean_json({"a": "x"}) == b'{"a":"x"}'
+    assert REDACTOR.clean_json({"a": "venue:paper"}) is None
+    REDACTOR.value({"a": "venue:paper"})
+    assert REDACTOR.clean_json({"a": "venue:paper"}) == b'{"a":"venue:paper"}'
 
 
 def test_a_value_is_copied_and_never_changed() -> None:
@@ -157,14 +236,14 @@ def test_a_text_is_passed_unread_exactly_by_the_forms(text: str) -> None:
 
 
 @given(near(redaction._IDENTIFIER) | TEXTS)
-def test_what_is_known_to_be_clean_is_so_for_its_own_kind_of_key_alone(text: str) -> None:
+def test_what_is_clean_with_some_detectors_off_is_so_under_an_identifiers_key_alone(text: str) -> None:
     if redaction._HARMLESS.fullmatch(text) or redaction._OWN_IDENTIFIER.fullmatch(text):
         return
     as_identifier = redaction._IDENTIFIER.fullmatch(text) is not None
     for clean, clean_in_identifiers, traits, passed in (
         ({text}, set[str](), 0, True),
         (set[str](), {text}, 0, False),
-        ({text}, set[str](), redaction._IDENTIFIER_KEY, not as_identifier),
+        ({text}, set[str](), redaction._IDENTIFIER_KEY, True),
         (set[str](), {text}, redaction._IDENTIFIER_KEY, as_identifier),
     ):
         slow = Unread()
