@@ -28,6 +28,7 @@ from core.text.redaction import redact_text, redact_value
 from core.types.clock import format_utc_us
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from core.types.ids import IdSource, TraceContext
+from tools.arguments import is_bounded
 from tools.contracts import Gateway, Principal, ToolCall, ToolDescription, ToolResult
 from tools.model_budget import ModelBudget, ModelReservation, ModelUse
 from tools.untrusted import for_model as enveloped
@@ -369,13 +370,15 @@ def _redacted_call(call_id: str, call: ModelToolCall) -> ModelToolCall:
 
 async def _call(call: ModelToolCall, refusal: Refusal | None, context: RunContext, model: ModelClient) -> CallRecord:
     arguments: Any = None
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         arguments = json.loads(call.arguments or "{}")
     if refusal is None and not isinstance(arguments, dict):
         refusal = Refusal(ReasonCode.TOOL_ARGUMENTS_INVALID, f"The arguments of {call.name} aren't a JSON object.")
     arguments = arguments if isinstance(arguments, dict) else {}
+    # What the gateway refuses for its form can't be kept with the run, either.
+    kept = arguments if is_bounded(arguments) else {}
     if refusal is not None:
-        return CallRecord(call.id, call.name, arguments, _refusal_cells(refusal), refusal, 0, "")
+        return CallRecord(call.id, call.name, kept, _refusal_cells(refusal), refusal, 0, "")
     result: ToolResult = await context.gateway.call(
         ToolCall(
             call_id=call.id,
@@ -392,7 +395,7 @@ async def _call(call: ModelToolCall, refusal: Refusal | None, context: RunContex
     return CallRecord(
         call.id,
         call.name,
-        arguments,
+        kept,
         data,
         result.refusal,
         result.as_of_ns,

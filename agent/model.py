@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ OFFLINE_PROVIDER = "offline"
 ARGUMENTS_LIMIT_CHARS = 16_384
 TOOL_CALLS_LIMIT_PER_TURN = 32
 
+_HIGH_SURROGATE = re.compile("[\ud800-\udbff]")
 log = structlog.get_logger("agent.model")
 
 
@@ -94,12 +96,14 @@ class _Assembly:
     def __init__(self, model: str) -> None:
         self._model = model
         self._text: list[str] = []
+        self._held = ""
+        """Half of a surrogate pair that a chunk ended with: the other half may come with the next."""
         self._calls: dict[int, tuple[str, str, str]] = {}
         self._usage = Usage()
 
     def take(self, chunk: Any) -> str:
         """Add a chunk; the text it brings. Raises RefusalError when a limit is passed."""
-        self._model = chunk.model or self._model
+        self._model = whole_text(chunk.model or self._model)
         if chunk.usage is not None:
             self._usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
         if not chunk.choices:
@@ -107,7 +111,9 @@ class _Assembly:
         delta = chunk.choices[0].delta
         for part in delta.tool_calls or ():
             self._take_call(part)
-        text = delta.content or ""
+        text = self._held + (delta.content or "")
+        self._held = text[-1:] if _HIGH_SURROGATE.fullmatch(text[-1:]) else ""
+        text = whole_text(text.removesuffix(self._held))
         if text:
             self._text.append(text)
         return text
@@ -123,8 +129,17 @@ class _Assembly:
             raise refuse(ReasonCode.COPILOT_MODEL_FAILED, f"The model {self._model} asked for more than can be called.")
 
     def turn(self) -> Turn:
-        calls = tuple(ModelToolCall(*self._calls[index]) for index in sorted(self._calls))
+        calls = tuple(ModelToolCall(*map(whole_text, self._calls[index])) for index in sorted(self._calls))
         return Turn("".join(self._text), calls, self._usage, self._model)
+
+
+def whole_text(text: str) -> str:
+    """What can be sent and stored: halves of a surrogate pair that stand together are joined, one that stands alone and
+    a NUL are replaced by U+FFFD. A provider's JSON may cut a character in two."""
+    text = text.replace("\x00", "\ufffd")
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def offline_model(planner: PlannerApp) -> ModelClient:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from core._native import is_text_only
-from core.types.codes import ReasonCode, refuse
+from core.types.codes import ReasonCode, RefusalError, refuse
 from tools.registry import ToolDefinition
 from tools.values import ToolInput
 
@@ -24,6 +24,7 @@ NODES_LIMIT = 500
 PROBLEMS_SHOWN_LIMIT = 5
 PROBLEM_LIMIT_CHARS = 300
 FLAT = 1
+PATH_LIMIT_CHARS = 200
 
 
 def validate(definition: ToolDefinition, arguments: object) -> ToolInput:
@@ -48,13 +49,26 @@ def _bounded(definition: ToolDefinition, arguments: object) -> Mapping[str, Any]
             actual=type(arguments).__name__,
         )
     if not is_bounded(arguments):
+        where = invalid_text_path(arguments)
+        if where is not None:
+            raise refuse_invalid_text(definition.name, where)
         raise refuse(
             ReasonCode.TOOL_ARGUMENTS_INVALID,
-            f"The arguments of {definition.name} are too large, too deep or not valid text. Send less.",
+            f"The arguments of {definition.name} are too large or too deep. Send less.",
             limit=str(TEXT_LIMIT_CHARS),
             unit="characters an argument",
         )
     return arguments
+
+
+def refuse_invalid_text(tool: str, where: str) -> RefusalError:
+    return refuse(
+        ReasonCode.TOOL_ARGUMENTS_INVALID,
+        f"The arguments of {tool} hold at {where} what is no valid text: half of a surrogate pair, or the character "
+        "NUL. Send whole Unicode characters.",
+        actual=where,
+        unit="argument",
+    )
 
 
 def is_bounded(value: object) -> bool:
@@ -87,6 +101,27 @@ def is_bounded(value: object) -> bool:
     return True
 
 
+def invalid_text_path(value: object) -> str | None:
+    """Where the first text is that isn't valid Unicode or holds a NUL, as `$.levels[0].note`; None where there is none
+    within NODES_LIMIT parts. A name that isn't valid is told as its place's `?`."""
+    pending: list[tuple[object, str]] = [(value, "$")]
+    for _ in range(NODES_LIMIT):
+        if not pending:
+            return None
+        item, path = pending.pop()
+        if isinstance(item, str) and not _is_valid_text(item):
+            return plain_text(path, PATH_LIMIT_CHARS)
+        if isinstance(item, Mapping):
+            for name, part in reversed(list(item.items())[:ARGUMENTS_LIMIT]):
+                if isinstance(name, str) and not _is_valid_text(name):
+                    pending.append((name, f"{path}.?"))
+                else:
+                    pending.append((part, f"{path}.{name}"))
+        elif isinstance(item, list | tuple):
+            pending.extend((part, f"{path}[{index}]") for index, part in reversed(list(enumerate(item[:ITEMS_LIMIT]))))
+    return None
+
+
 def _is_flat_and_bounded(arguments: dict[Any, Any]) -> bool:
     """What most calls have: a few names with a short plain text each. False says nothing."""
     if len(arguments) > ARGUMENTS_LIMIT:
@@ -103,7 +138,8 @@ def as_record(arguments: object) -> Any:
     if not isinstance(arguments, Mapping):
         return f"<not an object: {type(arguments).__name__}>"
     if not is_bounded(arguments):
-        return "<too large, too deep or not valid text>"
+        where = invalid_text_path(arguments)
+        return "<too large or too deep>" if where is None else f"<not valid text at {where}>"
     return bounded_as_record(arguments)
 
 

@@ -24,7 +24,14 @@ from core.types.clock import NS_PER_MS
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from core.types.money import decimal_text
 from tools.approval_policy import amount_of, kind_of, noted
-from tools.arguments import as_record, bounded_as_record, plain_text, validate
+from tools.arguments import (
+    as_record,
+    bounded_as_record,
+    invalid_text_path,
+    plain_text,
+    refuse_invalid_text,
+    validate,
+)
 from tools.cells import as_cells, shapes_of
 from tools.clock_guard import ClockGuard
 from tools.contracts import Principal, ToolCall, ToolDescription, ToolResult
@@ -457,6 +464,10 @@ def _account_of(call: ToolCall) -> str:
     """
     granted = call.principal.account_ids
     named = call.arguments.get("account_id") if isinstance(call.arguments, dict) else None
+    is_usual = named is None or (isinstance(named, str) and named.isascii() and "\x00" not in named)
+    where = None if is_usual else invalid_text_path({"account_id": named})
+    if where is not None:
+        raise refuse_invalid_text(plain_text(call.tool, NAME_LIMIT_CHARS), where)
     if isinstance(named, str) and len(named) <= ACCOUNT_LIMIT_CHARS:
         return named.strip()
     if named is not None:

@@ -15,7 +15,7 @@ from openai import AsyncOpenAI
 
 from agent.copilot import Copilot
 from agent.graph import FALLBACK_NOTICE
-from agent.model import ModelClient
+from agent.model import ModelClient, TextDelta, Turn
 from agent.planner.app import PlannerApp
 from core.config import ConfigurationError, Settings
 from core.types.clock import SystemClock
@@ -65,6 +65,23 @@ def breaking_off(text: str) -> Any:
             + '"},"finish_reason":null}]}'
         )
         await send({"type": "http.response.body", "body": f"data: {chunk}\n\n".encode(), "more_body": True})
+
+    return app
+
+
+def streaming(*deltas: str) -> Any:
+    """Streams these deltas, each the JSON that stands for its text, and ends."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        chunks = [
+            '{"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":'
+            f'{{"content":"{delta}"}},"finish_reason":null}}]}}'
+            for delta in deltas
+        ]
+        body = "".join(f"data: {chunk}\n\n" for chunk in [*chunks, "[DONE]"])
+        await send({"type": "http.response.body", "body": body.encode()})
 
     return app
 
@@ -124,6 +141,29 @@ async def test_a_model_that_fails_is_told_as_such_and_half_a_turn_is_no_answer(s
                     pass
             assert caught.value.refusal.code is ReasonCode.COPILOT_MODEL_FAILED
             await model.close()
+
+
+@pytest.mark.parametrize(
+    ("deltas", "text"),
+    [
+        (["up \\ud83d\\ude80"], "up \U0001f680"),
+        (["up \\ud83d", "\\ude80 now"], "up \U0001f680 now"),
+        (["up \\ud83d", " now"], "up \ufffd now"),
+        (["up \\ude80", " now"], "up \ufffd now"),
+        (["up \\u0000", " now"], "up \ufffd now"),
+    ],
+    ids=["whole", "cut in two", "first half alone", "second half alone", "NUL"],
+)
+async def test_a_character_that_a_provider_cut_in_two_is_one_again_and_half_of_one_breaks_nothing(
+    deltas: list[str], text: str
+) -> None:
+    async with serving(streaming(*deltas)) as url:
+        client = ModelClient(AsyncOpenAI(base_url=url, api_key="none"), "some-model", url)
+        parts = [part async for part in client.turn([{"role": "user", "content": "hello"}], [])]
+        await client.close()
+    *spoken, turn = parts
+    assert isinstance(turn, Turn)
+    assert ("".join(part.text for part in spoken if isinstance(part, TextDelta)), turn.text) == (text, text)
 
 
 def test_half_a_provider_is_an_error_that_names_the_cure() -> None:
