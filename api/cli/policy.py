@@ -27,8 +27,8 @@ from tools.policy import DEFAULT_POLICY_NAME, CallFacts, Policy, default_documen
 from tools.policy_document import PolicyFileError, parse_amount
 from tools.policy_explain import explain as explain_call
 from tools.policy_explain import roles_of
+from tools.policy_gaps import gaps_of
 from tools.policy_replay import RecordedCall, recorded_call, replay
-from tools.registry import Registry
 
 DIGEST_DIGITS_SHOWN = 12
 RELOAD_WAIT_S = 10.0
@@ -64,24 +64,19 @@ def show(session: Callable[[], Session], default: bool, as_json: bool) -> None:
 def check(file: Path, as_json: bool) -> None:
     """Whether a file would be taken, and what of it would be without effect. Needs no service."""
     policy = _load(file)
-    denied, vain = unallowed_tools(policy, build_registry()), _looser_than_the_engine(policy)
+    gaps, vain = gaps_of(policy, (tool.name for tool in build_registry())), _looser_than_the_engine(policy)
     if as_json:
         answer = {"file": str(file), "valid": True, "version": policy.version, "digest": policy.digest_hex}
-        typer.echo(json.dumps(answer | {"tools_that_nobody_may_call": denied, "without_effect": vain}))
+        answer |= {"tools_that_nobody_may_call": list(gaps.nobody), "tools_that_no_model_may_call": list(gaps.no_model)}
+        typer.echo(json.dumps(answer | {"lines_to_add": gaps.lines, "without_effect": vain}))
         return
     typer.echo(f"{file}: valid, version {policy.version}. `veloz policy reload {file}` puts it in force.")
-    if denied:
-        typer.secho(f"! nobody may call {', '.join(denied)}", fg="yellow")
+    if not gaps.is_empty:
+        typer.secho(f"! {gaps.summary}", fg="yellow")
+        typer.echo("Where they shall be open, as in the policy that VeloZ comes with, add before [concurrency]:")
+        typer.echo(f"\n{gaps.lines}")
     for line in vain:
         typer.secho(printable(f"! without effect: {line}"), fg="yellow")
-
-
-def unallowed_tools(policy: Policy, registry: Registry) -> list[str]:
-    """Tools that no section names, and so nobody may call."""
-    from tools.policy_document import expand
-
-    named = {tool for section in policy.document.allow for tool in expand(policy.document, section.tools, ())}
-    return sorted(tool.name for tool in registry if tool.name not in named)
 
 
 def _looser_than_the_engine(policy: Policy) -> list[str]:

@@ -24,6 +24,7 @@ from core.types.codes import ReasonCode, Refusal, RefusalError
 from core.types.ids import IdSource, new_trace
 from tools.policy import DEFAULT_POLICY_NAME, Policy, default_document, load_policy
 from tools.policy_document import PolicyFileError, ToolFacts
+from tools.policy_gaps import gaps_of
 from tools.ports import Trail
 
 POLL_INTERVAL_S = 0.25
@@ -160,6 +161,10 @@ class PolicyKeeper:
             raise PolicyFileError(f"{name}: can't be read ({error}). Correct that") from error
         policy = load_policy(document, name, self._tools)
         self._check(policy)
+        gaps = gaps_of(policy, self._tools)
+        if not gaps.is_empty:
+            # Denied it is either way; an upgrade mustn't take a tool away unseen.
+            log.warning("policy_names_no_rule", file=name, tools=gaps.summary, cure=f"veloz policy check {self._file}")
         self._text = document
         return policy
 

@@ -136,15 +136,22 @@ async def _policy(settings: Settings) -> str:
     from tools.catalogue import build_registry
     from tools.policy import default_policy, load_policy, tool_facts
     from tools.policy_document import PolicyFileError
+    from tools.policy_gaps import gaps_of
 
-    file = settings.paths.policy_file
+    file, registry = settings.paths.policy_file, build_registry()
     if not file.exists():
         return f"the one that VeloZ comes with, version {default_policy().version}"
     try:
-        policy = load_policy(file.read_text(encoding="utf-8"), file.name, tool_facts(build_registry()))
+        policy = load_policy(file.read_text(encoding="utf-8"), file.name, tool_facts(registry))
     except (PolicyFileError, OSError, UnicodeDecodeError) as error:
         cure = f"Until it is corrected nothing is allowed: `veloz policy check {file}`."
         raise FindingError(str(error), cure) from error
+    gaps = gaps_of(policy, (tool.name for tool in registry))
+    if not gaps.is_empty:
+        raise _warning(
+            f"{file.name} has no rule for some tools: {gaps.summary}",
+            f"`veloz policy check {file}` shows the lines to add.",
+        )
     return f"{file.name} version {policy.version}, digest {policy.digest_hex[:DIGEST_DIGITS_SHOWN]}"
 
 

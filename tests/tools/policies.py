@@ -19,6 +19,12 @@ def text_with(*sections: str, **replaced: str) -> str:
     return "\n".join([*lines[:end], *sections, *lines[end:], ""])
 
 
+def of_version_7() -> str:
+    """The policy that VeloZ came with before there were backtests."""
+    text = default_document().replace('"get_backtest", "list_backtests",', "").replace(', "@backtests"]', "]")
+    return "\n".join(line for line in text.splitlines() if not line.startswith("backtests = ")) + "\n"
+
+
 def policy_with(*sections: str, **replaced: str) -> Policy:
     return load_policy(text_with(*sections, **replaced), "policy.toml", TOOLS)
 

@@ -16,9 +16,11 @@ from api.cli.app import app
 from api.cli.policy import looser_thresholds
 from core.types.codes import ReasonCode
 from tests.api.house import PASSWORD, House
-from tests.tools.policies import condition, policy_with, quiet_hours, text_with
+from tests.tools.policies import LAST_SECTION, TOOLS, condition, of_version_7, policy_with, quiet_hours, text_with
 from tests.tools.test_policy import THRESHOLDS
-from tools.policy import default_document, default_policy
+from tools.catalogue import build_registry
+from tools.contracts import Principal, Role
+from tools.policy import default_document, default_policy, load_policy
 
 Run = Callable[..., Any]
 POLICY = "/api/v1/policy"
@@ -50,6 +52,33 @@ def test_a_whole_file_is_told_as_valid(veloz: Run, tmp_path: Path) -> None:
 def test_tools_that_no_section_names_are_told(veloz: Run, tmp_path: Path) -> None:
     file = written(tmp_path, default_document().replace('tools = ["@suggestions"]', 'tools = ["get_positions"]'))
     assert "suggest_order" in json.loads(veloz("check", file, "--json").output)["tools_that_nobody_may_call"]
+
+
+def test_a_file_from_before_a_tool_is_told_with_lines_that_open_it(veloz: Run, tmp_path: Path) -> None:
+    answer = json.loads(veloz("check", written(tmp_path, of_version_7()), "--json").output)
+    missing = ["get_backtest", "list_backtests", "run_backtest", "stop_backtest"]
+    assert (answer["tools_that_nobody_may_call"], answer["tools_that_no_model_may_call"]) == (missing, [])
+    shown = veloz("check", written(tmp_path, of_version_7())).output
+    assert "nobody may call get_backtest, list_backtests, run_backtest, stop_backtest" in shown
+    assert answer["lines_to_add"] in shown
+    mended = of_version_7().replace(LAST_SECTION, f"{answer['lines_to_add']}\n{LAST_SECTION}")
+    answer = json.loads(veloz("check", written(tmp_path, mended), "--json").output)
+    assert (answer["valid"], answer["tools_that_nobody_may_call"], answer["lines_to_add"]) == (True, [], "")
+    policy, whole = load_policy(mended, "mine.toml", TOOLS), default_policy()
+    for tool in build_registry():
+        for role in Role:
+            asker = Principal("user", "user", role, ("a",))
+            account = "a" if tool.scope.needs_account else None
+            assert policy.decide(asker, tool, account) == whole.decide(asker, tool, account)
+
+
+def test_tools_that_no_model_section_names_are_told(veloz: Run, tmp_path: Path) -> None:
+    text = default_document().replace('models = ["*"]\ntools = ["*"]', 'models = ["*"]\ntools = ["@market_reads"]')
+    answer = json.loads(veloz("check", written(tmp_path, text), "--json").output)
+    assert "suggest_order" in answer["tools_that_no_model_may_call"]
+    assert '"suggest_order"' in answer["lines_to_add"]
+    mended = text.replace(LAST_SECTION, f"{answer['lines_to_add']}\n{LAST_SECTION}")
+    assert json.loads(veloz("check", written(tmp_path, mended), "--json").output)["tools_that_no_model_may_call"] == []
 
 
 def test_a_wrong_file_is_told_with_line_and_cure(veloz: Run, tmp_path: Path) -> None:

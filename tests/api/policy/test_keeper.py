@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from api.policy.keeper import UNSETTLED_LOOKS_LIMIT, PolicyKeeper
 from api.supervisor.doctor import collect
 from audit.record import Action
-from core.config import ConfigurationError, Settings
+from core.config import ConfigurationError, Settings, load_settings
 from core.types.clock import ManualClock
 from core.types.codes import ReasonCode, RefusalError
 from tests.tools.doubles import APPROVER, IDS, NOW_NS, House, MemoryTrail
-from tests.tools.policies import TOOLS, condition, text_with
+from tests.tools.policies import TOOLS, condition, of_version_7, text_with
 from tools.policy import Policy, default_policy
 from tools.policy_document import PolicyFileError
 
@@ -63,6 +64,27 @@ def test_without_a_file_the_policy_that_comes_with_veloz_is_in_force(tmp_path: P
 def test_a_file_that_is_wrong_does_not_start(tmp_path: Path, content: str) -> None:
     with pytest.raises(ConfigurationError, match=r"policy\.toml: "):
         Kept(tmp_path, content)
+
+
+@pytest.mark.parametrize("content", [None, text_with(), of_version_7()], ids=["without a file", "whole", "older"])
+def test_a_file_that_has_no_rule_for_a_tool_is_told_in_the_log(tmp_path: Path, content: str | None) -> None:
+    with capture_logs() as told:
+        kept = Kept(tmp_path, content)
+    warned = [line for line in told if line["event"] == "policy_names_no_rule"]
+    assert bool(warned) is (content == of_version_7())
+    for line in warned:
+        assert (line["log_level"], line["file"]) == ("warning", "policy.toml")
+        assert line["tools"] == "nobody may call get_backtest, list_backtests, run_backtest, stop_backtest"
+        assert line["cure"] == f"veloz policy check {kept.file}"
+
+
+@pytest.mark.parametrize(("content", "status"), [(text_with(), "ok"), (of_version_7(), "warn")])
+async def test_the_doctor_warns_of_tools_without_a_rule(tmp_path: Path, content: str, status: str) -> None:
+    (tmp_path / "policy.toml").write_text(content)
+    (found,) = [check for check in await collect(load_settings(tmp_path, {})) if check.name == "policy"]
+    assert found.status == status
+    assert ("nobody may call get_backtest" in found.detail) is (status == "warn")
+    assert ("shows the lines to add" in found.cure) is (status == "warn")
 
 
 async def test_a_changed_file_comes_into_force_once_it_has_settled(tmp_path: Path) -> None:
