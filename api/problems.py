@@ -101,7 +101,20 @@ def problem(refusal: Refusal, headers: dict[str, str] | None = None, **members: 
     if status is HTTPStatus.TOO_MANY_REQUESTS:
         retry_after_s = _RETRY_AFTER_S.get(refusal.code, DEFAULT_RETRY_AFTER_S)
         headers = {"Retry-After": str(retry_after_s)} | (headers or {})
-    return Response(msgspec.json.encode(body), status.value, headers, MEDIA_TYPE)
+    return Response(_encoded(body), status.value, headers, MEDIA_TYPE)
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    """What a refusal repeats of a request may be no valid Unicode, which JSON can't hold."""
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(
+            {
+                name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+                for name, value in body.items()
+            }
+        )
 
 
 def retry_after(wait_ms: int | None) -> dict[str, str] | None:
@@ -138,7 +151,7 @@ def install(app: FastAPI) -> None:
         body = {"type": "about:blank", "title": str(error.detail), "status": error.status_code}
         body["code"] = ReasonCode.REQUEST_INVALID.value
         headers = dict(error.headers) if error.headers else None
-        return Response(msgspec.json.encode(body), error.status_code, headers, MEDIA_TYPE)
+        return Response(_encoded(body), error.status_code, headers, MEDIA_TYPE)
 
     async def on_unexpected(request: Request, error: Exception) -> Response:
         log.error("request_failed", path=request.url.path, exc_info=error)

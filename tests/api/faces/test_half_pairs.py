@@ -108,6 +108,24 @@ async def test_half_of_a_surrogate_pair_is_refused_with_where_it_stands(
         assert recorded(house, refusal["call_id"]) == [("tool.refused", "TOOL_ARGUMENTS_INVALID")]
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/v1/agents", {"name": "one", "account_ids": [f"acct{HALF}"]}),
+        ("/api/v1/agents", {"name": "one", f"{HALF}": "x"}),
+        (f"/api/v1/suggestions/{'0' * 26}/reject", {"reason": HALF, HALF: HALF}),
+    ],
+    ids=["an account", "a name", "a reason"],
+)
+async def test_a_refusal_that_repeats_it_can_be_sent_all_the_same(
+    client: Client, house: House, path: str, body: dict[str, Any]
+) -> None:
+    headers = await house.api.as_("trader") | {"Content-Type": "application/json"}
+    answer = await house.api.http.post(path, content=json.dumps(body), headers=headers)
+    assert 400 <= answer.status_code < 500, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
 @pytest.mark.parametrize("case", CASES)
 async def test_over_mcp_it_is_no_json_and_no_call(client: Client, house: House, case: str) -> None:
     """The protocol's own parser turns it away, before there is a call."""
