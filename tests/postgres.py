@@ -92,6 +92,8 @@ class PostgresServer:
             path.chmod(0o600)
         with self.connect_superuser() as connection:
             connection.execute("ALTER SYSTEM SET fsync = off")
+            # Its transactions, in whichever database, would hold back what is numbered at that moment.
+            connection.execute("ALTER SYSTEM SET autovacuum = off")
             connection.execute("SELECT pg_reload_conf()")
         upgrade(PostgresDatabase(DATABASE, self.url_of(DATABASE), self.secrets).dsn(DatabaseRole.OWNER))
 

@@ -16,8 +16,8 @@ import pytest
 from api.supervisor import init
 from api.supervisor.nats import EmbeddedNats
 from api.supervisor.postgres import EmbeddedPostgres
-from api.supervisor.preflight import free_port
 from core.config import HomePaths, load_settings
+from tests.ports import unused_port
 
 CHECKOUT = Path(__file__).parents[3]
 READY_TIMEOUT_S = 90
@@ -106,7 +106,7 @@ def test_limits_that_an_operator_changed_stay(master: Path, folder: Path) -> Non
 def test_every_process_runs_on_what_it_was_given(master: Path, folder: Path, postgres: EmbeddedPostgres) -> None:
     nats = EmbeddedNats(folder / "nats-data", master / "secrets")
     nats.start()
-    venue, engine, api = (free_port("127.0.0.1") for _ in range(3))
+    venue, engine, api = (unused_port() for _ in range(3))
     addresses = {
         "VELOZ_DATABASE__URL": postgres.url,
         "VELOZ_NATS__URL": nats.url,
