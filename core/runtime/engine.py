@@ -40,6 +40,7 @@ from core.runtime.journal_choice import open_journal
 from core.runtime.journal_keeper import JournalKeeper
 from core.runtime.margin import MarginKeeper
 from core.runtime.market import MarketPublisher
+from core.runtime.owed import OwedFile, record_owed
 from core.runtime.recovery import SnapshotKeeper, recover
 from core.runtime.reused_ids import ReusedIds
 from core.runtime.server import SERVICE_NAME, STOP_GRACE_S, build_server
@@ -58,6 +59,8 @@ from core.venues.binance.usdm import BinanceUsdm
 from core.venues.connect import Venue, connect_venue
 
 SAFETY_POLL_S = 0.2
+OWED_WAIT_S = 1.0
+"""At the end, for a file that only a failed disk makes."""
 BOOKS_WAIT_S = 5.0
 BOOKS_POLL_S = 0.02
 ROSTER_NAME = "roster.json"
@@ -101,9 +104,13 @@ async def main(settings: Settings, stop: asyncio.Event, ready: Callable[[], None
             )
             keeper = SnapshotKeeper(kernel, journal, folder, service.sequencer)
             service.journal_keeper = JournalKeeper(journal, archive, settings.journal.keep_mb * MIB, keeper)
+            owed = OwedFile(settings.paths.journal, settings.engine.engine_id)
+            service.sequencer.keep_owed = owed.keep
             await _open_epoch(service, settings, roster, rules)
+            await record_owed(service, owed)
             await _serve(settings, service, bus, venue, token, keeper, stop, ready)
             await keeper.take()
+            await asyncio.to_thread(owed.wait, OWED_WAIT_S)
         except* InstrumentScaleChangedError as group:
             raise ConfigurationError(str(group.exceptions[0])) from group
         finally:

@@ -132,6 +132,9 @@ class Sequencer:
         self.gathered: dict[Any, Any] | None = None
         """What was looked up for the batch that is being decided, for the next of its decisions: nothing but the kernel
         changes meanwhile. None between batches."""
+        self.keep_owed: Callable[[int, Sequence[JournalEvent]], None] | None = None
+        """Who keeps for the next start what went ahead of a journal that holds so many records; it may not block."""
+        self._owed_is_kept = False
         self._kernel = kernel
         self._journal = journal
         self._clock = clock
@@ -315,6 +318,8 @@ class Sequencer:
         for _ in range(flight.owed):
             self._unrecorded.popleft()
         assert self._kernel.sequence - len(self._unrecorded) == self._journal.sequence
+        if self._owed_is_kept:
+            self._keep_owed()
         self._acting.publish(records)
         self._acting.perform(effects)
         position = flight.owed
@@ -340,6 +345,19 @@ class Sequencer:
                 self._go_ahead(item)
             else:
                 _fail(item, JournalUnavailableError(str(error)))
+        self._keep_owed()
+
+    def _keep_owed(self) -> None:
+        """All that went ahead without its record, in order: also what is on its way to a disk that hangs."""
+        if self.keep_owed is None:
+            return
+        ahead, flight = list(self._unrecorded), self._flight
+        if flight is not None:
+            on_its_way = [event for item in flight.items if item.performed for event in item.events]
+            ahead[flight.owed : flight.owed] = on_its_way
+        if ahead or self._owed_is_kept:
+            self._owed_is_kept = bool(ahead)
+            self.keep_owed(self._journal.sequence, ahead)
 
     def _apply_again(self, flight: _Flight) -> None:
         """What went ahead while the undone batch was on its way stays so; the events before it were never undone."""
@@ -419,6 +437,7 @@ class Sequencer:
                     _finish(item, Recorded(item.events))
         while self._safety:
             self._go_ahead(self._safety.popleft())
+        self._keep_owed()
 
 
 def _effects_of(flight: _Flight) -> list[Effect]:

@@ -9,6 +9,7 @@ import pytest
 from core.authority.proposal import CANCEL_PROPOSAL_SCHEMA, KILL_SWITCH_PROPOSAL_SCHEMA, Proposed
 from core.config import Settings
 from core.runtime import engine as engine_module
+from core.runtime.owed import OWED_NAME
 from core.types.clock import NS_PER_S, SystemClock
 from core.types.codes import ReasonCode
 from core.types.events import ApprovalDecided, KillSwitchChanged, OrderClosed
@@ -84,6 +85,36 @@ async def test_an_approved_cancel_and_halt_wait_for_no_disk_and_are_used_once_ov
         assert refused is not None
         assert refused.code is ReasonCode.APPROVAL_ALREADY_CONSUMED
     await second.close()
+
+
+async def test_an_engine_that_dies_with_its_journal_comes_back_halted_and_its_approvals_stay_used(
+    disk: Disk, settings: Settings
+) -> None:
+    """given a disk that takes no record until the engine is gone."""
+    engine = RunningEngine(settings)
+    await engine.start()
+    order_id = await resting(engine)
+    await engine.event(lambda event: getattr(event, "venue_order_id", None) is not None)
+    halt = now(KILL_SWITCH_PROPOSAL_SCHEMA, "sug-halt", scope="engine")
+    disk.append = always_full(disk)
+    assert (await execute(engine, halt)).consumed
+    status = await engine.client.status()
+    assert (status.kill_switch, status.journal_problem is None) == ("HALTED", False)
+    await engine.close()
+
+    disk.append = None
+    second = RunningEngine(settings)
+    await second.start()
+    try:
+        assert (await second.client.status()).kill_switch == "HALTED"
+        refused = (await execute(second, halt)).refusal
+        assert refused is not None
+        assert refused.code is ReasonCode.APPROVAL_ALREADY_CONSUMED
+        closed = await second.event(lambda event: isinstance(event, OrderClosed))
+        assert closed.client_order_id == order_id
+    finally:
+        await second.close()
+    assert not (settings.paths.journal / OWED_NAME).exists()
 
 
 async def test_an_order_waits_for_the_disk_whatever_its_kind(disk: Disk, engine: RunningEngine) -> None:
