@@ -137,7 +137,6 @@ class PostgresAuditSink:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = _Waiting(writing, future)
         self._queue.append(waiting)
-        self._drained.clear()
         if not self._busy:
             self._write_half()
         self._deadlines.add(waiting)  # last: while the disk is at work already, if it may be
@@ -163,7 +162,7 @@ class PostgresAuditSink:
     def _write_half(self) -> None:
         """At once if half of those who are around wait already, else when all who can go on have done so."""
         if len(self._queue) >= self._half and self._connection.is_ready:
-            self._write(len(self._queue))
+            self._send(self._take(len(self._queue)))
         elif not self._is_turn_due:
             self._is_turn_due = True
             asyncio.get_running_loop().call_soon(self._turn)
@@ -174,20 +173,25 @@ class PostgresAuditSink:
             self._write(len(self._queue))
 
     def _write(self, limit: int) -> None:
-        batch = self._take(min(limit, BATCH_LIMIT_RECORDS))
+        batch = self._take(limit)
         if not batch:
             self._written(0)
         elif self._connection.is_ready:
-            self._busy = True
-            try:
-                self._connection.start(*statement_of([each.writing for each in batch]), partial(self._done, batch))
-            except Exception as error:
-                self._broke(batch, error)
+            self._send(batch)
         else:
             self._begin_repair(batch)
 
+    def _send(self, batch: list[_Waiting]) -> None:
+        self._busy = True
+        try:
+            self._connection.start(*statement_of([each.writing for each in batch]), partial(self._done, batch))
+        except Exception as error:
+            self._broke(batch, error)
+
     def _take(self, limit: int) -> list[_Waiting]:
-        """Who waited in vain has refused its action already: its record would claim what didn't happen."""
+        """BATCH_LIMIT_RECORDS at most. Who waited in vain has refused its action already: its record would claim what
+        didn't happen."""
+        limit = min(limit, BATCH_LIMIT_RECORDS)
         batch: list[_Waiting] = []
         while self._queue and len(batch) < limit:
             waiting = self._queue.popleft()
@@ -208,7 +212,7 @@ class PostgresAuditSink:
         self._half = max(1, around // 2)
         if self._queue:
             self._write(around - around // 2)
-        else:
+        elif self._closed:
             self._drained.set()
 
     def _begin_repair(self, batch: list[_Waiting]) -> None:

@@ -1,6 +1,7 @@
 #include "forms.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace veloz {
 namespace {
@@ -10,15 +11,24 @@ constexpr std::size_t kHexShort = 16, kHexMiddle = 32, kHexLong = 64, kUlid = 26
 
 constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 constexpr bool is_upper(char c) noexcept { return c >= 'A' && c <= 'Z'; }
-constexpr bool is_lower(char c) noexcept { return c >= 'a' && c <= 'z'; }
-constexpr bool is_word(char c) noexcept { return is_lower(c) || is_upper(c) || c == '_'; }
-constexpr bool is_hex(char c) noexcept { return is_digit(c) || (c >= 'a' && c <= 'f'); }
-constexpr bool is_crockford(char c) noexcept {
-    return is_digit(c) || (is_upper(c) && c != 'I' && c != 'L' && c != 'O' && c != 'U');
+constexpr bool is_letter(char c) noexcept { return is_upper(c) || (c >= 'a' && c <= 'z'); }
+
+constexpr Kinds kinds_of(char c) noexcept {
+    Kinds kinds = 0;
+    if (is_digit(c)) kinds |= kDigits;
+    if (is_digit(c) || (c >= 'a' && c <= 'f')) kinds |= kHex;
+    if (is_digit(c) || (is_upper(c) && c != 'I' && c != 'L' && c != 'O' && c != 'U')) kinds |= kCrockford;
+    if (is_letter(c) || c == '_') kinds |= kWord;
+    if (is_letter(c) || is_digit(c) || c == ':' || c == '_' || c == '.' || c == '-' || c == '/') kinds |= kIdentifier;
+    if (c >= ' ' && c != '"' && c != '\\') kinds |= kUnescaped;
+    return kinds;
 }
-constexpr bool is_part_of_identifier(char c) noexcept {
-    return is_digit(c) || is_upper(c) || is_lower(c) || c == ':' || c == '_' || c == '.' || c == '-' || c == '/';
-}
+
+constexpr auto kKinds = [] {
+    std::array<Kinds, 128> table{};
+    for (std::size_t at = 0; at < table.size(); ++at) table[at] = kinds_of(static_cast<char>(at));
+    return table;
+}();
 
 std::size_t digits_at(std::string_view text, std::size_t from) noexcept {
     const auto begin = text.begin() + static_cast<std::ptrdiff_t>(from);
@@ -49,20 +59,29 @@ bool is_moment(std::string_view text) noexcept {
 
 }  // namespace
 
-bool is_harmless(std::string_view ascii) noexcept {
-    if (ascii.size() <= kWordLongest && std::ranges::all_of(ascii, is_word)) return true;
+Kinds kinds_of(std::string_view ascii) noexcept {
+    Kinds kinds = kEvery;
+    for (const char c : ascii) {
+        kinds &= kKinds[static_cast<unsigned char>(c)];
+        if (kinds == 0) break;
+    }
+    return kinds;
+}
+
+bool is_harmless(std::string_view ascii, Kinds kinds) noexcept {
+    if ((kinds & kWord) != 0 && ascii.size() <= kWordLongest) return true;
     return is_number(ascii) || is_moment(ascii);
 }
 
-bool is_identifier(std::string_view ascii) noexcept {
-    return !ascii.empty() && ascii.size() <= kIdentifierLongest && std::ranges::all_of(ascii, is_part_of_identifier);
+bool is_identifier(std::string_view ascii, Kinds kinds) noexcept {
+    return (kinds & kIdentifier) != 0 && !ascii.empty() && ascii.size() <= kIdentifierLongest;
 }
 
-bool is_own_identifier(std::string_view ascii) noexcept {
+bool is_own_identifier(std::string_view ascii, Kinds kinds) noexcept {
     const std::size_t size = ascii.size();
-    if (size >= kDigitsFewest && size <= kDigitsMost && std::ranges::all_of(ascii, is_digit)) return true;
-    if (size == kHexShort || size == kHexMiddle || size == kHexLong) return std::ranges::all_of(ascii, is_hex);
-    return size == kUlid && ascii[0] >= '0' && ascii[0] <= '7' && std::ranges::all_of(ascii, is_crockford);
+    if ((kinds & kDigits) != 0 && size >= kDigitsFewest && size <= kDigitsMost) return true;
+    if (size == kHexShort || size == kHexMiddle || size == kHexLong) return (kinds & kHex) != 0;
+    return size == kUlid && (kinds & kCrockford) != 0 && ascii[0] >= '0' && ascii[0] <= '7';
 }
 
 }  // namespace veloz

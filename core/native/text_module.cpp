@@ -86,9 +86,10 @@ private:
     nb::object text(nb::handle value, nb::handle key, long traits) {
         std::string_view characters;
         const bool is_ascii = ascii_of(value.ptr(), characters);
-        if (is_ascii && is_harmless(characters)) return nb::borrow(value);
-        const bool as_identifier = is_ascii && (traits & kIdentifierKey) != 0 && is_identifier(characters);
-        if (as_identifier && is_own_identifier(characters)) return nb::borrow(value);
+        const Kinds kinds = is_ascii ? kinds_of(characters) : Kinds{0};
+        if (is_ascii && is_harmless(characters, kinds)) return nb::borrow(value);
+        const bool as_identifier = is_ascii && (traits & kIdentifierKey) != 0 && is_identifier(characters, kinds);
+        if (as_identifier && is_own_identifier(characters, kinds)) return nb::borrow(value);
         if (is_known(clean_, value.ptr()) || (as_identifier && is_known(clean_identifiers_, value.ptr())))
             return nb::borrow(value);
         return slow_.attr("visit_text")(value, path(), key);
@@ -193,19 +194,19 @@ private:
     bool text(PyObject *value, long traits) {
         std::string_view characters;
         if (!ascii_of(value, characters)) return false;
-        if (!is_harmless(characters)) {
-            const bool as_identifier = (traits & kIdentifierKey) != 0 && is_identifier(characters);
-            const bool is_own = as_identifier && is_own_identifier(characters);
+        const Kinds kinds = kinds_of(characters);
+        if (!is_harmless(characters, kinds)) {
+            const bool as_identifier = (traits & kIdentifierKey) != 0 && is_identifier(characters, kinds);
+            const bool is_own = as_identifier && is_own_identifier(characters, kinds);
             if (!is_own && !is_known(clean_, value) && !(as_identifier && is_known(clean_identifiers_, value)))
                 return false;
         }
-        return quoted(characters);
+        return quoted(characters, kinds);
     }
 
     // What RFC 8785 escapes is left to the other way.
-    bool quoted(std::string_view characters) {
-        for (const char c : characters)
-            if (c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20) return false;
+    bool quoted(std::string_view characters, Kinds kinds) {
+        if ((kinds & kUnescaped) == 0) return false;
         out_.push_back('"');
         out_.append(characters);
         out_.push_back('"');
@@ -230,7 +231,7 @@ private:
         for (const Member &member : members) {
             out_.push_back(before);
             before = ',';
-            if (!quoted(member.name)) return false;
+            if (!quoted(member.name, kinds_of(member.name))) return false;
             out_.push_back(':');
             if (!write(member.item, member.traits, depth + 1)) return false;
         }

@@ -23,6 +23,7 @@ BROKEN = float("-inf")
 
 Done = Callable[[Exception | None], None]
 
+_LOST = (psycopg.OperationalError, psycopg.InterfaceError)
 _FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE, ExecStatus.NONFATAL_ERROR)
 
 
@@ -118,7 +119,7 @@ class DirectConnection:
             self._broke(error)
 
     def _finish(self, error: psycopg.Error | None) -> None:
-        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        if error is not None and isinstance(error, _LOST):
             self._broke(error)
             return
         self._used_s = time.monotonic()
