@@ -82,9 +82,14 @@ class TwoApis:
         await self.session.close()
 
     async def post(self, number: int, path: str, body: dict[str, Any], username: str = "approver") -> httpx2.Response:
-        """To one api or the other, by number."""
+        """To one api or the other, by number; again where a busy machine's answer is that nothing was done."""
         headers = {"Authorization": f"Bearer {self._tokens[username]}"}
-        return await self.clients[number % APIS].post(path, json=body, headers=headers)
+        async with asyncio.timeout(SETTLE_TIMEOUT_S):
+            while True:
+                answer = await self.clients[number % APIS].post(path, json=body, headers=headers)
+                if answer.status_code != 503 or answer.json()["code"] != "SERVICE_DATABASE_UNAVAILABLE":
+                    return answer
+                await asyncio.sleep(POLL_S)
 
     async def get(self, path: str, username: str = "approver") -> Any:
         headers = {"Authorization": f"Bearer {self._tokens[username]}"}

@@ -39,7 +39,7 @@ def postgres(folder: Path) -> Iterator[EmbeddedPostgres]:
     server.start()
     with psycopg.connect(server.url, user="postgres", password=administrator(folder), dbname="postgres") as connection:
         connection.autocommit = True
-        connection.execute("DROP DATABASE veloz")
+        connection.execute("DROP DATABASE veloz WITH (FORCE)")
         for role in ("owner", "api", "audit_writer", "ledger"):
             connection.execute(f"DROP OWNED BY veloz_{role}; DROP ROLE veloz_{role}")  # type: ignore[call-overload]
     yield server
