@@ -47,7 +47,7 @@ class Machine:
             capture_output=True,
             text=True,
             check=False,
-            timeout=100,
+            timeout=240,
         )
 
     def complains(self, *arguments: str, **environment: str) -> str:
