@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+import msgspec
 import structlog
 
 from core.kernel import decide
@@ -54,6 +55,15 @@ class TradingBus(Protocol):
     def publish_trading(self, messages: Sequence[TradingMessage]) -> None: ...
 
 
+class _Prepared(msgspec.Struct, eq=False):
+    """Orders that the venue has made ready, by their ids too."""
+
+    intents: list[OrderIntent]
+    accounts: set[str]
+    sent: dict[str, OrderIntent]
+    ready: object
+
+
 class Dispatcher:
     """Carries out effects. on_order_changed hears of each order that has news, review of each group that has."""
 
@@ -65,7 +75,7 @@ class Dispatcher:
         self._venue = venue
         self._bus = bus
         self._prompt = venue if isinstance(venue, PromptVenue) else None
-        self._prepared: object | None = None
+        self._prepared: _Prepared | None = None
         self._sent: dict[str, OrderIntent] = {}
         """Orders that were begun and whose answers aren't recorded yet."""
         self._all_recorded: asyncio.Event | None = None
@@ -79,17 +89,32 @@ class Dispatcher:
 
     def prepare(self, effects: Iterable[Effect]) -> bool:
         """Make ready, while the disk works, what send will need: nothing of it leaves. Whether there is an order."""
+        self.drop()
         intents = [effect.intent for effect in effects if type(effect) is SubmitOrder]
-        self._prepared = None if self._prompt is None or not intents else self._prepare(self._prompt, intents)
-        return bool(intents)
+        if not intents:
+            return False
+        if self._prompt is not None:
+            self._prepared = self._prepare(self._prompt, intents)
+        return True
 
-    def _prepare(self, venue: PromptVenue, intents: Sequence[OrderIntent]) -> object | None:
+    def _prepare(self, venue: PromptVenue, intents: Sequence[OrderIntent]) -> _Prepared | None:
         try:
-            return venue.prepare(intents)
+            ready = venue.prepare(intents, self._take_answers)
         except Exception:
             # The long way will tell what is wrong.
             _log.exception("prepare_failed", client_order_ids=[intent.client_order_id for intent in intents])
             return None
+        if ready is None:
+            return None
+        accounts = {intent.account_id for intent in intents}
+        return _Prepared(intents, accounts, {intent.client_order_id: intent for intent in intents}, ready)
+
+    def drop(self) -> None:
+        """What was made ready isn't to be sent."""
+        if self._prepared is not None:
+            assert self._prompt is not None, "it has prepared them"
+            self._prompt.withdraw(self._prepared.ready)
+            self._prepared = None
 
     def send(self, effects: Iterable[Effect]) -> None:
         """Submit the orders among these effects. Their bytes are on the socket when it returns, where the venue can do
@@ -167,34 +192,30 @@ class Dispatcher:
                 _log.warning("cancel_unanswered", client_order_id=order_id, attempt=attempt, reason=str(error))
                 await asyncio.sleep(CANCEL_RETRY_S * attempt)
 
-    def _begin_at_once(self, venue: PromptVenue, intents: Sequence[OrderIntent]) -> Sequence[OrderIntent]:
+    def _begin_at_once(self, venue: PromptVenue, intents: list[OrderIntent]) -> Sequence[OrderIntent]:
         """Those that go another way: the venue can't take them at once, or the switch was thrown."""
-        prepared, self._prepared = self._prepared or self._prepare(venue, intents), None
-        stopped: list[OrderIntent] = []
-        if any(self._kernel.effective_kill_switch(one) is not KillSwitch.NORMAL for one in _accounts_of(intents)):
-            stopped = [intent for intent in intents if self._stopped(intent) is not None]
-        going = [intent for intent in intents if intent not in stopped] if stopped else intents
-        self._sent.update({intent.client_order_id: intent for intent in going})
+        if self._prepared is not None and self._prepared.intents != intents:
+            self.drop()
+        prepared, self._prepared = self._prepared, None
+        if prepared is None:
+            return intents
+        for account_id in prepared.accounts:
+            if self._kernel.effective_kill_switch(account_id) is not KillSwitch.NORMAL:
+                # Each asks for itself whether it may go.
+                venue.withdraw(prepared.ready)
+                return intents
+        self._sent |= prepared.sent
         try:
-            left = venue.begin(going, prepared, self._take_answers)
+            left = venue.begin(prepared.ready)
         except Exception as error:
             # Whatever went wrong here, the orders may be live (I5).
-            _log.exception("submit_failed", client_order_ids=[intent.client_order_id for intent in going])
+            _log.exception("submit_failed", client_order_ids=list(prepared.sent))
             unknown = SubmitUnknown(f"{type(error).__name__}: {error}")
-            self._take_answers([(intent, unknown) for intent in going])
-            left = ()
-        finally:
-            self._flush(venue)
+            self._take_answers([(intent, unknown) for intent in intents])
+            return ()
         for intent in left:
             del self._sent[intent.client_order_id]
-        return [*stopped, *left]
-
-    def _flush(self, venue: PromptVenue) -> None:
-        try:
-            venue.flush()
-        except Exception:
-            # What was begun is told as unknown when its time is over.
-            _log.exception("flush_failed")
+        return left
 
     def _take_answers(self, answers: Sequence[tuple[OrderIntent, SubmitResult]]) -> None:
         # What isn't waited for came after the stop.
@@ -339,10 +360,6 @@ class Dispatcher:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("task_failed", task=task.get_name(), error=f"{type(error).__name__}: {error}")
-
-
-def _accounts_of(intents: Sequence[OrderIntent]) -> set[str]:
-    return {intent.account_id for intent in intents}
 
 
 def _thrown(what: str, switch: KillSwitch) -> Refusal:

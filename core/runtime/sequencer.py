@@ -72,6 +72,10 @@ class Acting(Protocol):
         anything that send will do."""
         ...
 
+    def drop(self) -> None:
+        """What was made ready last isn't to be sent."""
+        ...
+
     def send(self, effects: Iterable[Effect]) -> None:
         """Submit the orders among these effects: their records are durable (I4)."""
         ...
@@ -121,6 +125,8 @@ class _Flight(msgspec.Struct, eq=False):
     owed: int
     began_s: float
     commit: Commit | None = None
+    effects: list[Effect] = []
+    """Those that haven't gone ahead."""
 
 
 class Sequencer:
@@ -250,7 +256,8 @@ class Sequencer:
             except JournalUnavailableError as error:
                 self._failed(error)
                 continue
-            is_awaited = self._acting.prepare(_effects_of(flight))
+            flight.effects = _effects_of(flight)
+            is_awaited = self._acting.prepare(flight.effects)
             is_waited_for = len(payloads) <= WAITED_FOR_RECORDS
             if is_waited_for and flight.commit.wait(INLINE_WAIT_S, LOOKING_S if is_awaited else 0.0):
                 self._landed()
@@ -308,7 +315,7 @@ class Sequencer:
             return
         self._flight = None
         # Before all else: somebody waits for it, and for nothing that follows here.
-        effects = _effects_of(flight)
+        effects = flight.effects
         self._acting.send(effects)
         self._kernel.commit()
         records = flight.commit.result()
@@ -331,6 +338,7 @@ class Sequencer:
         flight = self._flight
         assert flight is not None
         self._flight = None
+        self._acting.drop()
         if self.error is None:
             _log.error("journal_unavailable", error=str(error))
         self.error = str(error)
@@ -435,19 +443,19 @@ class Sequencer:
                     for effects in item.effects:
                         self._acting.perform(effects)
                     _finish(item, Recorded(item.events))
+            flight.effects = []
+            self._acting.drop()
         while self._safety:
             self._go_ahead(self._safety.popleft())
         self._keep_owed()
 
 
 def _effects_of(flight: _Flight) -> list[Effect]:
-    """Of what hasn't gone ahead already."""
-    # Orders ask for this twice each: loops within loops take half as long as a generator of generators.
+    # Every order asks for this: loops within loops take half as long as a generator of generators.
     found: list[Effect] = []
     for item in flight.items:
-        if not item.performed:
-            for effects in item.effects:
-                found += effects
+        for effects in item.effects:
+            found += effects
     return found
 
 

@@ -193,20 +193,21 @@ Told = Callable[[Sequence[tuple[OrderIntent, SubmitResult]]], None]
 class PromptVenue(Protocol):
     """What a venue may offer beside VenuePort: an order's bytes are on the socket before its caller first waits."""
 
-    def prepare(self, intents: Sequence[OrderIntent]) -> object | None:
-        """Make ready what begin will need for these. Sends nothing, and may have been for nothing."""
+    def prepare(self, intents: Sequence[OrderIntent], told: Told) -> object | None:
+        """Make ready all that begin will need for these, leave by the venue's limits with it; begin or withdraw MUST
+        follow. Sends nothing. None where none of them can go at once."""
         ...
 
-    def begin(self, intents: Sequence[OrderIntent], prepared: object | None, told: Told) -> Sequence[OrderIntent]:
-        """Send each once: the bytes leave with the flush that MUST follow in the same step. told hears of each answer,
-        once, in a time of the venue's own, of several at once where they come so, and not before begin has returned.
+    def begin(self, prepared: object) -> Sequence[OrderIntent]:
+        """Send each once, all of them together. told hears of each answer, once, in a time of the venue's own, of
+        several at once where they come so, and not before begin has returned.
 
         Returns those of which that isn't possible at once, and nothing was sent; submit is their way then.
         """
         ...
 
-    def flush(self) -> None:
-        """Give the socket what was begun since, all of it together."""
+    def withdraw(self, prepared: object) -> None:
+        """What was made ready won't be begun: gives back what was taken for it."""
         ...
 
 

@@ -221,32 +221,31 @@ class BinanceAccount(ABC, Generic[TradeBody]):
             return self._submitted(intent, error)
         return self._submitted(intent, answer)
 
-    def prepare(self, intents: Sequence[OrderIntent]) -> PreparedOrders | None:
+    def prepare(self, intents: Sequence[OrderIntent], told: Told) -> PreparedOrders | None:
         """As PromptVenue says."""
         socket = self.order_socket
-        return None if socket is None else socket.prepare(intents, self._order_parameters)
-
-    def begin(self, intents: Sequence[OrderIntent], prepared: object | None, told: Told) -> Sequence[OrderIntent]:
-        """As PromptVenue says."""
-        socket = self.order_socket
-        if socket is None or not isinstance(prepared, PreparedOrders):
-            return intents
+        if socket is None:
+            return None
 
         def take(answers: OrderAnswers) -> None:
             told([(intent, self._submitted(intent, answer)) for intent, answer in answers])
 
-        left: list[OrderIntent] = []
         reducing = [intent for intent in intents if intent.reduce_only]
         others = [intent for intent in intents if not intent.reduce_only] if reducing else intents
-        for some in (reducing, others):
-            if some:
-                left += socket.begin(some, prepared, self._order_endpoint, _priority_of(some[0]), take)
-        return left
+        batches = [(_priority_of(some[0]), some) for some in (reducing, others) if some]
+        return socket.prepare(batches, self._order_parameters, self._order_endpoint, take)
 
-    def flush(self) -> None:
+    def begin(self, prepared: object) -> Sequence[OrderIntent]:
         """As PromptVenue says."""
-        if self.order_socket is not None:
-            self.order_socket.flush()
+        assert self.order_socket is not None, "it has prepared them"
+        assert isinstance(prepared, PreparedOrders)
+        return self.order_socket.begin(prepared)
+
+    def withdraw(self, prepared: object) -> None:
+        """As PromptVenue says."""
+        assert self.order_socket is not None, "it has prepared them"
+        assert isinstance(prepared, PreparedOrders)
+        self.order_socket.withdraw(prepared)
 
     def _submitted(self, intent: OrderIntent, answer: wire_orders.NewOrderAck | VenueUnavailableError) -> SubmitResult:
         if isinstance(answer, VenueUnavailableError):

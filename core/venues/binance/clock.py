@@ -43,7 +43,8 @@ class ServerClock:
         self._anchor_server_ns = 0
         self._anchor_monotonic_ns = 0
         self._anchor_wall_ns = 0
-        self._valid = False
+        self.is_valid = False
+        """Whether there is an estimate that the venue hasn't refused since."""
         self.known = False
         self.uncertainty_ms = 0
         self.jumps = 0
@@ -57,7 +58,7 @@ class ServerClock:
     @property
     def is_usable(self) -> bool:
         """Whether a timestamp can be taken from it: there is an estimate, and nothing says that it is wrong."""
-        return self._valid and not self._wall_has_jumped()
+        return self.is_valid and not self._wall_has_jumped()
 
     @property
     def is_due(self) -> bool:
@@ -83,7 +84,7 @@ class ServerClock:
 
     def invalidate(self) -> None:
         """The venue refused our time: no timestamp is taken before the next estimate."""
-        self._valid = False
+        self.is_valid = False
 
     def adopt(self, samples: list[ClockSample]) -> None:
         """Take the quickest exchange's time at its middle: it is off by no more than half its round trip."""
@@ -101,7 +102,7 @@ class ServerClock:
         self._anchor_monotonic_ns = now_ns
         self._anchor_wall_ns = self._clock.now_ns()
         self.uncertainty_ms = -(-(best.round_trip_ns // 2) // NS_PER_MS)
-        self.known = self._valid = True
+        self.known = self.is_valid = True
 
     def _wall_has_jumped(self) -> bool:
         wall_ns = self._clock.now_ns() - self._anchor_wall_ns

@@ -229,6 +229,10 @@ class RateLimiter:
         self.counters[priority].admitted += requests
         return Reservation(costs, requests)
 
+    def is_blocked_at(self, monotonic_ns: int) -> bool:
+        """Whether the venue has told us to stop and that time isn't over yet."""
+        return self._blocked_until_ns > monotonic_ns
+
     def release(self, reservation: Reservation) -> None:
         """The request wasn't sent."""
         for bucket, cost, _ in reservation.costs:

@@ -100,22 +100,13 @@ _ORDER_ACK = msgspec.json.Decoder(NewOrderAck)
 _ENCODER = msgspec.json.Encoder()
 
 
-class PreparedOrders(msgspec.Struct):
-    """Orders as signed frames of one connection, by clientOrderId, each with its request's id: made before they may be
-    sent; what is sent is taken out."""
-
-    connection: ClientConnection
-    frames: dict[str, tuple[str, bytes]]
-    made_ns: int
-
-
 class _Group(msgspec.Struct, eq=False):
-    """Orders that were begun together: told hears what the venue says of each, or why that isn't known, until_s of the
+    """Orders that are begun together: told hears what the venue says of each, or why that isn't known, until_s of the
     loop's time."""
 
     reservation: Reservation
     told: Callable[[OrderAnswers], None]
-    until_s: float
+    until_s: float = 0.0
 
 
 class _Begun(msgspec.Struct, eq=False):
@@ -123,6 +114,20 @@ class _Begun(msgspec.Struct, eq=False):
 
     group: _Group
     intent: OrderIntent
+
+
+class PreparedOrders(msgspec.Struct, eq=False):
+    """Orders as the signed frames of one connection, with leave by the venue's limits: made before they may be sent.
+    begun: the requests by their ids; left: those of the intents that aren't among them."""
+
+    connection: ClientConnection
+    intents: Sequence[OrderIntent]
+    made_ns: int
+    groups: list[_Group] = []
+    begun: dict[str, _Begun] = {}
+    left: Sequence[OrderIntent] = ()
+    data: bytes = b""
+    is_over: bool = False
 
 
 class OrderConnection(ClientConnection):
@@ -158,7 +163,6 @@ class OrderSocket:
         self._has_session = False
         self._requests = OrderRequests(PLACE_ORDER, rest.credential.api_key, rest.recv_window_ms)
         self._pending: dict[str, asyncio.Future[_Reply] | _Begun] = {}
-        self._begun: list[bytes] = []
         self._overdue: asyncio.TimerHandle | None = None
         self._next_id = 0
         self.ready = asyncio.Event()
@@ -180,25 +184,51 @@ class OrderSocket:
             await asyncio.wait({self._task})
 
     def prepare(
-        self, intents: Sequence[OrderIntent], parameters_of: Callable[[OrderIntent], Mapping[str, str]]
+        self,
+        batches: Sequence[tuple[Priority, Sequence[OrderIntent]]],
+        parameters_of: Callable[[OrderIntent], Mapping[str, str]],
+        endpoint: Endpoint,
+        told: Callable[[OrderAnswers], None],
     ) -> PreparedOrders | None:
-        """Sign orders and frame them; those of which parameters_of raises ValueError are left out. Sends nothing; None
-        while there is no connection or no time to sign with."""
-        connection, clock = self._connection, self._rest.clock
-        if connection is None or not clock.is_usable:
+        """Sign orders, frame them and take leave to send them, the more urgent batch first; begin or withdraw MUST
+        follow. Those of which parameters_of raises ValueError and those that the limits hold back are left out. Sends
+        nothing; None while there is no connection or no time to sign with."""
+        connection, rest = self._connection, self._rest
+        if connection is None or not rest.has_time():
             return None
+        intents = [intent for _, some in batches for intent in some]
+        frames = self._frames_of(intents, parameters_of)
+        prepared = PreparedOrders(connection, intents, rest.clock.monotonic_ns())
+        room = MAX_IN_FLIGHT - len(self._pending)
+        pieces: list[bytes] = []
+        for priority, some in batches:
+            ready = [intent for intent in some if intent.client_order_id in frames][: room - len(pieces)]
+            if ready and not self._take_leave(prepared, pieces, ready, frames, endpoint, priority, told):
+                # As many as the limits let through.
+                for one in ready if len(ready) > 1 else ():
+                    self._take_leave(prepared, pieces, [one], frames, endpoint, priority, told)
+        if len(pieces) < len(intents):
+            going = {begun.intent.client_order_id for begun in prepared.begun.values()}
+            prepared.left = [intent for intent in intents if intent.client_order_id not in going]
+        prepared.data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return prepared
+
+    def _frames_of(
+        self, intents: Sequence[OrderIntent], parameters_of: Callable[[OrderIntent], Mapping[str, str]]
+    ) -> dict[str, tuple[str, bytes]]:
+        """By clientOrderId, each with its request's id."""
         first = self._next_id + 1
         self._next_id += len(intents)
         signer = self._credential.signer
         sign = None if self._has_session else signer.native if isinstance(signer, HmacSigner) else signer.sign
-        frames = self._requests.frames(list(intents), first, clock.now_ms(), sign)
+        frames = self._requests.frames(list(intents), first, self._rest.clock.now_ms(), sign)
         if len(frames) < len(intents):
             for number, intent in enumerate(intents, first):
                 if intent.client_order_id not in frames:
                     frame = self._frame_of(str(number), intent, parameters_of)
                     if frame is not None:
                         frames[intent.client_order_id] = str(number), frame
-        return PreparedOrders(connection, frames, clock.monotonic_ns())
+        return frames
 
     def _frame_of(
         self, request_id: str, intent: OrderIntent, parameters_of: Callable[[OrderIntent], Mapping[str, str]]
@@ -212,67 +242,64 @@ class OrderSocket:
         body = _ENCODER.encode({"id": request_id, "method": PLACE_ORDER, "params": parameters})
         return Frame(Opcode.TEXT, body).serialize(mask=True)
 
-    def begin(
+    def _take_leave(
         self,
-        intents: Sequence[OrderIntent],
         prepared: PreparedOrders,
-        endpoint: Endpoint,
-        priority: Priority,
-        told: Callable[[OrderAnswers], None],
-    ) -> list[OrderIntent]:
-        """Have prepared orders sent by the flush that MUST follow in the same step, and the answer to each told, once:
-        what the venue says, or the error that BinanceRest.once would raise. Returns those that can't go out now, or not
-        as they are; nothing of them was sent."""
-        rest, connection = self._rest, self._connection
-        if (
-            connection is not prepared.connection
-            or connection.state is not State.OPEN
-            or not rest.has_time()
-            or rest.clock.monotonic_ns() - prepared.made_ns > PREPARED_FOR_NS
-        ):
-            return list(intents)
-        ready: list[tuple[OrderIntent, str, bytes]] = []
-        left: list[OrderIntent] = []
-        room = MAX_IN_FLIGHT - len(self._pending)
-        for intent in intents:
-            request = prepared.frames.pop(intent.client_order_id, None)
-            if request is None or len(ready) >= room:
-                left.append(intent)
-            else:
-                ready.append((intent, *request))
-        if ready and not self._begin_ready(ready, endpoint, priority, told):
-            # As many as the limits let through.
-            alone = len(ready) == 1
-            left += [one[0] for one in ready if alone or not self._begin_ready([one], endpoint, priority, told)]
-        return left
-
-    def _begin_ready(
-        self,
-        ready: Sequence[tuple[OrderIntent, str, bytes]],
+        pieces: list[bytes],
+        ready: Sequence[OrderIntent],
+        frames: Mapping[str, tuple[str, bytes]],
         endpoint: Endpoint,
         priority: Priority,
         told: Callable[[OrderAnswers], None],
     ) -> bool:
-        """All of them, or none where the venue's limits haven't room for all."""
+        """For all of them, or none where the venue's limits haven't room for all."""
         reservation = self._rest.limiter.acquire(endpoint, {}, priority, len(ready))
         if isinstance(reservation, Denied):
             return False
-        loop = asyncio.get_running_loop()
-        until_s = loop.time() + self._answer_timeout_s
-        group = _Group(reservation, told, until_s)
-        for intent, request_id, frame in ready:
-            self._pending[request_id] = _Begun(group, intent)
-            self._begun.append(frame)
-        if self._overdue is None:
-            self._overdue = loop.call_at(until_s, self._give_up, loop)
+        group = _Group(reservation, told)
+        prepared.groups.append(group)
+        for intent in ready:
+            request_id, frame = frames[intent.client_order_id]
+            prepared.begun[request_id] = _Begun(group, intent)
+            pieces.append(frame)
         return True
 
-    def flush(self) -> None:
-        """Give the socket the frames that were begun since, in one piece: with several the system is called once."""
-        frames, self._begun = self._begun, []
-        if frames:
-            assert self._connection is not None, "they were begun in this very step"
-            self._connection.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+    def begin(self, prepared: PreparedOrders) -> Sequence[OrderIntent]:
+        """Send what was prepared, once and in one piece, and have the answer to each told, once: what the venue says,
+        or the error that BinanceRest.once would raise. Returns those that can't go out now, or not as they are; nothing
+        of them was sent."""
+        # Orders wait for every line of this.
+        connection, rest = self._connection, self._rest
+        now_ns = rest.clock.monotonic_ns()
+        if (
+            prepared.is_over
+            or connection is not prepared.connection
+            or connection.state is not State.OPEN
+            or not rest.clock.is_valid
+            or rest.limiter.is_blocked_at(now_ns)
+            or now_ns - prepared.made_ns > PREPARED_FOR_NS
+        ):
+            self.withdraw(prepared)
+            return prepared.intents
+        prepared.is_over = True
+        if not prepared.begun:
+            return prepared.left
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._answer_timeout_s
+        for group in prepared.groups:
+            group.until_s = until_s
+        self._pending.update(prepared.begun)
+        if self._overdue is None:
+            self._overdue = loop.call_at(until_s, self._give_up, loop)
+        connection.transport.write(prepared.data)
+        return prepared.left
+
+    def withdraw(self, prepared: PreparedOrders) -> None:
+        """It won't be sent: gives the limits back what was taken for it. After begin it changes nothing."""
+        if not prepared.is_over:
+            prepared.is_over = True
+            for group in prepared.groups:
+                self._rest.limiter.release(group.reservation)
 
     def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
         """All have the same time: the one that was begun first is over first."""

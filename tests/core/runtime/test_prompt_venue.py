@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from core.kernel import decide
 from core.risk.kill_switch import KillSwitch
 from core.runtime import dispatch
+from core.storage.journal import JournalUnavailableError
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import JournalEvent, OrderAccepted, OrderBecameUnknown, OrderRejected
 from core.types.orders import OrderIntent, OrderStatus
@@ -23,36 +25,42 @@ WAIT_S = 60.0
 
 
 class PromptVenue(TakingVenue):
-    """Sends with flush and answers when told to. can_begin: whether it takes orders at once now; fault is raised by the
-    call that it is named after."""
+    """Sends with begin and answers when told to. can_begin: whether it takes orders at once now; fault is raised by the
+    call that it is named after. ready: what was prepared and neither begun nor withdrawn."""
 
     def __init__(self) -> None:
         super().__init__()
         self.flushed: list[list[str]] = []
+        self.ready: list[object] = []
         self.can_begin = True
+        self.can_prepare = True
         self.fault = ""
-        self._begun: list[str] = []
         self._told: dict[str, tuple[OrderIntent, Told]] = {}
 
-    def prepare(self, intents: Sequence[OrderIntent]) -> object | None:
+    def prepare(self, intents: Sequence[OrderIntent], told: Told) -> object | None:
         self._break("prepare")
-        return {intent.client_order_id for intent in intents}
+        if not self.can_prepare:
+            return None
+        self.ready.append((list(intents), told))
+        return self.ready[-1]
 
-    def begin(self, intents: Sequence[OrderIntent], prepared: object | None, told: Told) -> Sequence[OrderIntent]:
+    def begin(self, prepared: Any) -> Sequence[OrderIntent]:
+        self._take(prepared)
         self._break("begin")
-        if not self.can_begin or prepared is None:
-            return intents
-        assert prepared == {intent.client_order_id for intent in intents}
-        for intent in intents:
-            self._begun.append(intent.client_order_id)
-            self._told[intent.client_order_id] = intent, told
+        intents, told = prepared
+        if not self.can_begin:
+            found: Sequence[OrderIntent] = intents
+            return found
+        self._told |= {intent.client_order_id: (intent, told) for intent in intents}
+        self.flushed.append([intent.client_order_id for intent in intents])
         return []
 
-    def flush(self) -> None:
-        begun, self._begun = self._begun, []
-        self._break("flush")
-        if begun:
-            self.flushed.append(begun)
+    def withdraw(self, prepared: object) -> None:
+        self._take(prepared)
+
+    def _take(self, prepared: object) -> None:
+        (at,) = (at for at, one in enumerate(self.ready) if one is prepared)
+        del self.ready[at]
 
     def answer(self, order_id: str, result: SubmitResult) -> None:
         self.answer_at_once({order_id: result})
@@ -141,13 +149,15 @@ async def test_nothing_is_begun_before_its_record_is_durable(watched: Watched) -
 
 
 @pytest.mark.parametrize(
-    ("fault", "can_begin", "goes_the_long_way"), [("", False, True), ("prepare", True, True), ("begin", True, False)]
+    ("fault", "unable", "goes_the_long_way"),
+    [("", "can_begin", True), ("", "can_prepare", True), ("prepare", "", True), ("begin", "", False)],
 )
 async def test_an_order_that_cant_be_begun_is_submitted_once_or_unknown(
-    watched: Watched, fault: str, can_begin: bool, goes_the_long_way: bool
+    watched: Watched, fault: str, unable: str, goes_the_long_way: bool
 ) -> None:
     """What fails in begin may have left: it is never sent another way."""
-    watched.venue.fault, watched.venue.can_begin = fault, can_begin
+    watched.venue.fault = fault
+    watched.venue.can_begin, watched.venue.can_prepare = unable != "can_begin", unable != "can_prepare"
     (order_id,) = await placed(watched)
     await events_after(watched)
     assert watched.venue.submitted == ([order_id] if goes_the_long_way else [])
@@ -155,8 +165,15 @@ async def test_an_order_that_cant_be_begun_is_submitted_once_or_unknown(
     assert watched.kernel.orders[order_id].status is expected
 
 
-async def test_a_flush_that_fails_leaves_the_order_to_its_answer(watched: Watched) -> None:
-    watched.venue.fault = "flush"
+async def test_what_was_made_ready_for_a_group_that_the_disk_refused_is_withdrawn(watched: Watched) -> None:
+    watched.disk.write_errors.append(OSError(errno.EIO, "planted"))
+    with pytest.raises(JournalUnavailableError):
+        await placed(watched)
+    assert watched.venue.ready == []
+    assert watched.venue.flushed == []
+
+
+async def test_an_order_without_an_answer_is_unknown(watched: Watched) -> None:
     (order_id,) = await placed(watched)
     assert watched.kernel.orders[order_id].status is OrderStatus.INTENDED
     watched.venue.answer(order_id, SubmitUnknown("no answer"))
@@ -179,6 +196,7 @@ async def test_a_switch_thrown_while_the_disk_works_holds_the_order_back(watched
     refused = [event for event in await events_after(watched) if isinstance(event, OrderRejected)]
     assert [event.refusal.code for event in refused] == [ReasonCode.RISK_KILL_SWITCH_ACTIVE]
     assert watched.venue.flushed == []
+    assert watched.venue.ready == []
     assert watched.venue.submitted == []
 
 

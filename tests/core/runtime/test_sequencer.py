@@ -64,6 +64,9 @@ class Rig:
         self.prepared.extend(effects)
         return bool(self.prepared)
 
+    def drop(self) -> None:
+        self.prepared.clear()
+
     def send(self, effects: Iterable[Effect]) -> None:
         self.performed.extend(effect for effect in effects if isinstance(effect, SubmitOrder))
 

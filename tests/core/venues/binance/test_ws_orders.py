@@ -335,28 +335,94 @@ async def test_an_answer_lost_on_the_way_leaves_one_order_that_is_found_by_its_i
                         break
 
 
-def begin(adapter: BinanceSpot, intent: OrderIntent, prepared: object | None) -> asyncio.Future[SubmitResult] | None:
-    """The answer to what was begun and flushed; None when nothing was."""
-    answer: asyncio.Future[SubmitResult] = asyncio.get_running_loop().create_future()
-    left = adapter.begin([intent], prepared, lambda answers: answer.set_result(answers[0][1]))
-    adapter.flush()
-    assert list(left) in ([], [intent])
-    return None if left else answer
+class Ready:
+    """Orders that were made ready, and their answers by clientOrderId; over once all of them are here. bursts: which
+    were told at once."""
+
+    def __init__(self, adapter: BinanceSpot, *orders: OrderIntent, awaited: int | None = None) -> None:
+        self.answers: dict[str, SubmitResult] = {}
+        self.bursts: list[list[str]] = []
+        self._awaited = len(orders) if awaited is None else awaited
+        self._over = asyncio.Event()
+        self._adapter = adapter
+        self.prepared = adapter.prepare(orders, self._take)
+
+    def begin(self) -> Sequence[OrderIntent]:
+        """Those that weren't sent."""
+        assert self.prepared is not None
+        return self._adapter.begin(self.prepared)
+
+    async def told(self) -> dict[str, SubmitResult]:
+        async with asyncio.timeout(DEADLINE_S):
+            await self._over.wait()
+        return self.answers
+
+    def _take(self, answers: Sequence[tuple[OrderIntent, SubmitResult]]) -> None:
+        self.answers.update({intent.client_order_id: result for intent, result in answers})
+        self.bursts.append([intent.client_order_id for intent, _ in answers])
+        if len(self.answers) == self._awaited:
+            self._over.set()
+
+
+def used_of_day(adapter: BinanceSpot) -> int:
+    limits = adapter.rest.limiter.state().buckets
+    return next(item.used for item in limits if (item.kind, item.window_s) == ("ORDERS", 86_400))
 
 
 async def test_an_order_that_was_made_ready_is_sent_once_and_at_once() -> None:
     async with scripted(accepted) as (script, adapter, rest_requests):
-        prepared = adapter.prepare([order("one", "60000")])
+        one = order("one", "60000")
+        ready = Ready(adapter, one)
         assert adapter.order_socket is not None
         assert script.requests == []
-        begun = begin(adapter, order("one", "60000"), prepared)
-        assert begun is not None
-        assert begin(adapter, order("one", "60000"), prepared) is None
-        assert await begun == Submitted("7")
+        assert ready.begin() == ()
+        assert ready.begin() == [one]
+        assert await ready.told() == {"one": Submitted("7")}
         (request,) = script.requests
         assert (request["method"], request["params"]["newClientOrderId"]) == ("order.place", "one")
         assert "signature" in request["params"]
         assert rest_requests == []
+
+
+async def test_what_is_withdrawn_isnt_sent_and_uses_up_no_limit() -> None:
+    async with scripted(accepted) as (script, adapter, _):
+        before = used_of_day(adapter)
+        ready = Ready(adapter, order("one", "60000"), order("two", "60000"))
+        assert used_of_day(adapter) == before + 2
+        assert ready.prepared is not None
+        adapter.withdraw(ready.prepared)
+        assert used_of_day(adapter) == before
+        assert [intent.client_order_id for intent in ready.begin()] == ["one", "two"]
+        adapter.withdraw(ready.prepared)
+        assert used_of_day(adapter) == before
+        sent = Ready(adapter, order("three", "60000"))
+        assert sent.begin() == ()
+        assert await sent.told() == {"three": Submitted("7")}
+        assert [request["params"]["newClientOrderId"] for request in script.requests] == ["three"]
+
+
+@pytest.mark.parametrize(
+    ("status", "goes"), [(None, True), (429, False), (418, False)], ids=["nothing", "slow down", "banned"]
+)
+async def test_what_was_made_ready_before_the_venue_said_stop_isnt_sent(status: int | None, goes: bool) -> None:
+    async with scripted(accepted) as (script, adapter, _):
+        one = order("one", "60000")
+        ready = Ready(adapter, one)
+        if status is not None:
+            adapter.rest.limiter.on_refused(status, -1003, "too many requests", 60.0)
+        assert list(ready.begin()) == ([] if goes else [one])
+        if goes:
+            await ready.told()
+        assert len(script.requests) == int(goes)
+
+
+async def test_what_was_made_ready_before_the_venue_refused_our_time_isnt_sent() -> None:
+    async with scripted(accepted) as (script, adapter, _):
+        one = order("one", "60000")
+        ready = Ready(adapter, one)
+        adapter.rest.clock.invalidate()
+        assert list(ready.begin()) == [one]
+        assert script.requests == []
 
 
 @pytest.mark.parametrize(
@@ -371,41 +437,30 @@ async def test_an_order_that_was_made_ready_is_sent_once_and_at_once() -> None:
 )
 async def test_the_answer_to_an_order_sent_at_once_tells_what_is_known(respond: Respond, outcome: type) -> None:
     async with scripted(respond, patience_s(outcome)) as (script, adapter, _):
-        begun = begin(adapter, order("one", "60000"), adapter.prepare([order("one", "60000")]))
-        assert begun is not None
-        assert isinstance(await begun, outcome)
+        ready = Ready(adapter, order("one", "60000"))
+        assert ready.begin() == ()
+        assert isinstance((await ready.told())["one"], outcome)
         await script.signal.until(lambda: bool(script.requests))
         assert len(script.requests) == 1
 
 
 async def test_what_was_made_ready_for_a_connection_that_is_gone_isnt_sent() -> None:
     async with scripted(lambda _request: CLOSE) as (script, adapter, _):
-        prepared = adapter.prepare([order("two", "60000")])
-        begun = begin(adapter, order("one", "60000"), adapter.prepare([order("one", "60000")]))
-        assert begun is not None
-        await begun
-        assert begin(adapter, order("two", "60000"), prepared) is None
+        two = order("two", "60000")
+        late, first = Ready(adapter, two), Ready(adapter, order("one", "60000"))
+        assert first.begin() == ()
+        await first.told()
+        assert list(late.begin()) == [two]
         assert [request["params"]["newClientOrderId"] for request in script.requests] == ["one"]
 
 
 async def test_orders_that_are_begun_together_leave_together_and_each_has_its_answer() -> None:
     async with scripted(accepted) as (script, adapter, _):
-        answers: dict[str, SubmitResult] = {}
-        over = asyncio.Event()
-
-        def told(told_of: Sequence[tuple[OrderIntent, SubmitResult]]) -> None:
-            answers.update({intent.client_order_id: result for intent, result in told_of})
-            if len(answers) == 2:
-                over.set()
-
-        both = [order("one", "60000"), order("two", "60000")]
-        assert adapter.begin(both, adapter.prepare(both), told) == []
+        ready = Ready(adapter, order("one", "60000"), order("two", "60000"))
         assert script.requests == []
-        adapter.flush()
-        async with asyncio.timeout(DEADLINE_S):
-            await over.wait()
+        assert ready.begin() == ()
+        assert await ready.told() == {"one": Submitted("7"), "two": Submitted("7")}
         assert [request["params"]["newClientOrderId"] for request in script.requests] == ["one", "two"]
-        assert answers == {"one": Submitted("7"), "two": Submitted("7")}
 
 
 async def test_orders_that_need_more_than_a_price_leave_with_the_plain_ones() -> None:
@@ -413,19 +468,9 @@ async def test_orders_that_need_more_than_a_price_leave_with_the_plain_ones() ->
         plain, last = order("one", "60000"), order("three", "60000", reduce_only=True)
         stop = order("two", "60000", order_type=OrderType.STOP_LIMIT, stop_price=5_900_000)
         unfit = order("four", "60000", time_in_force=TimeInForce.GTD)
-        orders, over = [plain, stop, last, unfit], asyncio.Event()
-        answers: dict[str, SubmitResult] = {}
-
-        def take(told: Sequence[tuple[OrderIntent, SubmitResult]]) -> None:
-            answers.update({intent.client_order_id: result for intent, result in told})
-            if len(answers) == 3:
-                over.set()
-
-        assert adapter.begin(orders, adapter.prepare(orders), take) == [unfit]
-        adapter.flush()
-        async with asyncio.timeout(DEADLINE_S):
-            await over.wait()
-        assert answers == dict.fromkeys(("one", "two", "three"), Submitted("7"))
+        ready = Ready(adapter, plain, stop, last, unfit, awaited=3)
+        assert ready.begin() == [unfit]
+        assert await ready.told() == dict.fromkeys(("one", "two", "three"), Submitted("7"))
         asked = {request["params"]["newClientOrderId"]: request for request in script.requests}
         assert list(asked) == ["three", "one", "two"], "what only reduces goes first"
         assert asked["two"]["params"]["stopPrice"] == "59000"
@@ -434,44 +479,26 @@ async def test_orders_that_need_more_than_a_price_leave_with_the_plain_ones() ->
 
 async def test_a_burst_of_answers_is_told_at_once_and_an_order_that_the_limits_hold_back_isnt_begun() -> None:
     async with scripted(accepted) as (_, adapter, _rest):
-        limiter = adapter.rest.limiter
-        limiter.configure([RateRule("ORDERS", "SECOND", 10, 4), RateRule("ORDERS", "DAY", 1, 100)])
+        adapter.rest.limiter.configure([RateRule("ORDERS", "SECOND", 10, 4), RateRule("ORDERS", "DAY", 1, 100)])
         orders = [order(name, "60000") for name in ("one", "two", "three", "four")]
-        told: list[list[str]] = []
-        over = asyncio.Event()
-
-        def take(answers: Sequence[tuple[OrderIntent, SubmitResult]]) -> None:
-            assert all(result == Submitted("7") for _, result in answers)
-            told.append([intent.client_order_id for intent, _ in answers])
-            if sum(map(len, told)) == 3:
-                over.set()
-
         # 95 % of four are three.
-        assert adapter.begin(orders, adapter.prepare(orders), take) == orders[3:]
-        adapter.flush()
-        async with asyncio.timeout(DEADLINE_S):
-            await over.wait()
-        assert [name for names in told for name in names] == ["one", "two", "three"]
-        used = {(item.kind, item.window_s): item.used for item in limiter.state().buckets}
-        assert used["ORDERS", 86_400] == 3
+        ready = Ready(adapter, *orders, awaited=3)
+        assert ready.begin() == orders[3:]
+        assert set((await ready.told()).values()) == {Submitted("7")}
+        assert [name for names in ready.bursts for name in names] == ["one", "two", "three"]
+        assert used_of_day(adapter) == 3
 
 
 async def test_answers_of_one_read_are_told_together_and_each_gives_its_leave_back() -> None:
     """The venue's count of the day is the highest that it told, whatever comes last; an answer that nobody waits for is
     passed over."""
     async with scripted(lambda _request: None) as (_, adapter, _rest):
-        limiter, socket = adapter.rest.limiter, adapter.order_socket
+        socket = adapter.order_socket
         assert socket is not None
         assert isinstance(socket._connection, ws_orders.OrderConnection)
-        limiter.configure([RateRule("ORDERS", "DAY", 1, 100)])
-        orders = [order(name, "60000") for name in ("one", "two", "three")]
-        told: list[dict[str, SubmitResult]] = []
-
-        def take(answers: Sequence[tuple[OrderIntent, SubmitResult]]) -> None:
-            told.append({intent.client_order_id: result for intent, result in answers})
-
-        assert adapter.begin(orders, adapter.prepare(orders), take) == []
-        adapter.flush()
+        adapter.rest.limiter.configure([RateRule("ORDERS", "DAY", 1, 100)])
+        ready = Ready(adapter, *(order(name, "60000") for name in ("one", "two", "three")))
+        assert ready.begin() == ()
         read = b""
         for request_id, name, count in zip(
             [*socket._pending, "999"], ("one", "two", "other", "x"), (7, 9, 8, 50), strict=True
@@ -480,41 +507,40 @@ async def test_answers_of_one_read_are_told_together_and_each_gives_its_leave_ba
             asked = {"id": request_id, "params": {"newClientOrderId": name}}
             read += Frame(Opcode.TEXT, accepted(asked, rateLimits=limits).encode()).serialize(mask=False)
         socket._connection.data_received(read)
-        (answers,) = told
-        assert list(answers) == ["one", "two", "three"]
+        assert ready.bursts == [["one", "two", "three"]]
+        answers = ready.answers
         assert (answers["one"], answers["two"]) == (Submitted("7"), Submitted("7"))
         assert isinstance(answers["three"], SubmitUnknown), "another order was acknowledged than was sent"
         assert socket._pending == {}
-        used = {(item.kind, item.window_s): item.used for item in limiter.state().buckets}
-        assert used["ORDERS", 86_400] == 9
+        assert used_of_day(adapter) == 9
 
 
 async def test_an_answer_that_cant_be_taken_leaves_the_others_theirs() -> None:
     async with scripted(accepted) as (_, adapter, _rest):
-        first, second = order("one", "60000"), order("two", "60000")
 
         def refuses(_answers: Sequence[tuple[OrderIntent, SubmitResult]]) -> None:
             raise RuntimeError("planted")
 
-        assert adapter.begin([first], adapter.prepare([first]), refuses) == []
-        answer = begin(adapter, second, adapter.prepare([second]))
-        assert answer is not None
-        assert await answer == Submitted("7")
+        prepared = adapter.prepare([order("one", "60000")], refuses)
+        assert prepared is not None
+        assert adapter.begin(prepared) == ()
+        second = Ready(adapter, order("two", "60000"))
+        assert second.begin() == ()
+        assert await second.told() == {"two": Submitted("7")}
 
 
 async def test_each_order_without_an_answer_is_told_when_its_own_time_is_over() -> None:
     async with scripted(lambda _request: None, NO_ANSWER_S) as (_, adapter, _rest):
-        first = begin(adapter, order("one", "60000"), adapter.prepare([order("one", "60000")]))
-        assert first is not None
-        assert isinstance(await first, SubmitUnknown)
-        second = begin(adapter, order("two", "60000"), adapter.prepare([order("two", "60000")]))
-        assert second is not None
-        assert isinstance(await second, SubmitUnknown)
+        for name in ("one", "two"):
+            ready = Ready(adapter, order(name, "60000"))
+            assert ready.begin() == ()
+            assert isinstance((await ready.told())[name], SubmitUnknown)
 
 
 async def test_a_request_that_grew_old_while_the_disk_worked_isnt_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     async with scripted(accepted) as (script, adapter, _):
-        prepared = adapter.prepare([order("one", "60000")])
+        one = order("one", "60000")
+        ready = Ready(adapter, one)
         monkeypatch.setattr(ws_orders, "PREPARED_FOR_NS", -1)
-        assert begin(adapter, order("one", "60000"), prepared) is None
+        assert list(ready.begin()) == [one]
         assert script.requests == []
