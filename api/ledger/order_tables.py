@@ -37,6 +37,7 @@ from core.types.events import (
     RiskCheckRecord,
     TriggerReached,
     caused_order_id,
+    checks_by_name,
 )
 from core.types.money import from_scaled
 from core.types.orders import OrderIntent, OrderStatus
@@ -195,7 +196,7 @@ async def project_approval(connection: AsyncConnection, entry: JournalEntry, eve
             "asker_id": event.asker_id,
             "client_order_id": caused_order_id(event),
             "refusal": json_text(event.refusal),
-            "checks": json_list(event.checks),
+            "checks": json_list(checks_by_name(event.checks)),
             "signatures": json_list(event.signatures),
             "consumed_at": utc(event.ts_ns),
         },
@@ -279,7 +280,7 @@ async def project_refused(connection: AsyncConnection, entry: JournalEntry, even
             "refused_at": utc(event.ts_ns),
             "authority_record": json_text(event.authority),
             "refusal": json_text(event.refusal),
-            "checks": json_list(event.checks),
+            "checks": json_list(checks_by_name(event.checks)),
             "market": json_text(event.market),
         },
     )
@@ -325,7 +326,7 @@ def _changes(event: ExistingOrderEvent, order: OrderScales) -> dict[str, Any]:
                 "only_from": OrderStatus.HELD.value,
                 "is_triggered": True,
                 "trigger_price": from_scaled(event.trigger_price, order.price_scale),
-                "checks": json_list(event.checks),
+                "checks": json_list(checks_by_name(event.checks)),
                 "market": json_text(event.market),
             }
         case TriggerReached() | OrderTrailed() | OrderArmed():
@@ -410,7 +411,7 @@ async def _insert_order(
             "authority": kind,
             "authority_id": authority_id,
             "authority_record": json_text(authority),
-            "checks": json_list(checks),
+            "checks": json_list(checks_by_name(checks)),
             "market": json_text(market),
         },
     )

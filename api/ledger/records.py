@@ -52,6 +52,7 @@ from core.types.events import (
     SessionClosed,
     SessionOpened,
     TriggerReached,
+    checks_by_name,
 )
 from core.types.money import from_scaled
 from core.types.orders import OrderIntent
@@ -142,7 +143,7 @@ def _approval_records(entry: JournalEntry, event: ApprovalDecided) -> list[Audit
             "authority": {"kind": "approval", "id": event.suggestion_id},
             "decision": "passed" if event.refusal is None else "refused",
             "refusal": event.refusal,
-            "checks": event.checks,
+            "checks": checks_by_name(event.checks),
             "market": event.market,
             "rules_version": event.rules_version,
             "roster_version": event.roster_version,
@@ -207,7 +208,7 @@ def _intended_records(entry: JournalEntry, event: OrderIntended) -> list[AuditRe
     risk = {
         **_authority(event.authority),
         "decision": "passed",
-        "checks": event.checks,
+        "checks": checks_by_name(event.checks),
         "market": event.market,
         "rules_version": event.rules_version,
         "notional_quote": event.notional_quote,
@@ -231,7 +232,7 @@ def _refused_record(entry: JournalEntry, event: OrderRefused) -> AuditRecord:
         **_authority(event.authority),
         "request": event.request,
         "refusal": event.refusal,
-        "checks": event.checks,
+        "checks": checks_by_name(event.checks),
         "market": event.market,
         "rules_version": event.rules_version,
     }
@@ -266,14 +267,18 @@ def _order_record(
     match event:
         case OrderTriggered():
             action = Action.ORDER_TRIGGERED
-            payload = {"trigger_price_scaled": event.trigger_price, "checks": event.checks, "market": event.market}
+            payload = {
+                "trigger_price_scaled": event.trigger_price,
+                "checks": checks_by_name(event.checks),
+                "market": event.market,
+            }
         case OrderAmendRequested():
             action, on_behalf_of = Action.ORDER_AMEND_REQUESTED, acting_for(event.authority)
             payload = {
                 **_authority(event.authority),
                 "quantity_scaled": event.quantity,
                 "price_scaled": event.price,
-                "checks": event.checks,
+                "checks": checks_by_name(event.checks),
                 "market": event.market,
                 "rules_version": event.rules_version,
             }

@@ -218,7 +218,7 @@ def _order(row: Row[Any]) -> OrderView:
 
 def _refusal(row: Row[Any]) -> RefusalRow:
     refusal = msgspec.json.decode(row.refusal, type=Refusal)
-    records = msgspec.json.decode(row.checks or "[]", type=tuple[RiskCheckRecord, ...])
+    records = [RiskCheckRecord(**check) for check in msgspec.json.decode(row.checks or "[]")]
     return RefusalRow(
         kind=row.kind,
         reference=row.reference,

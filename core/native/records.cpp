@@ -7,7 +7,7 @@ namespace veloz {
 
 namespace {
 
-constexpr std::size_t kMostBytes = 6'144;  // of most orders' records
+constexpr std::size_t kMostBytes = 4'096;  // of most orders' records
 
 // As msgspec escapes: what JSON asks for, and nothing else.
 void append_quoted(std::string &out, std::string_view text) {
@@ -70,12 +70,12 @@ void append(std::string &out, const Word &word) {
 void Records::add(const Literal &code, bool passed, const Word &limit, const Word &actual, const Word &unit,
                   const Word &source) {
     if (count_++ == 0) json_.reserve(kMostBytes);
-    append(json_.append(count_ == 1 ? "[{\"name\":" : ",{\"name\":"), code);
-    append(json_.append(passed ? ",\"passed\":true,\"limit\":" : ",\"passed\":false,\"limit\":"), limit);
-    append(json_.append(",\"actual\":"), actual);
-    append(json_.append(",\"unit\":"), unit);
-    append(json_.append(",\"source\":"), source);
-    json_.push_back('}');
+    append(json_.append(count_ == 1 ? "[[" : ",["), code);
+    append(json_.append(passed ? ",true," : ",false,"), limit);
+    append(json_.append(","), actual);
+    append(json_.append(","), unit);
+    append(json_.append(","), source);
+    json_.push_back(']');
 }
 
 std::string Records::json() {

@@ -58,7 +58,7 @@ class TradingBus(Protocol):
 class _Prepared(msgspec.Struct, eq=False):
     """Orders that the venue has made ready, by their ids too."""
 
-    intents: list[OrderIntent]
+    intents: Sequence[OrderIntent]
     accounts: set[str]
     sent: dict[str, OrderIntent]
     ready: object

@@ -122,9 +122,12 @@ RULE_NOT_MET = "doesn't apply"
 """The `actual` of a custom rule that isn't met; of one that is, it is the rule's message."""
 
 
-class RiskCheckRecord(msgspec.Struct, frozen=True, gc=False):
+class RiskCheckRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One check as it was made: name is the ReasonCode that it refuses with, source the level whose limit was the
-    tightest (`global`, `desk:<id>`, `account:<id>`, `strategy:<id>`, `symbol:<name>`, `rule:<name>`, `instrument`)."""
+    tightest (`global`, `desk:<id>`, `account:<id>`, `strategy:<id>`, `symbol:<name>`, `rule:<name>`, `instrument`).
+
+    In a record it is its values in this order, without their names: an order has two dozen of them.
+    """
 
     name: str
     passed: bool
@@ -132,6 +135,11 @@ class RiskCheckRecord(msgspec.Struct, frozen=True, gc=False):
     actual: str | None = None
     unit: str | None = None
     source: str | None = None
+
+
+def checks_by_name(checks: Sequence[RiskCheckRecord]) -> list[dict[str, Any]]:
+    """For those who read them without this module: each value under its name."""
+    return [msgspec.structs.asdict(check) for check in checks]
 
 
 _CHECKS: msgspec.json.Decoder[tuple[RiskCheckRecord, ...]] = msgspec.json.Decoder(tuple[RiskCheckRecord, ...])
@@ -590,6 +598,7 @@ JournalEvent = (
 )
 
 _DECODER: msgspec.json.Decoder[JournalEvent] = msgspec.json.Decoder(JournalEvent)
+_CHECKS_BY_NAME = b'"checks":[{'
 
 
 def _as_rendered(value: object) -> msgspec.Raw:
@@ -622,7 +631,30 @@ def encode_event(event: JournalEvent) -> bytes:
 
 def decode_event(payload: bytes) -> JournalEvent:
     """Raises msgspec.ValidationError when the payload isn't an event this release knows."""
-    return _DECODER.decode(payload)
+    try:
+        return _DECODER.decode(payload)
+    except msgspec.ValidationError:
+        if _CHECKS_BY_NAME not in payload:
+            raise
+    return _DECODER.decode(msgspec.json.encode(_with_checks_in_order(msgspec.json.decode(payload))))
+
+
+def _with_checks_in_order(value: Any) -> Any:
+    """Earlier releases wrote the values of each check under their names."""
+    if isinstance(value, list):
+        return [_with_checks_in_order(item) for item in value]
+    if isinstance(value, dict):
+        return {
+            key: [_in_order(check) for check in item]
+            if key == "checks" and isinstance(item, list)
+            else _with_checks_in_order(item)
+            for key, item in value.items()
+        }
+    return value
+
+
+def _in_order(check: Any) -> Any:
+    return [check.get(name) for name in RiskCheckRecord.__struct_fields__] if isinstance(check, dict) else check
 
 
 def caused_order_id(event: ApprovalDecided) -> str | None:
