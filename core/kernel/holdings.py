@@ -9,7 +9,7 @@ import msgspec
 
 from core._native import Activity, ExposureBook, PlainOrders, PlainTerms
 from core.authority.state import MandateState, SessionState
-from core.kernel.indexes import OrderIndexes
+from core.kernel.indexes import Expiring, OrderIndexes
 from core.kernel.records import (
     AccountSwitch,
     Consumed,
@@ -51,6 +51,7 @@ class Holdings:
         self.activity = Activity()
         self._rules: RiskRules | None = None
         self.index = OrderIndexes()
+        self.expiring_consumptions, self.expiring_voided, self.expiring_documents = Expiring(), Expiring(), Expiring()
         self._listing = Listing((), {})
         self.plain_terms: dict[tuple[str, str, str, str], PlainTerms] = {}
         self._heads: Table[str, Head] = Table("head", str, Head, self._terms_changed)
@@ -63,8 +64,8 @@ class Holdings:
         )
         self.frozen: Table[str, str] = Table("frozen", str, str, self._terms_changed)
         self.consumptions: Table[str, Consumed] = Table("consumed", str, Consumed, self._consumption_changed)
-        self.voided: Table[str, Voided] = Table("voided", str, Voided, is_added=True)
-        self.documents: Table[str, int] = Table("documents", str, int)
+        self.voided: Table[str, Voided] = Table("voided", str, Voided, self._voided_changed, is_added=True)
+        self.documents: Table[str, int] = Table("documents", str, int, self._document_changed)
         self.sessions: Table[str, SessionState] = Table("sessions", str, SessionState)
         self.mandates: Table[str, MandateState] = Table("mandates", str, MandateState)
         self.orders: Table[str, Order] = Table("orders", str, Order, self._order_changed)
@@ -270,6 +271,15 @@ class Holdings:
             self.consumed.pop(suggestion_id, None)
         else:
             self.consumed[suggestion_id] = new.version
+            self.expiring_consumptions.expires(suggestion_id, new.expires_ns)
+
+    def _voided_changed(self, suggestion_id: str, _old: Voided | None, new: Voided | None) -> None:
+        if new is not None:
+            self.expiring_voided.expires(suggestion_id, new.expires_ns)
+
+    def _document_changed(self, document_id: str, _old: int | None, new: int | None) -> None:
+        if new is not None:
+            self.expiring_documents.expires(document_id, new)
 
 
 @lru_cache(maxsize=SHORT_IDS_KEPT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from heapq import heappop, heappush
 
 from core.kernel.records import InstrumentKey, PositionKey
@@ -10,6 +10,25 @@ from core.orders.machine import Order
 from core.types.orders import FINAL_STATUSES, OrderStatus
 
 _WORKING = frozenset(OrderStatus) - FINAL_STATUSES - {OrderStatus.HELD}
+
+
+class Expiring:
+    """Which keys of a table are over, without a look at the others. Kept up with each change, undone ones too."""
+
+    def __init__(self) -> None:
+        self._moments: list[tuple[int, str]] = []
+
+    def expires(self, key: str, at_ns: int) -> None:
+        heappush(self._moments, (at_ns, key))
+
+    def due(self, now_ns: int, expires_ns_of: Callable[[str], int | None]) -> list[str]:
+        """Each once; what was changed or removed since is passed over. Whoever asks removes them."""
+        found: dict[str, None] = {}
+        while self._moments and self._moments[0][0] <= now_ns:
+            at_ns, key = heappop(self._moments)
+            if expires_ns_of(key) == at_ns:
+                found[key] = None
+        return list(found)
 
 
 class OrderIndexes:

@@ -7,7 +7,7 @@ ever were: final ones leave memory beyond FINAL_ORDERS_KEPT, and approvals a day
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import TypeVar, assert_never
 
@@ -480,11 +480,11 @@ class Kernel(Holdings):
     def _tidy(self, now_ns: int) -> None:
         """Let go of what can't matter any more. A function of the events alone, so that every replay does the same."""
         put = self._state.put
-        for suggestion_id in [key for key, value in self.consumptions.items() if value.expires_ns <= now_ns]:
+        for suggestion_id in self.expiring_consumptions.due(now_ns, _expires_ns_in(self.consumptions)):
             put(self.consumptions, suggestion_id, None)
-        for suggestion_id in [key for key, value in self.voided.items() if value.expires_ns <= now_ns]:
+        for suggestion_id in self.expiring_voided.due(now_ns, _expires_ns_in(self.voided)):
             put(self.voided, suggestion_id, None)
-        for document_id in [key for key, expires_ns in self.documents.items() if expires_ns <= now_ns]:
+        for document_id in self.expiring_documents.due(now_ns, self.documents.get):
             put(self.documents, document_id, None)
         for session_id in [k for k, v in self.sessions.items() if v.expires_ns + GRANTS_KEPT_NS <= now_ns]:
             put(self.sessions, session_id, None)
@@ -532,6 +532,14 @@ class Kernel(Holdings):
             for name in (f"{base}{SEPARATOR}", f"{base}{SEPARATOR}{order.venue_order_id}"):
                 self._state.put(self.retired, short_id(name), True)
         return True
+
+
+def _expires_ns_in(table: Table[str, Consumed] | Table[str, Voided]) -> Callable[[str], int | None]:
+    def expires_ns_of(key: str) -> int | None:
+        row = table.get(key)
+        return None if row is None else row.expires_ns
+
+    return expires_ns_of
 
 
 def _granted(table: Table[str, G], grant_id: str) -> G:

@@ -1,4 +1,4 @@
-"""Which final orders are let go of first, whatever became of them on the way."""
+"""Which final orders are let go of first, and what has expired, whatever became of it on the way."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.kernel.indexes import OrderIndexes
+from core.kernel.indexes import Expiring, OrderIndexes
 from core.orders.machine import Order
 from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
 
@@ -55,3 +55,33 @@ def test_the_oldest_final_orders_are_those_that_sorting_all_of_them_gives(
     for name in found:
         index.keep_final(orders[name])
     assert sorted(index.oldest_final(10, orders, 9)) == sorted(name for _, name in final)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.none() | st.integers(0, 9)), max_size=30), st.integers(-1, 10))
+def test_what_has_expired_is_what_a_look_at_all_of_it_gives_and_once(changes: list[Any], now_ns: int) -> None:
+    expiring, table = Expiring(), dict[str, int]()
+    for key, at_ns in changes:
+        if at_ns is None:
+            table.pop(key, None)
+        else:
+            table[key] = at_ns
+            expiring.expires(key, at_ns)
+    due = expiring.due(now_ns, table.get)
+    assert sorted(due) == sorted(key for key, at_ns in table.items() if at_ns <= now_ns)
+    for key in due:
+        del table[key]
+    assert expiring.due(now_ns, table.get) == []
+    assert sorted(expiring.due(10, table.get)) == sorted(table)
+
+
+def test_what_hasnt_expired_isnt_looked_at() -> None:
+    expiring, table, looked = Expiring(), dict[str, int](), list[str]()
+
+    def expires_ns_of(key: str) -> int | None:
+        looked.append(key)
+        return table.get(key)
+
+    for number in range(1_000):
+        table[f"d{number:03}"] = number
+        expiring.expires(f"d{number:03}", number)
+    assert expiring.due(2, expires_ns_of) == looked == ["d000", "d001", "d002"]
