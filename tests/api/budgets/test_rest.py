@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from typer.testing import CliRunner
 
 from api.cli.app import app
 from tests.api.house import PASSWORD, House
+from tests.api.told import told as told_by
 
 
 async def budget(house: House, username: str) -> dict[tuple[str, str, str], dict[str, Any]]:
@@ -45,4 +45,4 @@ async def test_the_command_shows_the_same(house: House, monkeypatch: pytest.Monk
     plain = await asyncio.to_thread(CliRunner().invoke, app, ["budget"])
     assert (plain.exit_code, "everybody" in plain.output) == (0, True)
     told = await asyncio.to_thread(CliRunner().invoke, app, ["budget", "--json"])
-    assert json.loads(told.output.splitlines()[-1])["time_zone"] == "UTC"
+    assert told_by(told.output)["time_zone"] == "UTC"

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from api.cli.app import app
 from core.types.codes import ReasonCode
+from tests.api.told import told
 from tests.core.approvals import APPROVER_SEED, ROSTER, SECOND_SEED, TRADER_SEED, entry
 from tests.core.engine_support import RunningEngine, engine, home, settings, venue
 
@@ -39,8 +40,7 @@ def veloz(home: Path, monkeypatch: pytest.MonkeyPatch) -> Veloz:
         patience = ["--wait", PATIENCE_S] if arguments[:2] == ("orders", "place") else []
         result = await asyncio.to_thread(lambda: CliRunner().invoke(app, [*arguments, *patience, "--json"]))
         # The engine of this process logs to the same standard output.
-        (line,) = [line for line in result.stdout.splitlines() if line.startswith(("{", "["))]
-        answer = json.loads(line)
+        answer = told(result.stdout)
         if result.exit_code:
             return result.exit_code, answer["error"]["code"] if "error" in answer else answer
         return answer

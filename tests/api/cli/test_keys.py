@@ -24,6 +24,7 @@ from core.authority.proposal import Proposal, proposal_bytes, proposal_digest
 from core.authority.roster import parse_signed_roster
 from core.authority.signatures import public_key_hex, sign_digest
 from core.types.ids import SystemIdSource, new_trace
+from tests.api.told import told
 from tests.core.approvals import APPROVER_SEED, ROOT_SEED
 from tests.core.authority.authenticator import Authenticator
 from tests.core.engine_support import RunningEngine, engine, home, settings, venue
@@ -49,8 +50,7 @@ def veloz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Veloz:
     async def run(*arguments: str) -> Any:
         result = await asyncio.to_thread(lambda: CliRunner().invoke(app, [*arguments, "--json"]))
         # The engine of this process logs to the same standard output.
-        (line,) = [line for line in result.stdout.splitlines() if line.startswith(("{", "["))]
-        answer = json.loads(line)
+        answer = told(result.stdout)
         return (result.exit_code, answer["error"]["code"]) if result.exit_code else answer
 
     return run

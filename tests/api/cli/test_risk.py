@@ -4,7 +4,6 @@ back by one command; every order is explained, also one that was refused and aft
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
@@ -23,6 +22,7 @@ from core.runtime.tickets import OrderTicket, ticket_bytes, ticket_message
 from core.types.clock import NS_PER_S, SystemClock
 from core.types.codes import ReasonCode, RefusalError
 from core.types.events import OrderClosed, RiskRulesInstalled
+from tests.api.told import told as told_by
 from tests.core.approvals import ACCOUNT, TRADER_SEED
 from tests.core.engine_support import RISK_TOML, RunningEngine, engine, home, settings, venue
 from tests.core.kernel.desk import SESSION_SEED, grant
@@ -57,11 +57,7 @@ def file_of(folder: Path, document: str) -> str:
 
 
 def told(answer: Any) -> Any:
-    """What a command printed as JSON; the engine beside it in this process may log around it."""
-    for line in reversed(answer.stdout.splitlines()):
-        if line.startswith(("{", "[{")):
-            return json.loads(line)
-    raise AssertionError(answer.output)
+    return told_by(answer.stdout)
 
 
 def changed(**limits: str) -> str:

@@ -16,6 +16,7 @@ from api.cli.app import app
 from api.cli.policy import looser_thresholds
 from core.types.codes import ReasonCode
 from tests.api.house import PASSWORD, House
+from tests.api.told import told as told_by
 from tests.tools.policies import LAST_SECTION, TOOLS, condition, of_version_7, policy_with, quiet_hours, text_with
 from tests.tools.test_policy import THRESHOLDS
 from tools.catalogue import build_registry
@@ -153,7 +154,7 @@ def test_exported_records_are_tried_without_a_service(veloz: Run, tmp_path: Path
 
 def last_line(result: Any) -> Any:
     """The command's JSON: the service logs to the same stream."""
-    return json.loads(result.output.splitlines()[-1])
+    return told_by(result.output)
 
 
 async def in_the_house(house: House, monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> Any:
