@@ -59,7 +59,7 @@ from core.storage.journal_files import JournalFile, PosixFolder  # noqa: E402
 from core.storage.journal_format import GENESIS_HASH, encode_group  # noqa: E402
 from core.types.authority import SessionAuthority  # noqa: E402
 from core.types.events import JournalEvent, OrderAccepted, OrderClosed, OrderIntended, encode_event  # noqa: E402
-from core.types.orders import OrderStatus  # noqa: E402
+from core.types.orders import OrderRequest, OrderStatus  # noqa: E402
 
 OPEN_ORDERS = 1_000
 ROUND = 50
@@ -104,10 +104,14 @@ class Load:
         self.transport = TimedTransport(connection.transport)
         connection.transport = self.transport  # type: ignore[assignment]
 
-    async def submit(self) -> str:
-        """One order; its clientOrderId. Raises RuntimeError when it is refused."""
+    def command(self) -> OrderRequest:
+        """The next one."""
         self.number += 1
-        outcome = await self.engine.service.submit_order(request(self.number), BY_MANDATE)
+        return request(self.number)
+
+    async def submit(self, command: OrderRequest | None = None) -> str:
+        """One order; its clientOrderId. Raises RuntimeError when it is refused."""
+        outcome = await self.engine.service.submit_order(command or self.command(), BY_MANDATE)
         if outcome.client_order_id is None:
             raise RuntimeError(f"refused: {outcome.refusal}")
         return outcome.client_order_id
@@ -115,8 +119,9 @@ class Load:
     async def timed(self) -> tuple[str, int, int]:
         """One order alone: its id, when it was asked for, and when its bytes were sent."""
         self.transport.sent_ns.clear()
+        command = self.command()
         started_ns = perf_counter_ns()
-        order_id = await self.submit()
+        order_id = await self.submit(command)
         await self.engine.quiet()
         return order_id, started_ns, self.transport.sent_ns[0]
 
