@@ -324,8 +324,11 @@ def _question_of(body: RunAgentInput) -> tuple[str, list[dict[str, str]]]:
         for message in body.messages[-HISTORY_MESSAGES_LIMIT:]
         if message.role in {"user", "assistant"} and isinstance(message.content, str)
     ]
-    if not all(_is_text(message["content"]) for message in history):
-        raise refuse(ReasonCode.REQUEST_INVALID, "A message holds half of a surrogate pair; send valid Unicode.")
+    ids = [body.thread_id, body.run_id, *(resumed.interrupt_id for resumed in body.resume or ())]
+    if not all(map(_is_text, [*ids, *(message["content"] for message in history)])):
+        raise refuse(
+            ReasonCode.REQUEST_INVALID, "A message or an id holds half of a surrogate pair; send valid Unicode."
+        )
     if body.resume:
         return f"What is the status of suggestion {body.resume[0].interrupt_id[:INTERRUPT_ID_LIMIT]}?", history
     if not history or history[-1]["role"] != "user":

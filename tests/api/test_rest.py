@@ -165,9 +165,19 @@ async def test_a_run_whose_process_died_ends_for_its_readers(house: House, monke
     assert (run["status"], run["code"]) == ("failed", "SERVICE_INTERNAL_ERROR")
 
 
-async def test_half_a_surrogate_pair_is_refused(house: House) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"messages": [{"id": "1", "role": "user", "content": "what now \ud800"}]},
+        {"threadId": "\ud800"},
+        {"runId": "\ud800"},
+        {"resume": [{"interruptId": "\ud800", "status": "resolved", "payload": {}}], "messages": []},
+    ],
+    ids=["a message", "a thread", "a run", "an interrupt"],
+)
+async def test_half_a_surrogate_pair_is_refused(house: House, changes: dict[str, Any]) -> None:
     headers = {**await house.api.as_("trader"), "Content-Type": "application/json"}
-    raw = json.dumps(question_body("what now MARK")).replace("MARK", "\\ud800")
+    raw = json.dumps(question_body("what now") | changes)
     assert_problem(await house.api.http.post(RUNS, content=raw, headers=headers), 422, "REQUEST_INVALID")
 
 
