@@ -18,6 +18,7 @@ from agent.planner.app import PLANNER_MODEL, PlannerApp
 from agent.transport import StreamingAsgiTransport
 from core.config import ConfigurationError, Settings
 from core.types.codes import ReasonCode, refuse
+from tools.model_budget import TOKENS_LIMIT
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
@@ -25,6 +26,7 @@ PROVIDER_RETRIES = 1
 OFFLINE_PROVIDER = "offline"
 ARGUMENTS_LIMIT_CHARS = 16_384
 TOOL_CALLS_LIMIT_PER_TURN = 32
+MODEL_LIMIT_CHARS = 200
 
 _HIGH_SURROGATE = re.compile("[\ud800-\udbff]")
 log = structlog.get_logger("agent.model")
@@ -78,6 +80,14 @@ class ModelClient:
                     text = assembly.take(chunk)
                     if text:
                         yield TextDelta(text)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            # The client library takes any JSON for a chunk.
+            log.warning("model_unreadable", provider=self.provider, model=self.model, error=type(error).__name__)
+            raise refuse(
+                ReasonCode.COPILOT_MODEL_FAILED,
+                f"The model {self.model} at {self.provider} answered with what is no Chat Completions stream "
+                f"({type(error).__name__}). Check which protocol it speaks.",
+            ) from error
         except (openai.OpenAIError, httpx2.HTTPError) as error:
             log.warning("model_failed", provider=self.provider, model=self.model, error=type(error).__name__)
             raise refuse(
@@ -103,15 +113,14 @@ class _Assembly:
 
     def take(self, chunk: Any) -> str:
         """Add a chunk; the text it brings. Raises RefusalError when a limit is passed."""
-        self._model = whole_text(chunk.model or self._model)
-        if chunk.usage is not None:
-            self._usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+        self._model = whole_text(_text(chunk.model)[:MODEL_LIMIT_CHARS]) or self._model
+        self._usage = _usage_of(chunk.usage) or self._usage
         if not chunk.choices:
             return ""
         delta = chunk.choices[0].delta
         for part in delta.tool_calls or ():
             self._take_call(part)
-        text = self._held + (delta.content or "")
+        text = self._held + _text(delta.content)
         self._held = text[-1:] if _HIGH_SURROGATE.fullmatch(text[-1:]) else ""
         text = whole_text(text.removesuffix(self._held))
         if text:
@@ -119,11 +128,13 @@ class _Assembly:
         return text
 
     def _take_call(self, part: Any) -> None:
+        if not isinstance(part.index, int):
+            raise TypeError("a tool call has no place")
         call_id, name, arguments = self._calls.get(part.index, ("", "", ""))
-        call_id = part.id or call_id
+        call_id = _text(part.id) or call_id
         if part.function is not None:
-            name += part.function.name or ""
-            arguments += part.function.arguments or ""
+            name += _text(part.function.name)
+            arguments += _text(part.function.arguments)
         self._calls[part.index] = (call_id, name, arguments)
         if len(arguments) > ARGUMENTS_LIMIT_CHARS or len(self._calls) > TOOL_CALLS_LIMIT_PER_TURN:
             raise refuse(ReasonCode.COPILOT_MODEL_FAILED, f"The model {self._model} asked for more than can be called.")
@@ -131,6 +142,25 @@ class _Assembly:
     def turn(self) -> Turn:
         calls = tuple(ModelToolCall(*map(whole_text, self._calls[index])) for index in sorted(self._calls))
         return Turn("".join(self._text), calls, self._usage, self._model)
+
+
+def _text(value: object) -> str:
+    """Raises TypeError for what is no text."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError(f"text is a {type(value).__name__}")
+    return value
+
+
+def _usage_of(reported: Any) -> Usage | None:
+    """None where nothing was reported, or nothing that can be: the budget then counts what was set aside."""
+    if reported is None:
+        return None
+    tokens = (reported.prompt_tokens, reported.completion_tokens)
+    if not all(type(count) is int and 0 <= count <= TOKENS_LIMIT for count in tokens):
+        return None
+    return Usage(*tokens)
 
 
 def whole_text(text: str) -> str:

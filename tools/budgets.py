@@ -149,7 +149,8 @@ class Reservation:
         """used may be more than was reserved: it is counted as it was."""
         keys, self._keys = self._keys, ()
         for key in keys:
-            self._budgets.settle_one(key, self._amounts[key.measure], used.get(key.measure, 0))
+            # Less than nothing would give back what others used, and a count that SQL refuses stops all of them.
+            self._budgets.settle_one(key, self._amounts[key.measure], max(0, used.get(key.measure, 0)))
 
 
 class Budgets:

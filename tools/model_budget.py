@@ -17,6 +17,8 @@ from tools.policy_document import PolicyFileError
 
 CHARS_PER_TOKEN = 3
 """Fewer than any tokenizer in use needs on average, so that a prompt is set aside for as more than it comes to."""
+TOKENS_LIMIT = 1_000_000_000
+"""Of one answer: what reports more, or less than nothing, has reported nothing."""
 ANSWER_TOKENS = 4_096
 """What is set aside for an answer. One that is longer is counted as it was."""
 TOKENS_PER_PRICE = 1_000_000
@@ -40,9 +42,9 @@ class ModelReservation:
         self._prices = prices
 
     def settle(self, use: ModelUse | None, *, was_asked: bool) -> None:
-        """use is what the provider reported. Where it reported none but was asked, what was set aside counts: it may
-        have cost as much. A model that was never reached has cost nothing."""
-        if use is None:
+        """use is what the provider reported. Where it reported none that can be, but was asked, what was set aside
+        counts: it may have cost as much. A model that was never reached has cost nothing."""
+        if use is None or not all(0 <= tokens <= TOKENS_LIMIT for tokens in (use.input_tokens, use.output_tokens)):
             self._reservation.settle(self._amounts if was_asked else {})
             return
         used = {Measure.TOKENS: use.input_tokens + use.output_tokens}

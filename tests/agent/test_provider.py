@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from openai import AsyncOpenAI
 from agent.copilot import Copilot
 from agent.graph import FALLBACK_NOTICE
 from agent.model import ModelClient, TextDelta, Turn
+from agent.outcome import Usage
 from agent.planner.app import PlannerApp
 from core.config import ConfigurationError, Settings
 from core.types.clock import SystemClock
@@ -164,6 +166,85 @@ async def test_a_character_that_a_provider_cut_in_two_is_one_again_and_half_of_o
     *spoken, turn = parts
     assert isinstance(turn, Turn)
     assert ("".join(part.text for part in spoken if isinstance(part, TextDelta)), turn.text) == (text, text)
+
+
+def chunk_of(**fields: Any) -> dict[str, Any]:
+    whole = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": []}
+    return whole | fields
+
+
+def call_of(**fields: Any) -> dict[str, Any]:
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "get_ticker", "arguments": "{}"}} | fields
+    return chunk_of(choices=[{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}])
+
+
+def said(content: Any) -> dict[str, Any]:
+    return chunk_of(choices=[{"index": 0, "delta": {"content": content}, "finish_reason": None}])
+
+
+def answering(*chunks: Any) -> Any:
+    """Streams these as they are, and ends."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        body = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
+        await send({"type": "http.response.body", "body": body.encode()})
+
+    return app
+
+
+async def turn_of(app: Any) -> Turn:
+    """The model's whole answer. Raises RefusalError."""
+    async with serving(app) as url:
+        client = ModelClient(AsyncOpenAI(base_url=url, api_key="none", max_retries=0), "some-model", url)
+        try:
+            *_, turn = [part async for part in client.turn([{"role": "user", "content": "hello"}], [])]
+        finally:
+            await client.close()
+    assert isinstance(turn, Turn)
+    return turn
+
+
+UNREADABLE = {
+    "no object": [1, 2],
+    "null": None,
+    "a number": 5,
+    "no delta": chunk_of(choices=[{"index": 0, "delta": None, "finish_reason": None}]),
+    "content is a list": said([{"type": "text", "text": "hi"}]),
+    "content is a number": said(5),
+    "a model that is a number": chunk_of(model=5, choices=[]),
+    "a place that is null": call_of(index=None),
+    "a place that is text": call_of(index="a"),
+    "a name that is an object": call_of(function={"name": {"a": 1}, "arguments": "{}"}),
+    "arguments that are an object": call_of(function={"name": "get_ticker", "arguments": {"symbol": "BTCUSDT"}}),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+async def test_what_is_no_stream_of_chunks_is_a_model_that_failed(case: str) -> None:
+    with pytest.raises(RefusalError) as failed:
+        await turn_of(answering(UNREADABLE[case]))
+    assert failed.value.refusal.code is ReasonCode.COPILOT_MODEL_FAILED
+    assert "Check which protocol it speaks" in failed.value.refusal.message
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion", "counted"),
+    [
+        (7, 5, Usage(7, 5)),
+        (-7, 5, Usage()),
+        (7, -5, Usage()),
+        (1.5, 5, Usage()),
+        ("x", 5, Usage()),
+        (None, 5, Usage()),
+        (10**30, 5, Usage()),
+    ],
+    ids=str,
+)
+async def test_a_use_that_cant_be_is_as_one_that_wasnt_reported(prompt: Any, completion: Any, counted: Usage) -> None:
+    told = chunk_of(usage={"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": 1})
+    assert (await turn_of(answering(said("hi"), told))).usage == counted
 
 
 def test_half_a_provider_is_an_error_that_names_the_cure() -> None:

@@ -12,7 +12,7 @@ from core.types.codes import ReasonCode, RefusalError
 from tests.tools.doubles import NOW_NS, TRADER
 from tests.tools.policies import TOOLS, text_with
 from tools.budgets import BudgetKey, Budgets, InProcessBudgetLedger, Measure, Scope
-from tools.model_budget import ANSWER_TOKENS, ModelBudget, ModelUse, check_prices, price_of
+from tools.model_budget import ANSWER_TOKENS, TOKENS_LIMIT, ModelBudget, ModelUse, check_prices, price_of
 from tools.policy import Policy, load_policy
 from tools.policy_document import PolicyFileError
 
@@ -54,6 +54,11 @@ class Books:
         (ModelUse(9_000, 1_000), True, 10_000),
         (None, True, 100 + ANSWER_TOKENS),  # nothing was reported: what was set aside
         (None, False, 0),
+        # What can't be is as nothing: less than nothing would give back what others used.
+        (ModelUse(-5_000, -1), True, 100 + ANSWER_TOKENS),
+        (ModelUse(5_000, -1), True, 100 + ANSWER_TOKENS),
+        (ModelUse(10**30, 1), True, 100 + ANSWER_TOKENS),
+        (ModelUse(TOKENS_LIMIT, 0), True, TOKENS_LIMIT),
     ],
 )
 async def test_what_a_model_used_is_counted_as_reported_or_as_set_aside(
