@@ -18,7 +18,8 @@ from core.text.figures import UNSOURCED_MARK, resolve
 from core.types.clock import SystemClock
 from core.types.codes import ReasonCode, refuse
 from core.types.ids import SystemIdSource, new_trace
-from tests.tools.doubles import APPROVER, TRADER, House
+from tests.tools.doubles import House
+from tests.tools.people import APPROVER, TRADER
 from tests.tools.test_history_tools import fees, fill, order, refused, result
 from tools.contracts import Gateway, Principal
 

@@ -19,7 +19,8 @@ from core.types.codes import ReasonCode
 from tests.agent.injections import ASKED, ORDER, Attack, Goal, ObedientModel, load
 from tests.agent.test_copilot import ask, copilot_for
 from tests.agent.test_provider import serving, with_provider
-from tests.tools.doubles import ACCOUNT, IDS, TRADER, House, review_hit
+from tests.tools.doubles import House, review_hit
+from tests.tools.people import ACCOUNT, IDS, TRADER
 from tools.contracts import ToolResult
 from tools.limits import GatewayLimits, Limiter
 

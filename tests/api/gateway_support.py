@@ -24,7 +24,8 @@ from knowledge.search import HybridSearch
 from tests.api.sql_doubles import seeded
 from tests.core.engine_support import RunningEngine
 from tests.postgres import PostgresDatabase
-from tests.tools.doubles import IDS, TRADER, call
+from tests.tools.doubles import call
+from tests.tools.people import IDS, TRADER
 from tools.approvals import Approvals
 from tools.composition import build_gateway
 from tools.contracts import ToolResult

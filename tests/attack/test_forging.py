@@ -28,8 +28,9 @@ from tests.crash.processes import Session
 from tests.crash.products import SPOT
 from tests.invariants.support import credentials
 from tests.postgres import PostgresDatabase, PostgresServer
-from tests.tools.doubles import APPROVER as APPROVER_PRINCIPAL
-from tests.tools.doubles import IDS, MemoryTrail
+from tests.tools.people import APPROVER as APPROVER_PRINCIPAL
+from tests.tools.people import IDS
+from tests.tools.stores import MemoryTrail
 from tools.approvals import ApprovalOutcome, Approvals
 from tools.suggestions import GivenSignature, Suggestion, SuggestionStatus
 

@@ -14,7 +14,8 @@ import sys
 import pytest
 
 from core.types.ids import new_trace
-from tests.tools.doubles import APPROVER, COMPLIANCE, IDS, TRADER, House
+from tests.tools.doubles import House
+from tests.tools.people import APPROVER, COMPLIANCE, IDS, TRADER
 from tools.approvals import ExecutionPort
 from tools.catalogue import build_registry
 from tools.contracts import Principal, ToolCall

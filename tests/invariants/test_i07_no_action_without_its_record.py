@@ -22,7 +22,7 @@ from tests.core.engine_support import RunningEngine
 from tests.core.storage.faults import BreakableFolder, Disk
 from tests.invariants.support import orders_at
 from tests.postgres import PostgresDatabase
-from tests.tools.doubles import APPROVER
+from tests.tools.people import APPROVER
 
 
 @contextmanager

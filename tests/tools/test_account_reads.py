@@ -11,7 +11,9 @@ import pytest
 from core.types.codes import ReasonCode, refuse
 from core.types.orders import Side
 from core.types.views import EngineStatusView, PositionView, StrategyPositionView
-from tests.tools.doubles import ACCOUNT, House, MemoryEngine
+from tests.tools.doubles import House
+from tests.tools.engine_double import MemoryEngine
+from tests.tools.people import ACCOUNT
 from tools.ports import PartHealth
 
 

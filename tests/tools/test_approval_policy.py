@@ -8,7 +8,8 @@ import pytest
 
 from core.authority.proposal import PROPOSAL_KINDS
 from core.types.codes import ReasonCode, RefusalError
-from tests.tools.doubles import APPROVER, House
+from tests.tools.doubles import House
+from tests.tools.people import APPROVER
 from tests.tools.policies import condition, policy_with, quiet_hours
 from tools.approval_policy import kind_of_schema
 from tools.catalogue import build_registry

@@ -11,7 +11,8 @@ import pytest
 from audit.record import Action
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from core.types.ids import new_trace
-from tests.tools.doubles import APPROVER, COMPLIANCE, IDS, TRADER, House
+from tests.tools.doubles import House
+from tests.tools.people import APPROVER, COMPLIANCE, IDS, TRADER
 from tools.approvals import ApprovalOutcome
 from tools.contracts import Principal
 from tools.suggestions import Suggestion, SuggestionStatus

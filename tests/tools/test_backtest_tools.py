@@ -10,7 +10,8 @@ import pytest
 from audit.record import Action
 from core.types.codes import ReasonCode
 from tests.tools.backtest_doubles import DONE_BACKTEST, done_report
-from tests.tools.doubles import NOW_NS, TRADER, House, call
+from tests.tools.doubles import House, call
+from tests.tools.people import NOW_NS, TRADER
 
 MINUTE_NS = 60_000_000_000
 

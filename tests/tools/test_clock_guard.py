@@ -6,7 +6,8 @@ import pytest
 
 from core.types.clock import NS_PER_MS, NS_PER_S, ManualClock
 from core.types.codes import ReasonCode, refuse
-from tests.tools.doubles import NOW_NS, House
+from tests.tools.doubles import House
+from tests.tools.people import NOW_NS
 
 ORDER = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.1", "price": "59000"}
 HOUR_NS = 3_600 * NS_PER_S

@@ -9,7 +9,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from core.text.figures import leaves
-from tests.tools.doubles import TRADER, House
+from tests.tools.doubles import House
+from tests.tools.people import TRADER
 from tests.tools.test_history_tools import order
 from tools.catalogue import build_registry
 from tools.registry import ToolDefinition

@@ -9,7 +9,8 @@ from audit.record import Action
 from core.authority.proposal import proposal_bytes, proposal_digest
 from core.types.codes import ReasonCode, refuse
 from core.types.ids import new_trace
-from tests.tools.doubles import ACCOUNT, APPROVER, IDS, SECOND, TRADER, House
+from tests.tools.doubles import House
+from tests.tools.people import ACCOUNT, APPROVER, IDS, SECOND, TRADER
 from tools.approvals import ApprovalOutcome
 from tools.contracts import Principal, Role
 from tools.suggestions import GivenSignature, Suggestion, SuggestionStatus

@@ -18,7 +18,9 @@ from core.types.views import (
     RiskExplanationView,
     StrategyPositionView,
 )
-from tests.tools.doubles import ACCOUNT, NOW_NS, TRADER, House, MemoryEngine
+from tests.tools.doubles import House
+from tests.tools.engine_double import MemoryEngine
+from tests.tools.people import ACCOUNT, NOW_NS, TRADER
 from tools.contracts import Principal
 from tools.cures import CURES
 from tools.days import DAYS_LIMIT, days_of

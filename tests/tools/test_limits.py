@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from core.types.codes import ReasonCode, RefusalError
-from tests.tools.doubles import ACCOUNT, TRADER, House
+from tests.tools.doubles import House
+from tests.tools.people import ACCOUNT, TRADER
 from tests.tools.policies import TOOLS, policy_with, text_with
 from tools.limits import GatewayLimits, Places, limits_of
 from tools.policy import default_policy, load_policy

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from audit.record import Action
 from core.types.codes import ReasonCode
-from tests.tools.doubles import APPROVER, COMPLIANCE, TRADER, House, call
+from tests.tools.doubles import House, call
+from tests.tools.people import APPROVER, COMPLIANCE, TRADER
 from tools.catalogue import build_registry
 from tools.contracts import Principal, Role, ToolResult
 

@@ -9,7 +9,7 @@ import pytest
 
 from core.types.clock import ManualClock
 from core.types.codes import ReasonCode, RefusalError
-from tests.tools.doubles import NOW_NS, TRADER
+from tests.tools.people import NOW_NS, TRADER
 from tests.tools.policies import TOOLS, text_with
 from tools.budgets import BudgetKey, Budgets, InProcessBudgetLedger, Measure, Scope
 from tools.model_budget import ANSWER_TOKENS, TOKENS_LIMIT, ModelBudget, ModelUse, check_prices, price_of

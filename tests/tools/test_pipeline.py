@@ -12,7 +12,8 @@ import rfc8785
 
 from audit.record import Action
 from core.types.codes import ReasonCode, RefusalError, refuse
-from tests.tools.doubles import ACCOUNT, APPROVER, COMPLIANCE, TRADER, House, call
+from tests.tools.doubles import House, call
+from tests.tools.people import ACCOUNT, APPROVER, COMPLIANCE, TRADER
 from tools.catalogue import build_registry
 from tools.contracts import Principal, Role
 from tools.limits import GatewayLimits, Limiter

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.types.codes import ReasonCode
-from tests.tools.doubles import ACCOUNT, APPROVER, COMPLIANCE, TRADER, House, call
+from tests.tools.doubles import House, call
+from tests.tools.people import ACCOUNT, APPROVER, COMPLIANCE, TRADER
 from tests.tools.policies import TOOLS, condition, policy_with, quiet_hours
 from tools.catalogue import build_registry
 from tools.contracts import Principal

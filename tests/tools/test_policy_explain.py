@@ -10,7 +10,8 @@ import pytest
 
 from audit.record import Action
 from core.types.codes import ReasonCode
-from tests.tools.doubles import ACCOUNT, TRADER, House
+from tests.tools.doubles import House
+from tests.tools.people import ACCOUNT, TRADER
 from tests.tools.policies import condition, policy_with, quiet_hours
 from tests.tools.test_policy import AGENT, APPROVER, MIDNIGHT, REGISTRY, THRESHOLDS, at, facts
 from tools.policy import Policy

@@ -26,7 +26,9 @@ from core.authority.proposal import (
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from core.types.ids import new_trace
 from tests.core.authority.proposals import example
-from tests.tools.doubles import APPROVER, COMPLIANCE, IDS, MAX_NOTIONAL, SECOND, TRADER, House, level
+from tests.tools.doubles import House
+from tests.tools.engine_double import level
+from tests.tools.people import APPROVER, COMPLIANCE, IDS, MAX_NOTIONAL, SECOND, TRADER
 from tools.approvals import Approvals
 from tools.contracts import Principal
 from tools.suggestions import Suggestion, SuggestionStatus

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.tools.doubles import instrument
+from tests.tools.engine_double import instrument
 from tools.said import every_number, fold, instruments_named, listen
 
 ASSETS = frozenset({"btc", "eth", "near"})

@@ -12,7 +12,9 @@ import pytest
 
 from core.types.codes import ReasonCode
 from core.types.views import KlineView
-from tests.tools.doubles import NOW_NS, House, MemoryEngine
+from tests.tools.doubles import House
+from tests.tools.engine_double import MemoryEngine
+from tests.tools.people import NOW_NS
 
 MINUTE_NS = 60_000_000_000
 D = Decimal

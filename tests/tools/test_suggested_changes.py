@@ -14,7 +14,8 @@ from core.authority.proposal import parse_proposal
 from core.types.codes import ReasonCode as C
 from core.types.orders import OrderStatus, OrderType, Side, TimeInForce
 from core.types.views import OrderView
-from tests.tools.doubles import ACCOUNT, NOW_NS, House
+from tests.tools.doubles import House
+from tests.tools.people import ACCOUNT, NOW_NS
 
 RESTING = OrderView(
     account_id=ACCOUNT,

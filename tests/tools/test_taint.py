@@ -14,7 +14,8 @@ from audit.record import Action
 from core.types.codes import ReasonCode, refuse
 from core.types.orders import OrderStatus, OrderType, Side, TimeInForce
 from core.types.views import OrderView
-from tests.tools.doubles import ACCOUNT, NOW_NS, TRADER, House, review_hit
+from tests.tools.doubles import House, review_hit
+from tests.tools.people import ACCOUNT, NOW_NS, TRADER
 from tools.contracts import ToolResult
 
 RUN = "run-1"

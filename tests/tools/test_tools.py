@@ -12,7 +12,9 @@ from audit.record import Action
 from core.authority.proposal import parse_order_proposal, proposal_digest
 from core.types.codes import ReasonCode, refuse
 from core.types.views import KlineView, RiskCheckView
-from tests.tools.doubles import ACCOUNT, APPROVER, COMPLIANCE, NOW_NS, TRADER, House, MemoryEngine
+from tests.tools.doubles import House
+from tests.tools.engine_double import MemoryEngine
+from tests.tools.people import ACCOUNT, APPROVER, COMPLIANCE, NOW_NS, TRADER
 from tools.catalogue import build_registry
 from tools.contracts import Principal
 from tools.policy import Policy, default_policy, tool_facts

@@ -28,8 +28,8 @@ from api.tools.service import ToolService
 from core.config import GrpcSettings
 from core.types.codes import ReasonCode
 from tests.api.house import IDS, House, assert_problem
-from tests.tools.doubles import TRADER
 from tests.tools.doubles import House as GatewayHouse
+from tests.tools.people import TRADER
 from tests.tools.policies import TOOLS, policy_with
 from tools.contracts import Principal
 from tools.policy import Policy

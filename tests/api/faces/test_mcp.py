@@ -28,7 +28,7 @@ from api.tools.service import ToolService
 from audit.record import Action
 from core.config import McpSettings
 from tests.api.house import IDS, House, serving
-from tests.tools.doubles import TRADER
+from tests.tools.people import TRADER
 from tools.catalogue import build_registry
 from tools.contracts import Principal, ToolCall, ToolDescription, ToolResult
 from tools.untrusted import envelope

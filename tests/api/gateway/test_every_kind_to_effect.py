@@ -37,7 +37,7 @@ from tests.core.approvals import APPROVER_SEED
 from tests.core.approvals import approve as sign
 from tests.core.engine_support import WAIT_S, RunningEngine, engine, home, settings, venue
 from tests.postgres import PostgresDatabase
-from tests.tools.doubles import APPROVER
+from tests.tools.people import APPROVER
 
 __all__ = ["engine", "home", "settings", "venue"]
 

@@ -15,7 +15,7 @@ from tests.api.gateway_support import GatewayService, open_gateway
 from tests.core.approvals import APPROVER_SEED, SECOND_SEED
 from tests.core.engine_support import RunningEngine, engine, home, settings, venue
 from tests.postgres import PostgresDatabase
-from tests.tools.doubles import APPROVER, SECOND
+from tests.tools.people import APPROVER, SECOND
 from tools.approvals import ApprovalOutcome
 from tools.contracts import Principal
 from tools.suggestions import Suggestion, SuggestionStatus

@@ -20,7 +20,7 @@ from tests.api.sql_doubles import ACCOUNT
 from tests.core.approvals import approve as sign
 from tests.core.engine_support import RunningEngine, engine, home, settings, venue
 from tests.postgres import PostgresDatabase
-from tests.tools.doubles import APPROVER
+from tests.tools.people import APPROVER
 
 __all__ = ["engine", "home", "settings", "venue"]
 RECONNECT_LIMIT_S = 60

@@ -25,7 +25,9 @@ from core.types.clock import ManualClock
 from core.types.codes import ReasonCode, refuse
 from core.types.ids import new_trace
 from core.types.views import EngineStatusView, FeedHealthView, RiskStateView
-from tests.tools.doubles import IDS, NOW_NS, TRADER, House, MemoryEngine
+from tests.tools.doubles import House
+from tests.tools.engine_double import MemoryEngine
+from tests.tools.people import IDS, NOW_NS, TRADER
 from tools.catalogue import build_registry
 from tools.contracts import ToolCall
 

@@ -16,8 +16,10 @@ from audit.record import Action
 from core.config import ConfigurationError, Settings, load_settings
 from core.types.clock import ManualClock
 from core.types.codes import ReasonCode, RefusalError
-from tests.tools.doubles import APPROVER, IDS, NOW_NS, House, MemoryTrail
+from tests.tools.doubles import House
+from tests.tools.people import APPROVER, IDS, NOW_NS
 from tests.tools.policies import TOOLS, condition, of_version_7, text_with
+from tests.tools.stores import MemoryTrail
 from tools.policy import Policy, default_policy
 from tools.policy_document import PolicyFileError
 

@@ -15,7 +15,7 @@ from core.storage.database import DatabaseRole
 from core.types.codes import ReasonCode, RefusalError
 from tests.api.sql_doubles import ACCOUNT, Shelf, seeded, shelf
 from tests.postgres import PostgresDatabase
-from tests.tools.doubles import IDS, NOW_NS
+from tests.tools.people import IDS, NOW_NS
 from tools.pipeline import result_digest
 from tools.ports import StoredResult
 

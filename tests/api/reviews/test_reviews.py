@@ -21,7 +21,8 @@ from knowledge.reviews import ReviewBuilder, ReviewSource
 from knowledge.search import HybridSearch
 from tests.api.sql_doubles import ACCOUNT, OTHER_ACCOUNT, Database, seeded
 from tests.postgres import PostgresDatabase
-from tests.tools.doubles import IDS, NOW_NS, House
+from tests.tools.doubles import House
+from tests.tools.people import IDS, NOW_NS
 
 EMBEDDER = HashingEmbedder()
 

@@ -13,7 +13,8 @@ from api.suggestions.repository import SqlSuggestionStore
 from core.types.codes import ReasonCode, RefusalError
 from tests.api.sql_doubles import ACCOUNT, OTHER_ACCOUNT, Database, seeded
 from tests.postgres import PostgresDatabase
-from tests.tools.doubles import APPROVER, IDS, House
+from tests.tools.doubles import House
+from tests.tools.people import APPROVER, IDS
 from tools.approvals import Approvals
 from tools.suggestions import Suggestion, SuggestionStatus
 
