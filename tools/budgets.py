@@ -184,6 +184,19 @@ class Budgets:
             async with self._asking:
                 await self._lease(bounds, amounts, limits.time_zone)
             blocks = [self._blocks[key] for key in bounds]
+        return self._reserved(bounds, blocks, amounts)
+
+    def reserve_at_once(
+        self, user_id: str, run_id: str | None, amounts: Mapping[Measure, int], limits: BudgetLimits
+    ) -> Reservation | None:
+        """reserve() where this process has leased enough of each; None leaves it to reserve()."""
+        bounds = self._bounds(user_id, run_id, amounts, limits)
+        blocks = self._covering(bounds, amounts)
+        return None if blocks is None else self._reserved(bounds, blocks, amounts)
+
+    def _reserved(
+        self, bounds: Mapping[BudgetKey, int], blocks: list[_Block], amounts: Mapping[Measure, int]
+    ) -> Reservation:
         now_s = self._monotonic_s()
         for key, block in zip(bounds, blocks, strict=True):
             amount = amounts[key.measure]

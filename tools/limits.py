@@ -104,10 +104,16 @@ class Places:
         self._running = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
+    def enter_at_once(self, limits: GatewayLimits) -> bool:
+        """Whether there was a place, which is taken then."""
+        if self._running >= limits.in_flight_calls or self._waiting:
+            return False
+        self._running += 1
+        return True
+
     async def enter(self, limits: GatewayLimits) -> None:
         """Raises RefusalError(TOOL_RATE_EXCEEDED) when too many wait, or for too long."""
-        if self._running < limits.in_flight_calls and not self._waiting:
-            self._running += 1
+        if self.enter_at_once(limits):
             return
         if len(self._waiting) >= limits.queued_calls:
             raise refuse(
@@ -175,15 +181,17 @@ class _Admission(AbstractAsyncContextManager[None]):
         self._limits = limits
 
     async def __aenter__(self) -> None:
-        asked = self._asked
-        await asked.rates.take(asked.buckets, asked.cost)
-        amounts = {Measure.CALLS: 1, Measure.MS: asked.timeout_ms}
-        self._reservation = await asked.budgets.reserve(asked.person_id, asked.run_id, amounts, asked.budget_limits)
-        try:
-            await self._places.enter(self._limits)
-        except BaseException:
-            self._reservation.settle({})
-            raise
+        asked, rates, budgets = self._asked, self._asked.rates, self._asked.budgets
+        if not rates.take_at_once(asked.buckets, asked.cost):
+            await rates.take(asked.buckets, asked.cost)
+        towards = (asked.person_id, asked.run_id, {Measure.CALLS: 1, Measure.MS: asked.timeout_ms}, asked.budget_limits)
+        self._reservation = budgets.reserve_at_once(*towards) or await budgets.reserve(*towards)
+        if not self._places.enter_at_once(self._limits):
+            try:
+                await self._places.enter(self._limits)
+            except BaseException:
+                self._reservation.settle({})
+                raise
         self._started_s = time.monotonic()
 
     async def __aexit__(self, *_error: object) -> None:

@@ -99,6 +99,10 @@ class Rates:
         self._needs: dict[RateKey, RateWant] = {}
         self._asking = asyncio.Lock()
 
+    def take_at_once(self, keys: Keys, cost: int) -> bool:
+        """take() where this process has leased enough of each; False leaves it to take()."""
+        return _taken(self._fresh(keys, self._clock.now_ns()), cost)
+
     async def take(self, keys: Keys, cost: int) -> None:
         """From all of them or from none.
 
@@ -107,12 +111,7 @@ class Rates:
         for _ in range(ATTEMPTS_LIMIT):
             now_ns = self._clock.now_ns()
             blocks = self._fresh(keys, now_ns)
-            for block in blocks:
-                if block.left < cost:
-                    break
-            else:
-                for block in blocks:
-                    block.left -= cost
+            if _taken(blocks, cost):
                 return
             short = [(block, *named) for block, named in zip(blocks, keys, strict=True) if block.left < cost]
             for block, key, size in short:
@@ -156,6 +155,15 @@ class Rates:
             if grant.granted < want.needed:
                 missing_us = max(0, MICRO_PER_TOKEN - grant.left_micro) // want.size.tokens_per_s
                 block.empty_from_ns, block.empty_until_ns = now_ns, now_ns + missing_us * NS_PER_US
+
+
+def _taken(blocks: list[_Block], cost: int) -> bool:
+    for block in blocks:
+        if block.left < cost:
+            return False
+    for block in blocks:
+        block.left -= cost
+    return True
 
 
 _TOLD = {
