@@ -216,7 +216,7 @@ def parse_amount(text: str) -> Decimal | None:
         value = Decimal(text)
     except InvalidOperation:
         value = Decimal("NaN")
-    if not value.is_finite() or value < 0 or "e" in text.lower() or value.is_signed():
+    if not text.isascii() or not value.is_finite() or value < 0 or "e" in text.lower() or value.is_signed():
         raise ValueError(f'must be a decimal of zero or more as text, such as "250000", or "{UNLIMITED}"; is {text!r}')
     return value
 
@@ -241,7 +241,7 @@ def parse_policy(document: str, file_name: str, tools: Mapping[str, ToolFacts]) 
     _require_end(document, file_name)
     try:
         values = tomllib.loads(document)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
         raise PolicyFileError(
             f"{file_name}: not valid TOML: {error}. Correct it; nothing is allowed until then"
         ) from error

@@ -46,7 +46,7 @@ def _names(line: str, opening: str, closing: str) -> list[str]:
     """The names in a section's header; none for what only looks like one (a line of a list)."""
     try:
         inside: Any = tomllib.loads(line)
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return []
     names: list[str] = []
     while inside:

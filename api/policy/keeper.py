@@ -145,6 +145,11 @@ class PolicyKeeper:
             self._problem = str(error)
             log.error("policy_refused", problem=self._problem)
             return
+        except Exception as error:
+            # Whatever else it is, the policy of before isn't what the file says any more.
+            self._problem = f"{self._file.name}: it can't be read ({type(error).__name__}). Correct it"
+            log.exception("policy_refused", problem=self._problem)
+            return
         self._problem = None
         self._since_ns = self._clock.now_ns()
         log.info("policy_in_force", version=self._policy.version, digest=self._policy.digest_hex)

@@ -272,7 +272,7 @@ def load_settings(home: Path | None = None, environment: dict[str, str] | None =
     if config_file.exists():
         try:
             values = tomllib.loads(config_file.read_text())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # also a number of thousands of digits, brackets without end
             raise ConfigurationError(f"{config_file}: not valid TOML: {error}") from error
         if "home" in values:
             raise ConfigurationError(f"{config_file}: key 'home': set VELOZ_HOME instead")

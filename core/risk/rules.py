@@ -208,7 +208,7 @@ class _Reader:
             raise RiskRulesError(f"{self._file_name}: larger than {DOCUMENT_LIMIT_BYTES} bytes")
         try:
             values = tomllib.loads(self._document)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
             raise RiskRulesError(f"{self._file_name}: not valid TOML: {error}") from error
         self._check_schema(values)
         known = {"schema", GLOBAL, *LEVELS, "rule"}
@@ -380,7 +380,7 @@ def _header(line: str) -> tuple[str, ...]:
     """The names in a section's header."""
     try:
         inside: dict[str, Any] = tomllib.loads(line)
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         # A line of a text that spans several.
         return ()
     names: list[str] = []

@@ -164,7 +164,7 @@ def test_amounts_are_plain_decimals(text: str, value: str) -> None:
     assert str(parse_amount(text)) == value
 
 
-@pytest.mark.parametrize("text", ["1e5", "NaN", "Infinity", "-0", "-1", "", "1,000", " 1 000"])
+@pytest.mark.parametrize("text", ["1e5", "NaN", "Infinity", "-0", "-1", "", "1,000", " 1 000", "\u0661\u0662"])
 def test_other_spellings_of_amounts_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="decimal of zero or more"):
         parse_amount(text)

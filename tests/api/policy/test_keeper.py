@@ -89,6 +89,24 @@ async def test_the_doctor_warns_of_tools_without_a_rule(tmp_path: Path, content:
     assert ("shows the lines to add" in found.cure) is (status == "warn")
 
 
+async def test_whatever_breaks_while_a_file_is_read_the_one_before_is_not_in_force_any_more(tmp_path: Path) -> None:
+    def breaks(policy: Policy) -> None:
+        if policy.version == "99":
+            raise MemoryError
+
+    kept = Kept(tmp_path, text_with(), check=breaks)
+    kept.write(NO_SUGGESTIONS)
+    await kept.settle()
+    assert kept.code() is ReasonCode.SERVICE_POLICY_INVALID
+    assert (kept.actions()[-1][0], kept.keeper.view().problem) == (
+        Action.POLICY_REFUSED,
+        "policy.toml: it can't be read (MemoryError). Correct it",
+    )
+    kept.write(text_with(version="version = 100"))
+    await kept.settle()
+    assert kept.code() is None
+
+
 async def test_a_changed_file_comes_into_force_once_it_has_settled(tmp_path: Path) -> None:
     kept = Kept(tmp_path, text_with())
     await kept.keeper.look()
@@ -114,7 +132,16 @@ async def test_a_file_that_did_not_change_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "broken", ["", NO_SUGGESTIONS[:-300], NO_SUGGESTIONS.replace("trader", "tradr"), "\udcff"], ids=range(4)
+    "broken",
+    [
+        "",
+        NO_SUGGESTIONS[:-300],
+        NO_SUGGESTIONS.replace("trader", "tradr"),
+        "\udcff",
+        NO_SUGGESTIONS.replace("version = 99", f"version = {'9' * 5_000}"),
+        NO_SUGGESTIONS.replace("version = 99", f"version = {'[' * 5_000}"),
+    ],
+    ids=["empty", "cut off", "a wrong role", "no UTF-8", "a number without end", "brackets without end"],
 )
 async def test_a_broken_file_allows_nothing_until_it_is_whole(tmp_path: Path, broken: str) -> None:
     kept = Kept(tmp_path, text_with())

@@ -38,6 +38,8 @@ def test_the_environment_lies_over_the_file(tmp_path: Path) -> None:
         ("mode = 'LIVE'\n", {}, ["veloz.toml", "mode", "PAPER"]),
         ("home = '/x'\n", {}, ["veloz.toml", "home", "VELOZ_HOME"]),
         ("[api\n", {}, ["veloz.toml", "not valid TOML"]),
+        (f"x = {'9' * 5_000}\n", {}, ["veloz.toml", "not valid TOML"]),
+        (f"x = {'[' * 5_000}\n", {}, ["veloz.toml", "not valid TOML"]),
         ("[market]\nsource = 'tape'\n", {}, ["market.source", "synthetic"]),
         ("[market]\nspeed = 0\n", {}, ["market.speed", "greater than 0"]),
         ("[copilot]\nsuggestion_ttl_s = -5\n", {}, ["copilot.suggestion_ttl_s", "greater than or equal to 1"]),

@@ -95,6 +95,8 @@ def test_of_rates_all_levels_hold() -> None:
         ("schema = 'veloz.risk-limits/1'\nprice_collar_bps = 5\n", "the form of an earlier release"),
         ("schema = 'x'\n", "must be 'veloz.risk-limits/2'"),
         ("schema = \n", "not valid TOML"),
+        (f"schema = {'9' * 5_000}\n", "not valid TOML"),
+        (f"schema = {'[' * 5_000}\n", "not valid TOML"),
         (
             text(RULE.format(name="a", when="order.notional_quote >", action="warn")),
             r"\[rule.1\] key 'when': isn't CEL",
