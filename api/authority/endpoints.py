@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 
 from api.dependencies import CurrentPrincipal, CurrentServices, ReducingPrincipal, require_account, require_role
 from api.signed import SignedDocumentRequest, document_of
+from core.authority.reading import UNREADABLE
 from core.runtime.messages import plain
 from core.types.codes import ReasonCode, Refusal, RefusalError, refuse
 from tools.contracts import Principal, Role
@@ -117,7 +118,7 @@ async def administer(
 def _require_scope(principal: Principal, document: bytes) -> None:
     try:
         scope = msgspec.json.decode(document, type=_OfAccounts)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise refuse(
             ReasonCode.AUTHORITY_DOCUMENT_MALFORMED, f"The document can't be read: {str(error)[:200]}."
         ) from error

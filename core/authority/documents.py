@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 import rfc8785
 
+from core.authority.reading import UNREADABLE
 from core.authority.signatures import sign_bytes, verify_bytes
 from core.authority.webauthn import ED25519
 from core.types.authority import SignatureRecord
@@ -73,7 +74,7 @@ def parse_document(canonical: bytes, document_type: type[T], schema: str) -> T |
         return malformed(f"{len(canonical)} bytes, the limit is {DOCUMENT_SIZE_LIMIT_BYTES}")
     try:
         document = msgspec.json.decode(canonical, type=document_type)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         return malformed(str(error)[:200])
     if canonical_bytes(document) != canonical:
         return malformed("the bytes are not in canonical form (RFC 8785)")

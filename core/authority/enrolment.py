@@ -7,6 +7,7 @@ import hashlib
 
 import msgspec
 
+from core.authority.reading import UNREADABLE
 from core.authority.roster import RosterError, check_roster
 from core.types.events import Roster, RosterEntry
 
@@ -30,7 +31,7 @@ def parse_enrolment(content: bytes, name: str) -> RosterEntry:
     """Raises RosterError, which names the file."""
     try:
         request = msgspec.json.decode(content, type=EnrolmentRequest)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise RosterError(f"{name}: no enrolment request ({ENROLMENT_SCHEMA}): {error}. Make it again.") from error
     if request.schema != ENROLMENT_SCHEMA:
         raise RosterError(f"{name}: schema is {request.schema[:64]!r}, this release reads {ENROLMENT_SCHEMA!r}")

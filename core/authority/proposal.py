@@ -28,6 +28,7 @@ from core.authority.proposal_kinds import (
     StrategyChangeProposal,
 )
 from core.authority.proposal_values import malformed, value_problem
+from core.authority.reading import UNREADABLE
 from core.types.codes import RefusalError
 
 __all__ = [
@@ -131,7 +132,7 @@ def parse_proposal(canonical: bytes) -> AnyProposal:
         raise RefusalError(malformed(f"{len(canonical)} bytes, the limit is {PROPOSAL_SIZE_LIMIT_BYTES}"))
     try:
         proposal = decode_proposal(canonical)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise RefusalError(malformed(str(error)[:200])) from error
     if proposal_bytes(proposal) != canonical:
         raise RefusalError(malformed("the bytes are not in canonical form"))
@@ -162,5 +163,5 @@ def decode_proposal(content: bytes | str) -> AnyProposal:
 def _schema_of(canonical: bytes) -> str:
     try:
         return msgspec.json.decode(canonical, type=_Schema).schema
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return ""

@@ -15,6 +15,7 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 import rfc8785
 
+from core.authority.reading import UNREADABLE
 from core.authority.signatures import PUBLIC_KEY_LENGTH_BYTES, sign_bytes, verify_bytes
 from core.authority.webauthn import ALGORITHMS, ED25519, KEY_KINDS, PUBLIC_KEY_LENGTHS_BYTES, WEBAUTHN
 from core.types.events import Roster, RosterEntry
@@ -82,7 +83,7 @@ def parse_signed_roster(content: bytes, file_name: str, root_public_key_hex: str
     """
     try:
         signed = msgspec.json.decode(content, type=SignedRoster)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise RosterError(f"{file_name}: not a signed roster: {error}. Restore the file from its signer.") from error
     check_roster(signed.roster, file_name)
     try:

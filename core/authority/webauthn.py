@@ -77,7 +77,7 @@ def verify_assertion(entry: RosterEntry, digest_hex: str, encoded: bytes) -> boo
         signature = bytes.fromhex(assertion.signature)
         client_data = msgspec.json.decode(client_data_json, type=_ClientData)
         challenge = approval_challenge(digest_hex)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, RecursionError, ValueError):
         return False
     return (
         _is_for(client_data, challenge, entry.origins)

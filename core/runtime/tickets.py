@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 import rfc8785
 
+from core.authority.reading import UNREADABLE
 from core.types.codes import ReasonCode, RefusalError, refuse
 from core.types.instruments import Instrument
 from core.types.money import decimal_text, to_scaled
@@ -110,7 +111,7 @@ def parse_ticket(canonical: bytes, ticket_type: type[T]) -> T:
         raise _malformed(f"{len(canonical)} bytes, the limit is {TICKET_SIZE_LIMIT_BYTES}")
     try:
         ticket = msgspec.json.decode(canonical, type=ticket_type)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise _malformed(str(error)) from error
     if ticket.schema != _SCHEMAS[ticket_type]:
         raise _malformed(f"schema is {ticket.schema[:SHOWN_LIMIT_CHARS]!r}, this takes {_SCHEMAS[ticket_type]!r}")
