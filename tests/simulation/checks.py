@@ -37,7 +37,7 @@ from tests.simulation.brief import brief
 from tests.simulation.exchange import LEVEL_QUANTITY, Exchange, Held
 from tests.simulation.feed import Feed
 from tests.simulation.invariants import Broken, Invariant
-from tests.simulation.machine import Life
+from tests.simulation.machine import Life, Machine
 from tests.simulation.model import ITEMS, TIGHTNESS, Known, Model, rate_of, terms_of, within
 
 BALANCE_CHECK = "RISK_BALANCE_INSUFFICIENT"
@@ -106,13 +106,23 @@ class Checks:
         for entry in unheard:
             self.counted("durable and never told")
             self._take(entry.sequence, entry.hash_hex, entry.payload)
-        # What only reduces went ahead without its record, and its process died before there was one.
-        for name in [name for name, at in self._used.items() if at is None and name not in self.model.consumed]:
-            self.counted("use of an approval forgotten")
-            del self._used[name]
-        self.answered_switch = "NORMAL"
+        self._owed(life.machine)
         # Its timer begins with it, by the clock that it has now.
         self.renewed_ns = life.clock.now_ns()
+
+    def _owed(self, machine: Machine) -> None:
+        """What only reduces went ahead without its record: a kill doesn't lose it, a power cut may."""
+        lost, machine.owed_was_lost = machine.owed_was_lost, False
+        kept = {getattr(event, "suggestion_id", "") for event in (machine.owed or (0, ()))[1]}
+        for name in [
+            name for name, at in self._used.items() if at is None and name not in {*self.model.consumed, *kept}
+        ]:
+            if not lost:
+                self.fail(Invariant.DURABLE, f"that approval {name} was used is forgotten")
+            self.counted("use of an approval forgotten")
+            del self._used[name]
+        if lost:
+            self.answered_switch = "NORMAL"
 
     def on_idle(self, life: Life) -> None:
         """Between two steps, nothing on its way to the disk."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -19,12 +20,13 @@ from core.runtime.epoch import Epoch, open_epoch
 from core.runtime.follow import VenueFollower
 from core.runtime.guard import Guard
 from core.runtime.held import HeldOrders
+from core.runtime.owed import OwedFile, record_owed
 from core.runtime.recovery import SnapshotKeeper, recover
 from core.runtime.reused_ids import ReusedIds
 from core.runtime.service import EngineService
 from core.storage.journal import Commit, Journal, JournalUnavailableError
 from core.types.clock import MonotonicClock
-from core.types.events import JournalEntry
+from core.types.events import JournalEntry, JournalEvent
 from core.types.orders import OrderIntent
 from tests.core.storage.faults import MemoryDisk
 from tests.simulation import documents
@@ -35,6 +37,8 @@ from tests.simulation.plan import MS, RECV_WINDOW_MS, Plan
 
 SEGMENT_BYTES = 96 * 1024
 ALLOCATION_BYTES = 32 * 1024
+OWED_LOST = 0.5
+"""How often a power cut takes the file of what is owed."""
 
 
 class WallClock:
@@ -96,6 +100,22 @@ class Bus:
                 self._heard(payload)
 
 
+class Owed(OwedFile):
+    """As the real one, on the machine: there at once, and as good as there after a kill; a power cut may take it."""
+
+    def __init__(self, machine: Machine, loop: SimLoop) -> None:
+        self.path = Path("owed.json")
+        self._machine = machine
+        self._loop = loop
+
+    def keep(self, after_sequence: int, events: Sequence[JournalEvent]) -> None:
+        if not self._loop.is_dead:
+            self._machine.owed = (after_sequence, tuple(events)) if events else None
+
+    def read(self) -> tuple[int, tuple[JournalEvent, ...]] | None:
+        return self._machine.owed
+
+
 class Life:
     """One life of the engine process."""
 
@@ -134,6 +154,8 @@ class Life:
             reporting_asset=documents.REPORTING,
             root_public_key_hex=documents.ROOT_PUBLIC_KEY,
         )
+        self.owed = Owed(machine, self.loop)
+        self.service.sequencer.keep_owed = self.owed.keep
         self.keeper = SnapshotKeeper(self.kernel, self.journal, folder, self.service.sequencer)
         self.main = self.loop.create_task(self._main(), name="engine")
         self.main.add_done_callback(self._ended)
@@ -154,6 +176,8 @@ class Life:
             self.machine.counted("start without a disk")
             self.machine.over = True
             return
+        if await record_owed(self.service, self.owed):
+            self.machine.counted("owed recorded at a start")
         held = self._held = HeldOrders(self.service, documents.VENUE)
         follower = VenueFollower(self.service, self._build_hub, self._run_feed, RECV_WINDOW_MS)
         async with asyncio.TaskGroup() as group:
@@ -230,6 +254,8 @@ class Machine:
         self.disk_steps_left: int | None = None
         self.cuts_power = False
         self.is_faulty = True
+        self.owed: tuple[int, tuple[JournalEvent, ...]] | None = None
+        self.owed_was_lost = False
         self.on_event: Callable[[bytes], None] = lambda _payload: None
         self.on_submit: Callable[[OrderIntent], None] = lambda _intent: None
         self.on_amend: Callable[[str, int, int | None], None] = lambda _order_id, _quantity, _price: None
@@ -309,5 +335,7 @@ class Machine:
         self.over = True
         if self.cuts_power:
             self.disk.cut_power(self.random)
+            if self.owed is not None and self.random.random() < OWED_LOST:
+                self.owed, self.owed_was_lost = None, True
         else:
             self.disk.kill()

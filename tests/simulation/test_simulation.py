@@ -77,7 +77,7 @@ REACHED = {
     "event approval_voided",
     "void taken",
     "void refused APPROVAL_ALREADY_CONSUMED",
-    "use of an approval forgotten",
+    "owed recorded at a start",
     # what the engine logs
     "log held_order_not_reviewed",
     "log unrecorded_limit_reached",

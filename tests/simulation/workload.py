@@ -16,6 +16,7 @@ import msgspec
 from core.risk.kill_switch import KillSwitch
 from core.types.authority import MandateAuthority
 from core.types.clock import NS_PER_S
+from core.types.codes import ReasonCode
 from core.types.money import from_scaled
 from core.types.orders import (
     GroupKind,
@@ -445,15 +446,20 @@ class Workload:
 
     def _administer(self, life: Life, kind: str, body: dict[str, str]) -> None:
         content, signatures = documents.administration(kind, self.new_id("doc"), body, life.clock.now_ns())
-        self._spawn(life, self._administered(life, kind, content, signatures), kind)
+        self._spawn(life, self._administered(life, kind, content, signatures, body.get("account_id", "")), kind)
 
-    async def _administered(self, life: Life, kind: str, content: bytes, signatures: list[tuple[str, bytes]]) -> None:
+    async def _administered(
+        self, life: Life, kind: str, content: bytes, signatures: list[tuple[str, bytes]], account_id: str
+    ) -> None:
         checks = self._world.checks
         if kind == "thaw":
             # From here on the looser state may be in force before its answer is.
             checks.answered_switch = "NORMAL"
         refusal = await life.service.administer(content, signatures)
         self._world.counted(f"{kind} {'taken' if refusal is None else refusal.code}")
+        if kind == "thaw" and refusal is not None and refusal.code in THAW_AGAIN:
+            # A restart doesn't loosen the switch: whoever wants it loose has to ask again.
+            self.thaw_later(account_id)
 
     def _spawn(self, life: Life, work: Coroutine[Any, Any, Any], name: str) -> None:
         self._world.told(f"ask {name}")
@@ -479,5 +485,6 @@ ACTIONS: tuple[tuple[Action, Callable[[Workload], float]], ...] = (
     (Workload.propose, lambda self: self._plan.approvals),
     (Workload.take_back, lambda self: self._plan.voids if self._plan.approvals else 0.0),
 )
+THAW_AGAIN = frozenset({ReasonCode.SERVICE_JOURNAL_UNAVAILABLE, ReasonCode.AUTHORITY_DOCUMENT_REPLAYED})
 DEADLY: tuple[Action, ...] = (Workload.cancel, Workload.cancel_all, Workload.amend)
 """What a kill that waits for an action is most curious about."""
