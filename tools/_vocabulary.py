@@ -77,7 +77,8 @@ PARTS = {
     **dict.fromkeys(("hundredth", "hundredths"), Decimal(1) / 100),
 }
 
-WHOLE = words("all everything whole entire entirely completely close flatten exit liquidate")
+WHOLE = words("all everything whole entire entirely completely")
+WHOLE_UNLESS_A_PART = words("close flatten exit liquidate")
 CLOSING = words("close closing flatten flat exit hedge hedging cover unwind liquidate reduce")
 BUY_WORDS = words(
     "buy buys buying bought long purchase purchasing acquire acquiring accumulate accumulating grab scoop kaufe kaufen "

@@ -35,14 +35,15 @@ _CUE_WINDOW_CHARS = 48
 
 class Said(msgspec.Struct, frozen=True):
     """What one message says. prices, quantities and amounts are those numbers that their surroundings name so
-    (amounts are in quote currency); shares are parts of a holding; durations_s are in seconds, rates_bps in basis
-    points; all are without sign."""
+    (amounts are in quote currency); shares are parts of a holding, 1 is all of it; durations_s are in seconds,
+    rates_bps in basis points; all are without sign."""
 
     numbers: frozenset[Decimal]
     prices: frozenset[Decimal]
     quantities: frozenset[Decimal]
     amounts: frozenset[Decimal]
     shares: frozenset[Decimal]
+    says_part: bool
     rates_bps: frozenset[Decimal]
     durations_s: frozenset[Decimal]
     sides: frozenset[str]
@@ -78,21 +79,26 @@ def listen(text: str, assets: frozenset[str]) -> Said:
     }
     sides |= {BUY} if vocabulary.BUY_PHRASES.search(lower) else set()
     sides |= {SELL} if vocabulary.SELL_PHRASES.search(lower) else set()
-    shares = {vocabulary.PARTS[word] for word in words if word in vocabulary.PARTS} | {
-        Decimal(1) for word in words if word in vocabulary.WHOLE
-    }
-    shares |= {rate / (PERCENT * PERCENT) for rate in found.percents if rate <= PERCENT * PERCENT}
+    is_relative = vocabulary.RELATIVE.search(lower) is not None
+    parts = {vocabulary.PARTS[word] for word in words if word in vocabulary.PARTS}
+    percents = {rate / (PERCENT * PERCENT) for rate in found.percents if rate <= PERCENT * PERCENT}
+    # Beside a price a percentage may be how far it is off.
+    says_part = bool(parts) or (bool(percents) and not is_relative)
+    is_whole = any(word in vocabulary.WHOLE for word in words) or (
+        not says_part and any(word in vocabulary.WHOLE_UNLESS_A_PART for word in words)
+    )
     return Said(
         numbers=frozenset(found.numbers),
         prices=frozenset(found.prices),
         quantities=frozenset(found.quantities),
         amounts=frozenset(found.amounts),
-        shares=frozenset(shares),
+        shares=frozenset(parts | percents | ({Decimal(1)} if is_whole else set())),
+        says_part=says_part,
         rates_bps=frozenset(found.rates_bps),
         durations_s=frozenset(found.durations_s),
         sides=frozenset(sides),
         closes=any(word in vocabulary.CLOSING for word in words),
-        is_relative=vocabulary.RELATIVE.search(lower) is not None,
+        is_relative=is_relative,
         words=frozenset(words),
         folded=folded,
     )

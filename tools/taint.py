@@ -47,6 +47,8 @@ _FREE_TEXT = frozenset({"rationale", "reason", "note", "notes", "comment", "quer
 _SIDE_WORDS = {"BUY": BUY, "LONG": BUY, "SELL": SELL, "SHORT": SELL}
 _OPPOSITE = {BUY: SELL, SELL: BUY}
 _USUAL_WORDS = frozenset({"LIMIT", "GTC"})
+ALL_UNLESS_GIVEN = {"suggest_close": "quantity", "suggest_hedge": "hedge_ratio_bps"}
+"""What a tool takes all of where it isn't told how much."""
 _ANCHORS = ("BID", "ASK", "MID")
 _ENCODED = re.compile(r"[A-Za-z0-9+/_-]{4,}={0,2}")
 _ID_END = re.compile(r"[^A-Za-z0-9_:-]")
@@ -216,6 +218,14 @@ class TaintGuard:
             kind = _kind(name, value)
             if not (self._vouched(kind, name, value) if self._visible else self._clean_by_value(kind, value)):
                 raise self._refusal(tool, name, value)
+        left_out = ALL_UNLESS_GIVEN.get(tool)
+        if left_out is not None and self._visible and left_out not in dict(given) and self._is_part_meant(tool):
+            raise self._refusal(tool, left_out, "all of it")
+
+    def _is_part_meant(self, tool: str) -> bool:
+        """Whether the newest words that ask for it speak of a part, and not of all as well."""
+        asked = next((said for said in self._said if said.words & ACTIONS[tool]), None)
+        return asked is not None and asked.says_part and Decimal(1) not in asked.shares
 
     # --- a conversation that is visible: somebody has to vouch ---------------------------------------------------
 
@@ -242,7 +252,8 @@ class TaintGuard:
                 said = self._all("amounts") | self._all("numbers")
                 return _number(value) in said or self._is_part_of_limit(name, _number(value))
             case Kind.RATE:
-                return _number(value) in self._all("rates_bps")
+                is_part = name == "hedge_ratio_bps" and _number(value) / _BPS_PER_UNIT in self._all("shares")
+                return is_part or _number(value) in self._all("rates_bps")
             case Kind.DURATION:
                 return _number(value) in self._all("durations_s")
             case Kind.NUMBER:

@@ -337,6 +337,36 @@ async def test_half_of_a_limit_is_worked_out_from_the_limit_and_nothing_else(
     assert (result.refusal and result.refusal.unit) == field, result.refusal
 
 
+@pytest.mark.parametrize(
+    ("asked", "tool", "given", "field"),
+    [
+        ("close my BTC position", "suggest_close", {}, None),
+        ("close my BTC position", "suggest_close", {"quantity": "0.5"}, None),
+        ("close my BTC position at 1% below mid", "suggest_close", {}, None),
+        ("halve my BTC position", "suggest_close", {"quantity": "0.25"}, None),
+        ("close half of my BTC", "suggest_close", {"quantity": "0.25"}, None),
+        ("halve my BTC position", "suggest_close", {}, "quantity"),
+        ("close half of my BTC", "suggest_close", {}, "quantity"),
+        ("close half of my BTC", "suggest_close", {"quantity": "0.5"}, "quantity"),
+        ("close 25% of my BTC", "suggest_close", {"quantity": "0.125"}, None),
+        ("close 25% of my BTC", "suggest_close", {}, "quantity"),
+        ("close all of my BTC, not half", "suggest_close", {}, None),
+        ("hedge my BTC", "suggest_hedge", {}, None),
+        ("hedge half of my BTC", "suggest_hedge", {}, "hedge_ratio_bps"),
+        ("hedge half of my BTC", "suggest_hedge", {"hedge_ratio_bps": 5_000}, None),
+        ("hedge half of my BTC", "suggest_hedge", {"hedge_ratio_bps": 4_000}, "hedge_ratio_bps"),
+        ("hedge 50% of my BTC", "suggest_hedge", {"hedge_ratio_bps": 5_000}, None),
+    ],
+)
+async def test_a_part_that_was_asked_for_is_never_made_the_whole(
+    read: Any, asked: str, tool: str, given: dict[str, Any], field: str | None
+) -> None:
+    house = await read(asked)
+    await house.ask("get_positions", run_id=RUN)
+    result = await house.ask(tool, run_id=RUN, symbol="BTCUSDT", **given)
+    assert (result.refusal and result.refusal.unit) == field, result.refusal
+
+
 async def test_an_id_of_digits_alone_is_an_id_and_no_number(read: Any) -> None:
     house = await read("cancel my BTC order, not 777")
     rest(house, "vz-btc")
