@@ -18,7 +18,7 @@ from core.kernel.kernel import Kernel
 from core.orders.machine import Order, status_after_fill
 from core.portfolio.positions import Fill, Position, apply_fill, fee_in_quote
 from core.risk.kill_switch import KillSwitch
-from core.types.authority import SafetyAuthority
+from core.types.authority import ExternalAuthority, SafetyAuthority
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import (
     CancelRequested,
@@ -137,12 +137,13 @@ def decide_unknown(kernel: Kernel, order_id: str, detail: str, now_ns: int) -> t
 
 
 def decide_fill(kernel: Kernel, report: FillReport, now_ns: int) -> tuple[OrderFilled, ...]:
-    """A fill, once. Both sides of a trade with ourselves have one trade id, so it is the order's own that counts.
+    """A fill, once. Both sides of a trade with ourselves have one trade id, so it is the order's own that counts. What
+    filled another order of somebody else's id isn't this one's: it is asked for again by its own.
 
     Raises OverFillError.
     """
     order = kernel.orders.get(report.client_order_id)
-    if order is None or report.trade_id in order.trade_ids:
+    if order is None or report.trade_id in order.trade_ids or _is_anothers(order, report.venue_order_id):
         return ()
     intent = order.intent
     instrument = kernel.instruments[intent.venue, intent.symbol]
@@ -194,6 +195,11 @@ def decide_fill(kernel: Kernel, report: FillReport, now_ns: int) -> tuple[OrderF
             inferred=report.inferred,
         ),
     )
+
+
+def _is_anothers(order: Order, venue_order_id: str) -> bool:
+    known = order.venue_order_id
+    return isinstance(order.authority, ExternalAuthority) and bool(known and venue_order_id) and known != venue_order_id
 
 
 def decide_closed(

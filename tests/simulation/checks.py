@@ -55,7 +55,7 @@ class Checks:
         self.answered_switch = "NORMAL"
         self.sequence = 0
         self.foreign: set[str] = set()
-        self.renewed_ns = 0
+        self._renewals_ns = [0]
         self.signed: dict[str, bytes] = {}
         self._used: dict[str, int | None] = {}
         self._covered: set[str] = set()
@@ -108,7 +108,7 @@ class Checks:
             self._take(entry.sequence, entry.hash_hex, entry.payload)
         self._owed(life.machine)
         # Its timer begins with it, by the clock that it has now.
-        self.renewed_ns = life.clock.now_ns()
+        self.renewed(life.clock.now_ns())
 
     def _owed(self, machine: Machine) -> None:
         """What only reduces went ahead without its record: a kill doesn't lose it, a power cut may."""
@@ -123,6 +123,10 @@ class Checks:
             del self._used[name]
         if lost:
             self.answered_switch = "NORMAL"
+
+    def renewed(self, now_ns: int) -> None:
+        """The dead man's timer, by the engine's clock."""
+        self._renewals_ns.append(now_ns)
 
     def on_idle(self, life: Life) -> None:
         """Between two steps, nothing on its way to the disk."""
@@ -248,9 +252,11 @@ class Checks:
         return self._exchange.held_as(order_id, None if known is None else known.venue_order_id)
 
     def _halted_itself(self, event: KillSwitchChanged) -> None:
-        """Which it may when nobody renewed its timer, and not because of what the venue told it."""
+        """Which it may when nobody renewed its timer, and not because of what the venue told it. It may have done so in
+        an earlier life, which died before it was recorded."""
         timer_s = self.model.rules["global"]["dead_mans_timer_s"]
-        if timer_s == "off" or event.ts_ns < self.renewed_ns + timer_s * 1_000_000_000:
+        renewed_ns = max(at_ns for at_ns in self._renewals_ns if at_ns <= event.ts_ns)
+        if timer_s == "off" or event.ts_ns < renewed_ns + timer_s * 1_000_000_000:
             self.fail(Invariant.ALIVE, f"the engine halted itself: {event.reason}")
         self.counted("the dead man's timer ran out")
 

@@ -262,7 +262,7 @@ class Workload:
 
     def renew(self, life: Life) -> None:
         """Somebody is there."""
-        self._world.checks.renewed_ns = life.clock.now_ns()
+        self._world.checks.renewed(life.clock.now_ns())
         life.service.renew_dead_mans_timer(documents.TRADER)
 
     def rules(self, life: Life) -> None:

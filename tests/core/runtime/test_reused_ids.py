@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from core.kernel.decide import FillReport, decide_fill
 from core.kernel.kernel import Kernel
 from core.runtime.reused_ids import ReusedIds
 from core.types.authority import ExternalAuthority
-from core.types.events import OrderAdopted
+from core.types.events import OrderAccepted, OrderAdopted
 from core.types.orders import OrderIntent, OrderStatus, OrderType, Side, TimeInForce
 from core.venues.ports import VenueOrder, VenueTrade
 from tests.core.approvals import ACCOUNT, NOW_NS, decide_on, proposal, started_kernel
@@ -126,3 +127,22 @@ def test_an_amendment_names_the_order_as_the_venue_knows_it() -> None:
     order = kernel.orders["web-1@venue:6"]
     asyncio.run(ReusedIds(venue, kernel).amend(order.intent, 200, None))
     assert venue.amended == msgspec.structs.replace(order.intent, client_order_id="web-1")
+
+
+@pytest.mark.parametrize(
+    ("ours", "venue_order_id", "is_taken"),
+    [(False, "9", True), (False, "7", False), (False, "", True), (True, "7", True)],
+)
+def test_a_fill_of_another_order_under_the_id_is_not_this_ones(ours: bool, venue_order_id: str, is_taken: bool) -> None:
+    """given a fill that was named before another comparison gave its name to a later order. What it filled is found
+    again, by then under its own name; of ours there is only one."""
+    if ours:
+        kernel = started_kernel()
+        decided = decide_on(kernel, proposal())
+        assert decided.intent is not None
+        order_id = decided.intent.client_order_id
+        kernel.replay([decided, OrderAccepted(ts_ns=NOW_NS, client_order_id=order_id, venue_order_id="9")])
+    else:
+        kernel, order_id = adopted("web-1", "9"), "web-1"
+    report = FillReport(order_id, venue_order_id, 1, 6_000_000, 100, Decimal(0), "BTC", True, NOW_NS)
+    assert bool(decide_fill(kernel, report, NOW_NS)) is is_taken
