@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from core.authority.proposal import CANCEL_PROPOSAL_SCHEMA, KILL_SWITCH_PROPOSAL_SCHEMA, Proposed
+from core.authority.listed_orders import ListedOrder
+from core.authority.proposal import (
+    CANCEL_LISTED_PROPOSAL_SCHEMA,
+    CANCEL_PROPOSAL_SCHEMA,
+    KILL_SWITCH_PROPOSAL_SCHEMA,
+    Proposed,
+)
 from core.config import Settings
 from core.runtime import engine as engine_module
 from core.runtime.owed import OWED_NAME
@@ -40,8 +46,9 @@ async def execute(engine: RunningEngine, what: Proposed) -> ExecutionOutcomeView
     return await engine.client.execute_approval(*approve(what), new_trace(SystemIdSource()))
 
 
+@pytest.mark.parametrize("listed", [False, True], ids=["of one order", "of all that are listed"])
 async def test_an_approved_cancel_and_halt_wait_for_no_disk_and_are_used_once_over_a_restart(
-    disk: Disk, settings: Settings
+    disk: Disk, settings: Settings, listed: bool
 ) -> None:
     engine = RunningEngine(settings)
     await engine.start()
@@ -49,13 +56,12 @@ async def test_an_approved_cancel_and_halt_wait_for_no_disk_and_are_used_once_ov
     await engine.event(lambda event: getattr(event, "venue_order_id", None) is not None)
     order = await engine.client.order(order_id)
     assert order.price is not None
-    cancel = now(
-        CANCEL_PROPOSAL_SCHEMA,
-        "sug-cancel",
-        client_order_id=order_id,
-        quantity=decimal_text(order.quantity),
-        price=decimal_text(order.price),
-    )
+    terms = {"quantity": decimal_text(order.quantity), "price": decimal_text(order.price)}
+    if listed:
+        text = ListedOrder(order_id, order.side, terms["quantity"], order.symbol, order.order_type, terms["price"]).text
+        cancel = now(CANCEL_LISTED_PROPOSAL_SCHEMA, "sug-cancel", orders=text)
+    else:
+        cancel = now(CANCEL_PROPOSAL_SCHEMA, "sug-cancel", client_order_id=order_id, **terms)
     halt = now(KILL_SWITCH_PROPOSAL_SCHEMA, "sug-halt", scope="engine")
     before = (await engine.client.status()).journal_sequence
 
