@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.venues.binance import rest, user_stream
+from core.types.clock import NS_PER_S
+from core.venues.binance import rest, user_stream, ws_orders
 from tests.core.venues.binance.support import DEADLINE_S
 
 WAITS = (
@@ -21,3 +22,4 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that is about such a wait sets it itself."""
     for module, name in WAITS:
         monkeypatch.setattr(module, name, DEADLINE_S)
+    monkeypatch.setattr(ws_orders, "PREPARED_FOR_NS", int(DEADLINE_S) * NS_PER_S)
