@@ -11,12 +11,15 @@ import msgspec
 
 from core.authority.proposal_values import MANDATE_LIMITS
 from core.kernel.approval import without_what_never_was
+from core.kernel.decide import decide_cancel
 from core.kernel.kernel import Kernel
 from core.risk.kill_switch import KillSwitch
+from core.types.codes import ReasonCode, Refusal
 from core.types.events import (
     ApprovalDecided,
     ApprovalVoided,
     CancelRequested,
+    CausedEvent,
     JournalEvent,
     KillSwitchChanged,
     MandateRevoked,
@@ -34,8 +37,25 @@ def still_due(kernel: Kernel, event: JournalEvent) -> tuple[JournalEvent, ...]:
         if event.intent is not None or event.suggestion_id in kernel.consumed:
             return ()
         left = without_what_never_was(kernel, event)
-        return (msgspec.structs.replace(left, caused=tuple(item for item in left.caused if _is_due(kernel, item))),)
+        caused = tuple(item for item in left.caused if _is_due(kernel, item))
+        refusal = _why_not(kernel, left.caused[0]) if left.caused and not caused else left.refusal
+        return (msgspec.structs.replace(left, caused=caused, refusal=refusal),)
     return (event,) if _is_due(kernel, event) else ()
+
+
+def _why_not(kernel: Kernel, caused: CausedEvent) -> Refusal | None:
+    """What the record of a used approval says instead of what can't be so any more."""
+    match caused:
+        case CancelRequested():
+            decided = decide_cancel(kernel, caused.client_order_id, caused.requested_by, caused.trace_id, caused.ts_ns)
+            return decided if isinstance(decided, Refusal) else None
+        case MandateRevoked() | MandateTightened() if not _is_in_force(kernel, caused.mandate_id):
+            return Refusal(ReasonCode.AUTHORITY_MANDATE_REVOKED, "The mandate was revoked already.")
+        case MandateTightened():
+            return Refusal(ReasonCode.APPROVAL_SUBJECT_CHANGED, "The mandate's limits are others by now.")
+        case _:
+            # A switch that is so already is what was approved.
+            return None
 
 
 def _is_due(kernel: Kernel, event: JournalEvent) -> bool:

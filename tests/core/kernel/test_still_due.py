@@ -238,3 +238,37 @@ def test_an_approval_whose_use_was_lost_can_only_reduce_once_more(
         "all of it reduces"
     )
     assert twin.consumed == {"sug-1": 1}
+
+
+@pytest.mark.parametrize(
+    ("ask", "since", "code"),
+    [
+        (cancel, gone, "ORDER_ALREADY_FINAL"),
+        (lambda desk, _order_id: strategy(desk, action="revoke"), over, "AUTHORITY_MANDATE_REVOKED"),
+        (lambda desk, _order_id: strategy(desk, **TIGHTER), over, "AUTHORITY_MANDATE_REVOKED"),
+        (
+            lambda desk, _order_id: strategy(desk, **TIGHTER),
+            lambda kernel, _order_id: kernel.apply(tightened(max_open_orders="1")),
+            "APPROVAL_SUBJECT_CHANGED",
+        ),
+        (
+            lambda desk, _order_id: kill(desk),
+            lambda kernel, _order_id: kernel.apply(switch("HALTED", "acct-demo")),
+            None,
+        ),
+    ],
+    ids=["cancel of what is gone", "revoke again", "tighten what is over", "tighten what is tighter", "halt again"],
+)
+def test_a_used_approval_that_can_do_nothing_any_more_is_used_and_says_why(ask: Any, since: Any, code: Any) -> None:
+    """given that the journal turned out to hold what made it needless."""
+    desk = opened()
+    order_id = desk.resting()
+    before = desk.kernel.snapshot()
+    ask(desk, order_id)
+    kernel = Kernel.from_snapshot(before)
+    since(kernel, order_id)
+    (due,) = still_due(kernel, last(desk))
+    assert isinstance(due, ApprovalDecided)
+    assert (due.caused, due.refusal and due.refusal.code.value) == ((), code)
+    kernel.apply(due)
+    assert kernel.consumed == {"sug-1": 1}
