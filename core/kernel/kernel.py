@@ -332,9 +332,10 @@ class Kernel(Holdings):
     def _apply_intended(self, event: OrderIntended) -> tuple[Effect, ...]:
         intent, state = event.intent, self._state
         if self.plain.apply(event, state.undo):
-            assert isinstance(event.authority, MandateAuthority), "nothing else is plain"
-            state.was_put(self.mandates, event.authority.mandate_id)
-            state.was_put(self.orders, intent.client_order_id)
+            if state.is_digesting:
+                assert isinstance(event.authority, MandateAuthority), "nothing else is plain"
+                state.was_put(self.mandates, event.authority.mandate_id)
+                state.was_put(self.orders, intent.client_order_id)
             return (SubmitOrder(intent),)
         if self.knows_order(intent.client_order_id):
             raise ImpossibleTransitionError(f"order {intent.client_order_id} is intended twice")
@@ -379,7 +380,8 @@ class Kernel(Holdings):
 
     def _apply_to_order(self, event: OrderEvent) -> tuple[Effect, ...]:
         if isinstance(event, OrderAccepted) and self.plain.apply_accepted(event, self._state.undo):
-            self._state.was_put(self.orders, event.client_order_id)
+            if self._state.is_digesting:
+                self._state.was_put(self.orders, event.client_order_id)
             return ()
         return self._review(self._transition(event))
 

@@ -59,7 +59,8 @@ class State:
         self._dirty: dict[tuple[str, Any], None] = {}
         self._hashes: dict[tuple[str, Any], int] = {}
         self._sum = 0
-        self._digesting = False
+        self.is_digesting = False
+        """Whether was_put does anything."""
 
     def put(self, table: Table[K, V], key: K, value: V | None) -> None:
         """Set a row, or remove it (None)."""
@@ -73,14 +74,9 @@ class State:
         """For whom changes tables without put: what each row was before, oldest first; None while nothing is kept."""
         return self._undo if self._recording else None
 
-    @property
-    def is_digesting(self) -> bool:
-        """Whether was_put does anything."""
-        return self._digesting
-
     def was_put(self, table: Table[Any, Any], key: Any) -> None:
         """A row was changed without put."""
-        if self._digesting:
+        if self.is_digesting:
             self._touch(table, key)
 
     def begin(self) -> None:
@@ -103,9 +99,9 @@ class State:
 
     def digest(self) -> str:
         """Hex SHA-256 of the whole state: two replays of one journal have the same after every event."""
-        if not self._digesting:
+        if not self.is_digesting:
             # Keeping track is paid for from the first time on that anybody asks.
-            self._digesting = True
+            self.is_digesting = True
             self._dirty = {(name, key): None for name, table in self.tables.items() for key in table}
         for name, key in self._dirty:
             self._sum -= self._hashes.pop((name, key), 0)
@@ -121,7 +117,7 @@ class State:
 
     def _stop_digesting(self) -> None:
         """Nobody has asked for long: the next digest looks at every row anew."""
-        self._digesting = False
+        self.is_digesting = False
         self._dirty.clear()
         self._hashes.clear()
         self._sum = 0
@@ -144,7 +140,7 @@ class State:
             table.pop(key, None)
         else:
             table[key] = value
-        if self._digesting:
+        if self.is_digesting:
             self._touch(table, key)
         if table.changed is not None:
             table.changed(key, old, value)

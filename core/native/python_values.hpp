@@ -1,11 +1,14 @@
 // Python's values as the native side reads them: attributes by interned names, whole numbers, decimals as text.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string_view>
 
 #include <nanobind/nanobind.h>
+#include <structmember.h>
 
 #include "exact.hpp"
 
@@ -13,18 +16,51 @@ namespace veloz {
 
 namespace nb = nanobind;
 
-// The name of an attribute, interned once.
+// The name of an attribute, interned once. Where the attribute is a slot of the owner's type, as the fields of structs
+// are, the slot is read directly: an order asks for some sixty of them.
 class Name {
 public:
     explicit Name(const char *text) : object_(PyUnicode_InternFromString(text)) {}
+    Name(const Name &) = delete;
+    Name &operator=(const Name &) = delete;
+
     nb::object of(nb::handle owner) const {
+        PyTypeObject *const type = Py_TYPE(owner.ptr());
+        for (const Slot &slot : slots_) {
+            if (slot.type != type) continue;
+            PyObject *const held = *reinterpret_cast<PyObject **>(reinterpret_cast<char *>(owner.ptr()) + slot.offset);
+            // One that was never set is told of as Python does.
+            if (held != nullptr) return nb::borrow(held);
+            break;
+        }
         PyObject *found = PyObject_GetAttr(owner.ptr(), object_);
         if (found == nullptr) throw nb::python_error();
+        learn(type);
         return nb::steal(found);
     }
 
 private:
+    // A type that is known here lives as long as the process, so that no other can take its place.
+    struct Slot {
+        PyTypeObject *type = nullptr;
+        Py_ssize_t offset = 0;
+    };
+
+    static constexpr std::size_t kTypesKnown = 4;
+
+    void learn(PyTypeObject *type) const {
+        if (known_ == kTypesKnown || type->tp_getattro != PyObject_GenericGetAttr) return;
+        PyObject *const descriptor = _PyType_Lookup(type, object_);
+        if (descriptor == nullptr || !Py_IS_TYPE(descriptor, &PyMemberDescr_Type)) return;
+        const PyMemberDef *const member = reinterpret_cast<PyMemberDescrObject *>(descriptor)->d_member;
+        if (member->type != T_OBJECT_EX) return;
+        Py_INCREF(reinterpret_cast<PyObject *>(type));
+        slots_[known_++] = {type, member->offset};
+    }
+
     PyObject *object_;  // for the life of the process
+    mutable std::array<Slot, kTypesKnown> slots_{};
+    mutable std::size_t known_ = 0;
 };
 
 struct Names {

@@ -28,7 +28,7 @@ from core.storage.journal import JournalUnavailableError
 from core.storage.journal_group import NO_RECORDS, Records
 from core.types.clock import Clock
 from core.types.codes import Refusal
-from core.types.events import ApprovalDecided, CancelRequested, JournalEntry, JournalEvent, encode_event
+from core.types.events import ApprovalDecided, CancelRequested, JournalEntry, JournalEvent, encode_events
 
 BATCH_LIMIT = 256
 WAITING_LIMIT = 20_000
@@ -243,8 +243,7 @@ class Sequencer:
             self._between.popleft()()
         while self._flight is None and (self._safety or self._waiting):
             flight = self._decide()
-            payloads = [encode_event(event) for event in self._unrecorded]
-            payloads.extend(encode_event(event) for item in flight.items for event in item.events)
+            payloads = encode_events([*self._unrecorded, *[event for item in flight.items for event in item.events]])
             if not payloads:
                 self._kernel.commit()
                 for item in flight.items:

@@ -7,7 +7,7 @@ release are replayed. Numbers are ints at the instrument's scales, which intents
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -627,6 +627,12 @@ class JournalEntry(msgspec.Struct, frozen=True, gc=False):
 def encode_event(event: JournalEvent) -> bytes:
     """JSON with sorted keys: the bytes that the journal's hash chain covers."""
     return _ENCODER.encode(event)
+
+
+def encode_events(events: Iterable[JournalEvent]) -> list[bytes]:
+    """Each as encode_event does."""
+    encode = _ENCODER.encode
+    return [encode(event) for event in events]
 
 
 def decode_event(payload: bytes) -> JournalEvent:
