@@ -66,6 +66,8 @@ ROUND = 50
 WARM_UP_ROUNDS = 2
 IN_FLIGHT = (1, 8, 64)
 RATE_ROUNDS = 5
+GROUPS_LEAST = 16
+"""Of a round, each as large as what is in flight: of fewer, its beginning and its end would be measured."""
 UNANSWERED_MOST = 512
 """How far the venue may fall behind: with twice as many the adapter would go by REST."""
 BEHIND_S = 0.001
@@ -236,7 +238,7 @@ async def measure_rates(load: Load, orders: int) -> dict[str, dict[str, float]]:
     costs: dict[int, list[float]] = {count: [] for count in IN_FLIGHT}
     for _ in range(RATE_ROUNDS):
         for count in IN_FLIGHT:
-            rate, cost = await measure_rate(load, count, max(count, orders // RATE_ROUNDS))
+            rate, cost = await measure_rate(load, count, max(count * GROUPS_LEAST, orders // RATE_ROUNDS))
             rates[count].append(rate)
             costs[count].append(cost)
     return {
@@ -383,7 +385,7 @@ async def measure(folder: Path, port: int, orders: int, history: int) -> dict[st
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="one JSON object on one line")
-    parser.add_argument("--orders", type=int, default=2_000, help="measured at each number in flight")
+    parser.add_argument("--orders", type=int, default=2_000, help="measured at each number in flight, at least")
     parser.add_argument("--history", type=int, default=20_000, help="orders made before flat is measured; 0 skips it")
     parser.add_argument("--folder", type=Path, default=Path.cwd(), help="on the disk to measure")
     options = parser.parse_args()
