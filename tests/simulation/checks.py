@@ -56,6 +56,8 @@ class Checks:
         self.sequence = 0
         self.foreign: set[str] = set()
         self._renewals_ns = [0]
+        self._earlier_renewals_ns: list[int] = []
+        self._owed_switches: list[KillSwitchChanged] = []
         self.signed: dict[str, bytes] = {}
         self._used: dict[str, int | None] = {}
         self._covered: set[str] = set()
@@ -107,7 +109,9 @@ class Checks:
             self.counted("durable and never told")
             self._take(entry.sequence, entry.hash_hex, entry.payload)
         self._owed(life.machine)
-        # Its timer begins with it, by the clock that it has now.
+        # Its timer begins with it, by the clock that it has now, which may lie before that of the life before.
+        self._earlier_renewals_ns += self._renewals_ns
+        self._renewals_ns.clear()
         self.renewed(life.clock.now_ns())
 
     def _owed(self, machine: Machine) -> None:
@@ -123,6 +127,8 @@ class Checks:
             del self._used[name]
         if lost:
             self.answered_switch = "NORMAL"
+        owed = (machine.owed or (0, ()))[1]
+        self._owed_switches = [event for event in owed if isinstance(event, KillSwitchChanged)]
 
     def renewed(self, now_ns: int) -> None:
         """The dead man's timer, by the engine's clock."""
@@ -255,7 +261,8 @@ class Checks:
         """Which it may when nobody renewed its timer, and not because of what the venue told it. It may have done so in
         an earlier life, which died before it was recorded."""
         timer_s = self.model.rules["global"]["dead_mans_timer_s"]
-        renewed_ns = max(at_ns for at_ns in self._renewals_ns if at_ns <= event.ts_ns)
+        renewals_ns = self._earlier_renewals_ns if event in self._owed_switches else self._renewals_ns
+        renewed_ns = [0, *[at_ns for at_ns in renewals_ns if at_ns <= event.ts_ns]][-1]
         if timer_s == "off" or event.ts_ns < renewed_ns + timer_s * 1_000_000_000:
             self.fail(Invariant.ALIVE, f"the engine halted itself: {event.reason}")
         self.counted("the dead man's timer ran out")

@@ -22,7 +22,9 @@ from core.risk.inputs import RiskInputs
 from core.runtime import follow
 from core.runtime.dispatch import Dispatcher
 from core.runtime.follow import Unanswered, VenueFollower
+from core.runtime.guard import Guard
 from core.runtime.sequencer import Sequencer
+from core.types.clock import NS_PER_S
 from core.types.codes import ReasonCode, Refusal
 from core.types.events import RiskCheckRecord
 from core.types.orders import OrderStatus
@@ -291,6 +293,20 @@ def failed_write_not_undone(patch: Patch) -> None:
     patch.setattr(State, "rollback", rollback)
 
 
+def timer_out_early(patch: Patch) -> None:
+    """The dead man's timer has a second less than its rule says."""
+    watch_timer = Guard._watch_timer
+
+    async def watch(self: Guard) -> None:
+        service, renewed_ns = self._service, self._service.timer_renewed_ns
+        service.timer_renewed_ns = early_ns = renewed_ns - NS_PER_S
+        await watch_timer(self)
+        if service.timer_renewed_ns == early_ns:
+            service.timer_renewed_ns = renewed_ns
+
+    patch.setattr(Guard, "_watch_timer", watch)
+
+
 BUGS = (
     Bug("orders leave before the journal holds them", send_before_journal, frozenset({Invariant.WRITTEN_AHEAD})),
     Bug("the journal isn't synced", sync_left_out, frozenset({Invariant.WRITTEN_AHEAD, Invariant.DURABLE})),
@@ -319,4 +335,5 @@ BUGS = (
     Bug("legs of one group are at the venue together", sisters_not_looked_at, frozenset({Invariant.GROUPS})),
     Bug("an enlarged order may be filled too early", amendment_outrun_by_fills, frozenset({Invariant.ALIVE}), 241),
     Bug("one open order too many", open_orders_off_by_one, frozenset({Invariant.LIMITS})),
+    Bug("the dead man's timer runs out early", timer_out_early, frozenset({Invariant.ALIVE})),
 )
