@@ -201,12 +201,17 @@ class OrderSocket:
         prepared = PreparedOrders(connection, intents, rest.clock.monotonic_ns())
         room = MAX_IN_FLIGHT - len(self._pending)
         pieces: list[bytes] = []
-        for priority, some in batches:
-            ready = [intent for intent in some if intent.client_order_id in frames][: room - len(pieces)]
-            if ready and not self._take_leave(prepared, pieces, ready, frames, endpoint, priority, told):
-                # As many as the limits let through.
-                for one in ready if len(ready) > 1 else ():
-                    self._take_leave(prepared, pieces, [one], frames, endpoint, priority, told)
+        try:
+            for priority, some in batches:
+                ready = [intent for intent in some if intent.client_order_id in frames][: room - len(pieces)]
+                if ready and not self._take_leave(prepared, pieces, ready, frames, endpoint, priority, told):
+                    # As many as the limits let through.
+                    for one in ready if len(ready) > 1 else ():
+                        self._take_leave(prepared, pieces, [one], frames, endpoint, priority, told)
+        except Exception:
+            # Who asked has nothing to withdraw.
+            self.withdraw(prepared)
+            raise
         if len(pieces) < len(intents):
             going = {begun.intent.client_order_id for begun in prepared.begun.values()}
             prepared.left = [intent for intent in intents if intent.client_order_id not in going]

@@ -21,6 +21,7 @@ from core.types.codes import ReasonCode, RefusalError
 from core.types.orders import OrderIntent, OrderStatus, OrderType, TimeInForce
 from core.venues.binance import ws_orders
 from core.venues.binance.adapter import BinanceSpot
+from core.venues.binance.endpoints import Priority
 from core.venues.binance.limits import RateRule
 from core.venues.ports import (
     Amended,
@@ -414,6 +415,21 @@ async def test_what_was_made_ready_before_the_venue_said_stop_isnt_sent(status: 
         if goes:
             await ready.told()
         assert len(script.requests) == int(goes)
+
+
+async def test_what_cant_be_made_ready_gives_back_what_was_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scripted(accepted) as (_, adapter, _rest):
+        before, acquire = used_of_day(adapter), adapter.rest.limiter.acquire
+
+        def broken_for_orders(endpoint: Any, parameters: Any, priority: Priority, requests: int = 1) -> Any:
+            if priority is Priority.ORDER:
+                raise RuntimeError("planted")
+            return acquire(endpoint, parameters, priority, requests)
+
+        monkeypatch.setattr(adapter.rest.limiter, "acquire", broken_for_orders)
+        with pytest.raises(RuntimeError):
+            Ready(adapter, order("one", "60000"), order("two", "60000", reduce_only=True))
+        assert used_of_day(adapter) == before
 
 
 async def test_what_was_made_ready_before_the_venue_refused_our_time_isnt_sent() -> None:
